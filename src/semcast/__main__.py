@@ -1,0 +1,5 @@
+"""``python -m semcast``."""
+
+from semcast.cli import main
+
+main()

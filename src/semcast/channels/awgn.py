@@ -1,0 +1,37 @@
+"""The additive white Gaussian noise channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from semcast.channels.draw import Draw, complex_normal, image_seeds, noise_variances
+from semcast.link import Budget
+
+
+@dataclass(frozen=True)
+class AWGN:
+    """y = x + n, n ~ CN(0, N0), N0 = 10^(-SNR/10), half of it per real dimension.
+
+    >>> from semcast.link import Budget, Burst
+    >>> burst = Burst(torch.ones(1, 4, dtype=torch.complex64), Budget(4, 10.0))
+    >>> received = AWGN().draw(1, 4, 10.0, torch.Generator().manual_seed(0))(burst)
+    >>> [round(v, 3) for v in received.noise_var[0].tolist()]
+    [0.1, 0.1, 0.1, 0.1]
+    """
+
+    name: ClassVar[str] = "awgn"
+
+    def data_symbols(self, symbols: int) -> int:
+        """All k channel uses carry data. Raises SemcastError where k is not in 1..2^20."""
+        return Budget(symbols, 0.0).symbols
+
+    def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Draw:
+        """Fixes the noise of k = ``symbols`` channel uses for each image; see :class:`~semcast.channels.Channel`."""
+        n0 = noise_variances(batch, symbols, snr_db)
+        noise = torch.stack([complex_normal(seed, symbols) for _, seed in image_seeds(batch, generator)])
+        one = torch.ones_like(noise)
+        return Draw(one, noise, n0, one, torch.zeros(noise.shape), torch.ones(symbols, dtype=torch.bool))

@@ -1,0 +1,107 @@
+"""RealNVP between the generator's codes and a Gaussian: P → N, exactly invertible (Dinh et al. 2017, arXiv:1605.08803).
+
+codes P → a fixed linear whitening → 8 affine couplings of 6 fully connected layers each → N ~ N(0, I)
+
+The whitening is the Karhunen-Loève transform of the codes *in the metric of the picture* (our choice): with the codes'
+covariance C and the mean squared Jacobian G = E[JᵀJ] of what the receiver shows, G^½ C G^½ = U Λ Uᵀ and
+
+    z = Λ^-½ Uᵀ G^½ (P - μ),
+
+so that coordinate i has unit variance and an error δ_i² in it costs about λ_i δ_i² in the picture. Coordinates come in the
+order of λ_i: the first ones are what a small budget should spend its symbols on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from zuko.flows import RealNVP
+from zuko.transforms import MonotonicAffineTransform
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """``dims`` numbers in all codes together; couplings; width and number of the fully connected layers of each."""
+
+    dims: int = 28 * 48
+    couplings: int = 8
+    layers: int = 6
+    width: int = 256
+    slope: float = 0.2
+
+
+class CodeFlow(nn.Module):
+    """Whitening + RealNVP over all codes jointly, so that a sample of N(0, I) is a whole face.
+
+    Every coupling's scale is bounded to (slope, 1/slope): unbounded ones end in NaN.
+    """
+
+    mean: Tensor
+    forward_matrix: Tensor
+    inverse_matrix: Tensor
+    importance: Tensor
+
+    def __init__(self, config: FlowConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or FlowConfig()
+        self.register_buffer("mean", torch.zeros(c.dims))
+        self.register_buffer("forward_matrix", torch.eye(c.dims))
+        self.register_buffer("inverse_matrix", torch.eye(c.dims), persistent=False)
+        self.register_buffer("importance", torch.ones(c.dims))
+        couplings = RealNVP(
+            c.dims, transforms=c.couplings, randmask=False, hidden_features=(c.width,) * (c.layers - 1),
+            activation=nn.SiLU, univariate=partial(MonotonicAffineTransform, slope=c.slope),
+        ).transform.transforms  # fmt: skip
+        self.couplings = nn.ModuleList(couplings)
+        for coupling in self.couplings:  # start as the identity
+            last = coupling.hyper[-1]
+            nn.init.normal_(last.weight, std=1e-4)
+            nn.init.zeros_(last.bias)
+
+    def set_whitening(self, mean: Tensor, covariance: Tensor, metric: Tensor) -> None:
+        """Fill the whitening from μ, C and G (float64 inside)."""
+        root = _root(metric)
+        values, vectors = torch.linalg.eigh(root @ covariance.double() @ root)
+        values, vectors = values.flip(0).clamp_min(1e-9), vectors.flip(1)
+        self.mean.copy_(mean)
+        self.forward_matrix.copy_((vectors / values.sqrt()).T @ root)
+        self.importance.copy_(values / values.mean())
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Recompute the whitening's inverse; needed after its matrix was set or loaded."""
+        self.inverse_matrix.copy_(torch.linalg.inv(self.forward_matrix.double()))
+
+    def to_normal(self, codes: Tensor) -> Tensor:
+        """P ``[B, 28, code]`` → N ``[B, dims]``."""
+        return self.normalise(codes)[0]
+
+    def normalise(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """N and log |det ∂N/∂P| of the couplings (the whitening's is a constant)."""
+        z = (codes.flatten(1) - self.mean) @ self.forward_matrix.T
+        ladj = torch.zeros(len(z))
+        for coupling in self.couplings:
+            z, part = coupling().call_and_ladj(z)
+            ladj = ladj + part
+        return z, ladj
+
+    def to_codes(self, normal: Tensor) -> Tensor:
+        """N ``[B, dims]`` → P ``[B, 28, code]``, the exact inverse of :meth:`to_normal`."""
+        z = normal
+        for coupling in reversed(self.couplings):
+            z = coupling().inv(z)
+        return (z @ self.inverse_matrix.T + self.mean).unflatten(1, (28, -1))
+
+    def nll(self, codes: Tensor) -> Tensor:
+        """-log p per dimension up to the whitening's constant: (½ ||N||² - log |det|) / dims, ``[B]``."""
+        normal, ladj = self.normalise(codes)
+        return (0.5 * normal.square().sum(1) - ladj) / self.config.dims
+
+
+def _root(matrix: Tensor) -> Tensor:
+    """Symmetric square root, float64."""
+    values, vectors = torch.linalg.eigh(matrix.double())
+    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T

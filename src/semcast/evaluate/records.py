@@ -1,0 +1,148 @@
+"""Results: one photo x system x point is one line of JSONL, and a file of them can be resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from semcast.errors import SemcastError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One photo, one system, one point: what was asked for, then what was measured.
+
+    ``symbols`` is k with pilots; ``snr_db`` is Es/N0; ``care`` and ``refine`` are None and 0 for systems without them,
+    ``fading`` is None for AWGN; ``weights`` fingerprints what the system computed with. A metric that was not available
+    is None (null in the file).
+    """
+
+    image: str
+    system: str
+    channel: str
+    snr_db: float
+    symbols: int
+    seed: int
+    draw: int
+    care: str | None
+    refine: int
+    fading: str | None
+    pilots: int
+    aligned: bool
+    weights: str
+    psnr_db: float | None
+    ms_ssim: float | None
+    lpips_squeeze: float | None
+    lpips_vgg: float | None
+    identity: float | None
+    side_bytes: int
+    encode_s: float
+    decode_s: float
+    ok: bool
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is a result of: two records with one key are the same measurement."""
+        return tuple(getattr(self, name) for name in KEY)
+
+    def line(self) -> str:
+        """One line of JSON with its newline; a value that JSON cannot hold (an infinite PSNR) is null."""
+        return json.dumps(finite(asdict(self)), allow_nan=False) + "\n"
+
+
+KEY = ("image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots")
+METRICS = ("psnr_db", "ms_ssim", "lpips_squeeze", "lpips_vgg", "identity")
+_NAMES = frozenset(field.name for field in fields(Record))
+_FIRST = '{"image": '
+
+
+def finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with NaN and infinity as None, which JSON can hold."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def rounded(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Every metric of a record: five decimals, None where it was not measured."""
+    return {name: round(metrics[name], 5) if name in metrics else None for name in METRICS}
+
+
+def check_file(path: Path, force: bool, suffix: str) -> None:
+    """Whether a file with that extension can be written there, asked before any work is done.
+
+    Raises:
+        SemcastError: another extension, a folder, no such folder, no permission, or it exists and ``force`` is false.
+    """
+    if path.suffix.lower() != suffix:
+        raise SemcastError(f"{path} needs the extension {suffix}")
+    if path.is_dir():
+        raise SemcastError(f"{path} is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise SemcastError(f"the folder {path.parent} does not exist")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SemcastError(f"{path} cannot be written: no permission")
+    if path.exists() and not force:
+        raise SemcastError(f"{path} exists already (-f overwrites it)")
+
+
+def parse(line: str) -> Record | None:
+    """The record of a line, or None if it holds none."""
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(values, dict) or not values.keys() <= _NAMES or not values.keys() >= set(KEY) | {"aligned", "ok"}:
+        return None
+    return Record(**{name: values.get(name) for name in _NAMES})
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a file.
+
+    Raises:
+        SemcastError: it cannot be read or a line of it is not a record.
+    """
+    return _split(path)[0]
+
+
+def resume(path: Path) -> list[Record]:
+    """The records of an unfinished file, which can be appended to from here on.
+
+    A run that was killed leaves a last line cut short: it is taken off. Nothing else is ever changed.
+
+    Raises:
+        SemcastError: the file holds something else.
+    """
+    records, good, size = _split(path)
+    if good < size:
+        os.truncate(path, good)
+    elif good:
+        with path.open("rb+") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # the last line is whole, only its end is missing
+                file.write(b"\n")
+    return records
+
+
+def _split(path: Path) -> tuple[list[Record], int, int]:
+    """Its records, how many bytes they take, and the size of the file; the rest is one line cut short."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SemcastError(f"{path} cannot be read ({error.strerror})") from None
+    records, good = [], 0
+    lines = data.splitlines(keepends=True)
+    for number, raw in enumerate(lines, 1):
+        text = raw.decode("utf-8", "replace")
+        record = parse(text)
+        if record is None:
+            cut_short = number == len(lines) and not text.endswith("\n")
+            if cut_short and (text.startswith(_FIRST) or _FIRST.startswith(text)):
+                break
+            raise SemcastError(f"line {number} of {path} is not a semcast result (-f starts the file afresh)")
+        records.append(record)
+        good += len(raw)
+    return records, good, len(data)

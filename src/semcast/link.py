@@ -1,0 +1,171 @@
+"""Image → symbols → channel → symbols → image: the core types and the one convention for SNR, power and bandwidth.
+
+Conventions (every module, every plot):
+
+* images are float in [0, 1], ``[batch, 3, height, width]``; n = 3 · height · width real source samples;
+* k = complex channel uses per image, so 2k real dimensions; the bandwidth ratio is k / n
+  (256 x 256: k = 64 is 1/3072, k = 640 is 10/3072, k = 8192 is 1/24);
+* the mean symbol power is 1, so SNR = Es/N0 per complex symbol and N0 = 10^(-SNR/10), half of it per real dimension.
+  Under fading SNR is the average one (E|h|² = 1). Pilots count in k.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from semcast.errors import SemcastError
+
+MAX_SYMBOLS = 1 << 20
+
+
+@overload
+def noise_var(snr_db: float) -> float: ...
+@overload
+def noise_var(snr_db: Tensor) -> Tensor: ...
+def noise_var(snr_db: float | Tensor) -> float | Tensor:
+    """N0 = 10^(-SNR/10): noise variance per complex symbol of unit mean power (N0/2 per real dimension)."""
+    return 10.0 ** (-snr_db / 10.0)
+
+
+@overload
+def snr_db(noise_variance: float) -> float: ...
+@overload
+def snr_db(noise_variance: Tensor) -> Tensor: ...
+def snr_db(noise_variance: float | Tensor) -> float | Tensor:
+    """SNR = -10 log10(N0) in dB, the inverse of :func:`noise_var`."""
+    if isinstance(noise_variance, Tensor):
+        return -10.0 * torch.log10(noise_variance)
+    return -10.0 * math.log10(noise_variance)
+
+
+def source_samples(image: Tensor) -> int:
+    """n = 3 · height · width, the real numbers in one image of a batch."""
+    return math.prod(image.shape[1:])
+
+
+def to_complex(real: Tensor) -> Tensor:
+    """Pair reals ``[batch, 2k]`` into complex symbols ``[batch, k]``: (r0 + j r1), (r2 + j r3), ..."""
+    return torch.view_as_complex(real.float().reshape(*real.shape[:-1], -1, 2).contiguous())
+
+
+def to_real(symbols: Tensor) -> Tensor:
+    """Unpair complex symbols ``[batch, k]`` into reals ``[batch, 2k]``; the inverse of :func:`to_complex`."""
+    return torch.view_as_real(symbols).flatten(-2)
+
+
+def unit_power(symbols: Tensor) -> Tensor:
+    """x = sqrt(k) z / ||z||: mean power 1 over each burst ``[batch, k]``."""
+    power = symbols.abs().square().mean(-1, keepdim=True)
+    return symbols * torch.rsqrt(power.clamp_min(1e-20))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What transmitter and receiver agree on before the burst: k complex symbols and the SNR they design for.
+
+    Args:
+        symbols: k, complex channel uses that carry data (pilots are taken off before).
+        snr_db: the Es/N0 in dB that the transmitter expects.
+
+    Raises:
+        SemcastError: k is not in 1..2^20 or the SNR is not a number in -30..60 dB.
+    """
+
+    symbols: int
+    snr_db: float
+
+    def __post_init__(self) -> None:
+        if type(self.symbols) is not int or not 1 <= self.symbols <= MAX_SYMBOLS:
+            raise SemcastError(f"symbols must be a whole number between 1 and {MAX_SYMBOLS}, not {self.symbols}")
+        if not (math.isfinite(self.snr_db) and -30.0 <= self.snr_db <= 60.0):
+            raise SemcastError(f"SNR must be a number between -30 and 60 dB, not {self.snr_db}")
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What a transmitter sends: complex symbols ``[batch, k]`` of mean power 1, and side bytes per image (ideally 0)."""
+
+    symbols: Tensor
+    budget: Budget
+    side_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a receiver gets: equalised symbols ``[batch, k]`` and the noise variance left on each (same shape).
+
+    A recording from a real radio satisfies this type as well as a simulated channel does.
+    """
+
+    symbols: Tensor
+    noise_var: Tensor
+    budget: Budget
+
+    def checked(self) -> Received:
+        """Itself, or a SemcastError if it is not what its budget says or a value is not finite."""
+        if self.symbols.ndim != 2 or self.symbols.shape[1] != self.budget.symbols:
+            raise SemcastError(f"expected {self.budget.symbols} symbols, got shape {tuple(self.symbols.shape)}")
+        if not self.symbols.is_complex():
+            raise SemcastError(f"received symbols must be complex numbers, not {self.symbols.dtype}")
+        if self.noise_var.shape != self.symbols.shape:
+            raise SemcastError("there must be one noise variance for each received symbol")
+        if not bool(torch.isfinite(torch.view_as_real(self.symbols)).all()):
+            raise SemcastError("the received symbols contain NaN or infinite values")
+        if not bool((torch.isfinite(self.noise_var) & (self.noise_var >= 0)).all()):
+            raise SemcastError("the noise variances must be finite and not negative")
+        return self
+
+
+@dataclass(frozen=True)
+class Reception:
+    """What a receiver makes of it: images ``[batch, 3, H, W]``, whether each can be trusted, and what is worth saying."""
+
+    image: Tensor
+    ok: Tensor
+    notes: dict[str, object] = field(default_factory=dict)
+
+
+Realisation = Callable[[Burst], Received]
+"""One fixed draw of a channel: a differentiable map from what was sent to what arrives."""
+
+
+class System(nn.Module):
+    """A transmitter and a receiver: ``decode(channel(encode(image, budget)))``.
+
+    ``decode`` never sees the image. Subclasses set ``name``, ``image_size`` and the range of k they serve.
+    """
+
+    name = "system"
+    image_size = 256
+    min_symbols = 1
+    max_symbols = MAX_SYMBOLS
+
+    def check(self, budget: Budget) -> None:
+        """Raises SemcastError where this system cannot work with the budget."""
+        if not self.min_symbols <= budget.symbols <= self.max_symbols:
+            raise SemcastError(
+                f"{self.name} works with {self.min_symbols} to {self.max_symbols} symbols, not {budget.symbols}"
+            )
+
+    def encode(self, image: Tensor, budget: Budget) -> Burst:
+        """Transmitter: image ``[batch, 3, H, W]`` in [0, 1] → Burst of ``budget.symbols`` symbols."""
+        raise NotImplementedError
+
+    def decode(self, received: Received) -> Reception:
+        """Receiver: equalised symbols → image in [0, 1]."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor, channel: Realisation, budget: Budget) -> Reception:
+        """The whole link for one channel draw."""
+        return self.decode(channel(self.encode(image, budget)))
+
+
+def with_symbols(budget: Budget, symbols: int) -> Budget:
+    """The same budget with another k (pilots taken off, a prefix kept)."""
+    return replace(budget, symbols=symbols)

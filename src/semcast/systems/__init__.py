@@ -1,0 +1,41 @@
+"""The systems: one file each, each one figure of a paper."""
+
+from __future__ import annotations
+
+from semcast.errors import SemcastError
+from semcast.link import System
+from semcast.systems.generative import Generative
+from semcast.systems.linear import CARES, Linear
+from semcast.systems.linear_gan import LinearGan
+
+SYSTEMS = ("generative", "linear", "linear-gan")
+
+
+def load_system(name: str, *, care: str | None = None, refine: int = 0, inversion: str = "encoder") -> System:
+    """A system by name, with its shipped weights.
+
+    Args:
+        care: the sketch's preset (``linear-gan`` only).
+        refine: gradient steps of inversion (``generative`` only).
+        inversion: ``encoder`` or ``paper`` (``generative`` only).
+
+    Raises:
+        SemcastError: the name is unknown, or an option does not belong to the system.
+    """
+    if name not in SYSTEMS:
+        raise SemcastError(f"unknown system {name!r}; known: {', '.join(SYSTEMS)}")
+    if care is not None and name != "linear-gan":
+        raise SemcastError(f"--care belongs to linear-gan, not to {name}")
+    if (refine or inversion != "encoder") and name != "generative":
+        raise SemcastError(f"--refine and --inversion belong to generative, not to {name}")
+    if name == "generative":
+        return Generative.load(refine, inversion=inversion)
+    return Linear.load() if name == "linear" else LinearGan.load(care)
+
+
+def default_system(symbols: int) -> str:
+    """The system that is best on val (LPIPS-squeeze and identity, AWGN 0 to 10 dB) at this budget."""
+    return "linear-gan"
+
+
+__all__ = ["CARES", "SYSTEMS", "Generative", "Linear", "LinearGan", "default_system", "load_system"]

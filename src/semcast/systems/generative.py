@@ -1,0 +1,125 @@
+"""``generative``: the paper's link (Han et al., ICASSP 2023, fig. 1).
+
+photo → inversion → L → RealNVP → N → channel encoder → X → Y = h X + n → channel decoder → N̂ → inverse RealNVP → L̂ →
+generator → photo
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semcast.coding.channel_codec import ERASED, ChannelCodec, CodecConfig
+from semcast.coding.flow import CodeFlow, FlowConfig
+from semcast.errors import SemcastError
+from semcast.link import Budget, Burst, Received, Reception, System
+from semcast.semantics.encoder import EncoderConfig, FaceEncoder
+from semcast.semantics.generator import GeneratorConfig, SemanticGenerator
+from semcast.semantics.inversion import paper_inversion, refine
+from semcast.semantics.parts import NUM_CODES
+from semcast.weights import Checkpoint, load
+
+INVERSIONS = ("encoder", "paper")
+PARTS_OF_LINK = ("encoder", "generator", "flow", "codec")
+
+
+class Generative(System):
+    """The generative link.
+
+    Args:
+        encoder, generator, flow, codec: its four networks.
+        refine_steps: gradient steps of inversion after the encoder's guess (``--refine``).
+
+    ``inversion`` is ``"encoder"``, or ``"paper"`` for 400 steps from the mean code on the MSE alone.
+    """
+
+    name = "generative"
+    min_symbols, max_symbols = 32, 1280
+
+    def __init__(
+        self, encoder: FaceEncoder, generator: SemanticGenerator, flow: CodeFlow, codec: ChannelCodec, refine_steps: int = 0
+    ) -> None:
+        super().__init__()
+        self.encoder, self.generator, self.flow, self.codec = encoder, generator, flow, codec
+        self.refine_steps = refine_steps
+        self.inversion = "encoder"
+
+    @classmethod
+    def load(cls, refine_steps: int = 0, name: str = "generative", inversion: str = "encoder") -> Generative:
+        """From the shipped weights."""
+        if inversion not in INVERSIONS:
+            raise SemcastError(f"unknown inversion {inversion!r}; known: {', '.join(INVERSIONS)}")
+        if refine_steps < 0 or refine_steps > 5000:
+            raise SemcastError(f"refinement takes 0 to 5000 steps, not {refine_steps}")
+        system = cls.of(load(name, kind="generative"))
+        system.refine_steps, system.inversion = refine_steps, inversion
+        return system
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Generative:
+        """From a checkpoint that holds all four networks and their configurations."""
+        c: dict[str, Any] = {
+            part: {k: tuple(v) if isinstance(v, list) else v for k, v in checkpoint.config[part].items()}
+            for part in PARTS_OF_LINK
+        }
+        system = cls(
+            FaceEncoder(EncoderConfig(**c["encoder"])), SemanticGenerator(GeneratorConfig(**c["generator"])),
+            CodeFlow(FlowConfig(**c["flow"])), ChannelCodec(CodecConfig(**c["codec"])),
+        )  # fmt: skip
+        system.load_state_dict(checkpoint.tensors, strict=False)
+        missing = set(system.state_dict()) - set(checkpoint.tensors) - {"flow.inverse_matrix"}
+        if missing:
+            raise SemcastError(f"{checkpoint.path} lacks {len(missing)} tensors of the generative link")
+        system.flow.refresh()
+        return system.eval().to(memory_format=torch.channels_last)
+
+    def configuration(self) -> dict[str, dict[str, Any]]:
+        """The four configurations, as they travel inside the checkpoint."""
+        return {part: asdict(getattr(self, part).config) for part in PARTS_OF_LINK}
+
+    @property
+    def mean_code(self) -> Tensor:
+        """The mean code of the training photos ``[28, code]``: what a receiver shows that received nothing."""
+        return self.flow.mean.view(NUM_CODES, -1)
+
+    def invert(self, image: Tensor) -> Tensor:
+        """GAN inversion: L ``[B, 28, code]``, by the encoder and ``refine_steps`` gradient steps, or the paper's."""
+        if self.inversion == "paper":
+            return paper_inversion(self.generator, image, self.mean_code)
+        with torch.autocast("cpu", torch.bfloat16):
+            latent = self.encoder(image.contiguous(memory_format=torch.channels_last)).float()
+        return refine(self.generator, image, latent, self.refine_steps)
+
+    def encode(self, image: Tensor, budget: Budget) -> Burst:
+        """F → L → N → X."""
+        self.check(budget)
+        latent = self.invert(image)
+        normal = self.flow.to_normal(latent)
+        return Burst(self.codec.encode(normal, budget), budget)
+
+    def decode(self, received: Received) -> Reception:
+        """Y → N̂ → L̂ → F̂."""
+        normal = self.codec.decode(received.checked())
+        latent = self.flow.to_codes(normal)
+        image = self.render(latent).clamp(0, 1)
+        return Reception(image, torch.ones(len(image), dtype=torch.bool), {"codes": latent})
+
+    def render(self, latent: Tensor) -> Tensor:
+        """The generator's photo of these codes, not clipped."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.generator(latent).image.float()
+
+    def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+        """Faces that nobody has: N(0, temperature²) through the inverse flow and the generator, ``[count, 3, S, S]``."""
+        normal = temperature * torch.randn(count, self.flow.config.dims, generator=generator)
+        return self.render(self.flow.to_codes(normal)).clamp(0, 1)
+
+
+def prefix(received: Received, symbols: int) -> Received:
+    """What a receiver has when only the first ``symbols`` of a burst arrived: the rest is erased."""
+    noise, values = received.noise_var.clone(), received.symbols.clone()
+    noise[:, symbols:], values[:, symbols:] = ERASED, 0
+    return replace(received, symbols=values, noise_var=noise)

@@ -1,0 +1,133 @@
+"""Photos for training: tar shards of ``<id>.jpg`` beside ``<id>.mask.png``, decoded once into memory."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from semcast.errors import SemcastError
+from semcast.semantics.parts import parts_of
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Photos ``images`` uint8 [N, 3, S, S] and, where labelled, part masks ``masks`` uint8 [N, S, S]."""
+
+    images: Tensor
+    masks: Tensor | None
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: Tensor) -> Tensor:
+        """Float photos in [0, 1] for these indices."""
+        return self.images[index].float().div_(255)
+
+
+def shard_members(path: Path) -> Iterator[tuple[str, bytes, bytes | None]]:
+    """(id, JPEG bytes, mask PNG bytes or None) for every photo of a tar shard, in order."""
+    jpeg: dict[str, bytes] = {}
+    mask: dict[str, bytes] = {}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            if not member.isfile():
+                continue
+            stem, _, kind = Path(member.name).name.partition(".")
+            handle = tar.extractfile(member)
+            if handle is not None:
+                (jpeg if kind in ("jpg", "jpeg", "png") else mask)[stem] = handle.read()
+    for stem, data in jpeg.items():
+        yield stem, data, mask.get(stem)
+
+
+def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, limit: int | None = None) -> Faces:
+    """Read ``folder/split-*.tar`` and resize to ``size``.
+
+    Raises:
+        SemcastError: there is no such shard.
+    """
+    shards = sorted(folder.glob(f"{split}-*.tar"))
+    if not shards:
+        raise SemcastError(f"no {split}-*.tar in {folder}")
+    members = [m for shard in shards for m in shard_members(shard) if m[2] is not None or not labelled][:limit]
+
+    def decode(member: tuple[str, bytes, bytes | None]) -> tuple[np.ndarray, np.ndarray | None]:
+        _, data, mask = member
+        photo = Image.open(io.BytesIO(data)).convert("RGB")
+        if photo.size != (size, size):
+            photo = photo.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=None)
+        if not labelled or mask is None:
+            return np.asarray(photo), None
+        labels = Image.open(io.BytesIO(mask))
+        if labels.size != (size, size):
+            labels = labels.resize((size, size), Image.Resampling.NEAREST)
+        return np.asarray(photo), parts_of(np.asarray(labels))
+
+    images = np.empty((len(members), size, size, 3), np.uint8)
+    masks = np.empty((len(members), size, size), np.uint8) if labelled else None
+    with ThreadPoolExecutor(2) as pool:
+        for i, (photo, labels) in enumerate(pool.map(decode, members)):
+            images[i] = photo
+            if masks is not None:
+                masks[i] = labels
+    # channels_last storage: NCHW view over NHWC bytes, so a batch is channels_last without a copy
+    return Faces(
+        torch.from_numpy(images).permute(0, 3, 1, 2),
+        None if masks is None else torch.from_numpy(masks),
+        tuple(m[0] for m in members),
+    )
+
+
+def shuffled(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tensor]:
+    """Endless batches of indices; the same sequence for the same seed, and resumable at batch number ``start``."""
+    per_epoch = count // batch
+    step = start
+    while True:
+        epoch, offset = divmod(step, per_epoch)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 100003 + epoch))
+        for i in range(offset, per_epoch):
+            yield order[i * batch : (i + 1) * batch]
+            step += 1
+
+
+def random_flip(image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """Flip each photo (and its mask) left-right with probability one half."""
+    flip = torch.rand(len(image), generator=generator) < 0.5
+    image = torch.where(flip[:, None, None, None], image.flip(-1), image)
+    if mask is not None:
+        mask = torch.where(flip[:, None, None], mask.flip(-1), mask)
+    return image, mask
+
+
+def random_affine(
+    image: Tensor, mask: Tensor, generator: torch.Generator, *, scale: float, degrees: float, shift: float
+) -> tuple[Tensor, Tensor]:
+    """Zoom by up to ``scale`` either way, rotate and shift (fraction of the side); border pixels are repeated.
+
+    Mask pixels that come from outside the photo are labelled 255 (ignored by the loss).
+    """
+    n = len(image)
+    u = torch.rand(n, 4, generator=generator) * 2 - 1
+    zoom = torch.exp(u[:, 0] * torch.log(torch.tensor(scale)))
+    angle = u[:, 1] * degrees * torch.pi / 180
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = torch.cos(angle) * zoom
+    theta[:, 0, 1] = -torch.sin(angle) * zoom
+    theta[:, 1, 0] = torch.sin(angle) * zoom
+    theta[:, :, 2] = u[:, 2:] * 2 * shift
+    grid = F.affine_grid(theta, list(image.shape), align_corners=False)
+    photo = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    labels = F.grid_sample(mask[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+    outside = (grid.abs() > 1).any(-1)
+    return photo, labels[:, 0].to(torch.uint8).masked_fill(outside, 255)

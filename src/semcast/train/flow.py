@@ -1,0 +1,130 @@
+"""Recipe ``flow``: RealNVP by maximum likelihood on the codes of the training photos (stage 1 of the link).
+
+The paper's image MSE of this stage has no gradient (the flow is inverted exactly), so the likelihood alone is left; the
+round trip is checked by a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from semcast.coding.flow import CodeFlow, FlowConfig
+from semcast.semantics.encoder import FaceEncoder
+from semcast.semantics.generator import SemanticGenerator
+from semcast.train.data import load_faces
+from semcast.train.linear import pixel_weight
+from semcast.train.loop import Averaged, Trainer, console, warm_cosine
+from semcast.train.picture import Weights, perceptual
+from semcast.train.pretrained import load_generator
+from semcast.weights import save
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``source``: weights of encoder and generator (a name or a path); ``probes``: photos that measure the picture's metric."""
+
+    steps: int = 3000
+    batch: int = 256
+    rate: float = 5e-4
+    noise: float = 0.1
+    probes: int = 4096
+    perceptual: float = 1.0
+    seed: int = 0
+    source: str = "generative"
+
+
+@torch.no_grad()
+def codes_of(encoder: FaceEncoder, images: Tensor) -> Tensor:
+    """Codes ``[2 N, 28, code]`` of uint8 photos and their mirror images."""
+    codes = []
+    for index in torch.arange(len(images)).split(64):
+        photo = images[index].float().div_(255)
+        for view in (photo, photo.flip(-1)):
+            with torch.autocast("cpu", torch.bfloat16):
+                codes.append(encoder(view.contiguous(memory_format=torch.channels_last)).float())
+    return torch.cat(codes)
+
+
+def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, settings: Settings) -> Tensor:
+    """G = E[JᵀJ] ``[dims, dims]`` of the weighted picture and of its LPIPS features, from random projections.
+
+    For v ~ N(0, I), E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ: one backward pass a photo.
+    """
+    lpips, losses = perceptual(), Weights()
+    random = torch.Generator().manual_seed(settings.seed)
+    dims = codes[0].numel()
+    total = torch.zeros(dims, dims, dtype=torch.float64)
+    chosen = torch.randperm(len(codes), generator=random)[: settings.probes]
+    for index in chosen.split(16):
+        c = codes[index].clone().requires_grad_(True)
+        with torch.autocast("cpu", torch.bfloat16):
+            image = generator(c).image.float()
+            pixels = (losses.pixel * weight / (3 * weight.numel())).sqrt() * image
+            out = (pixels * torch.randn(pixels.shape, generator=random)).sum()
+            for features, head in zip(lpips.features(image), lpips.heads, strict=True):
+                scale = (settings.perceptual * head / features[0, 0].numel()).sqrt()
+                out = out + (features * scale * torch.randn(features.shape, generator=random)).sum()
+        (gradient,) = torch.autograd.grad(out, c)
+        g = gradient.flatten(1).double()
+        total += g.T @ g
+    total /= len(chosen)
+    return total + 0.01 * total.diagonal().mean() * torch.eye(dims, dtype=torch.float64)
+
+
+def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
+    """Writes ``out/flow.safetensors``."""
+    encoder, generator, _ = load_generator(settings.source)
+    faces = load_faces(data / "faces256", "train", 128)
+    more = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
+    val = codes_of(encoder, load_faces(data / "faces256", "val", 128).images)
+    codes = torch.cat((codes_of(encoder, faces.images), codes_of(encoder, more.images)))
+    del more
+    assert faces.masks is not None
+    config = FlowConfig(dims=codes[0].numel())
+    torch.manual_seed(settings.seed)
+    flow = CodeFlow(config)
+    optimiser = torch.optim.Adam(flow.couplings.parameters(), settings.rate)
+    average = Averaged(flow)
+    settings_ = {"recipe": "flow", **asdict(settings), **asdict(config)}
+    trainer = Trainer(out, {"flow": flow, "optimiser": optimiser, "average": average}, settings_, resume=resume)
+    if trainer.first == 0:
+        generator.octaves = 2
+        weight = pixel_weight(faces.masks, Weights().a, Weights().b, 128)
+        metric = picture_metric(generator, codes, weight / weight.mean(), settings)
+        flat = codes.flatten(1)
+        flow.set_whitening(flat.mean(0), torch.cov(flat.T), metric)
+        average.values = {k: v.detach().clone() for k, v in flow.state_dict().items()}
+        console.print("whitening ready; share of the picture in the first 128 coordinates:",
+                      round(float(flow.importance[:128].sum() / flow.importance.sum()), 3))  # fmt: skip
+    flow.refresh()
+    random = torch.Generator().manual_seed(settings.seed + trainer.first)
+
+    def step(i: int) -> dict[str, float]:
+        index = torch.randint(len(codes), (settings.batch,), generator=random)
+        batch = codes[index]
+        batch = batch + settings.noise * torch.randn(batch.shape, generator=random)
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * warm_cosine(i, settings.steps)
+        loss = flow.nll(batch).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(flow.couplings.parameters(), 5.0)
+        optimiser.step()
+        average.update()
+        return {"nll": float(loss.detach())}
+
+    def validate(_: int) -> dict[str, float]:
+        shipped = CodeFlow(config)
+        shipped.load_state_dict(average.values)
+        shipped.refresh()
+        with torch.no_grad():
+            nll = float(shipped.nll(val).mean())
+            trip = float((shipped.to_codes(shipped.to_normal(val)) - val).abs().max())
+        save(out / "flow.safetensors", shipped.state_dict(), kind="flow", config=asdict(config), int8=("couplings",))
+        return {"val_nll": round(nll, 5), "round_trip": round(trip, 6)}
+
+    trainer.run(settings.steps, step, report_every=200, after_save=validate)

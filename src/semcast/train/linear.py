@@ -1,0 +1,76 @@
+"""Recipe ``linear``: the covariance of aligned faces and its KLT, plain and weighted by semantic part."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semcast.coding.sketch import Sketch, SketchConfig, to_vector, weight_vector
+from semcast.semantics.parts import PARTS
+from semcast.train.data import load_faces
+from semcast.train.loop import console
+from semcast.weights import save
+
+# weight = 1 + a · (how often a pixel is eye, brow, nose or mouth) + b · (how often it is skin); see method 1b
+PRESETS = {"plain": (0.0, 0.0), "face": (5.0, 1.5), "identity": (15.0, 3.0)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``steps`` is the number of presets done (there is nothing to iterate)."""
+
+    steps: int = len(PRESETS)
+    components: int = 1024
+
+
+def pixel_weight(masks: Tensor, a: float, b: float, side: int) -> Tensor:
+    """Pixel weights ``[side, side]`` of a preset from part masks ``[N, S, S]``, symmetric left to right."""
+    features = torch.zeros(masks.shape[1:])
+    for part in ("eyes", "brows", "nose", "mouth"):
+        features += (masks == PARTS.index(part)).float().mean(0)
+    skin = (masks == PARTS.index("skin")).float().mean(0)
+    weight = 1 + a * features + b * skin
+    weight = (weight + weight.flip(-1)) / 2
+    return F.interpolate(weight[None, None], (side, side), mode="area")[0, 0]
+
+
+def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
+    """From all training photos (labelled, unlabelled, and both mirrored); writes ``out/sketch-<preset>.safetensors``."""
+    config = SketchConfig(components=settings.components)
+    labelled = load_faces(data / "faces256", "train", 128)
+    unlabelled = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
+    vectors = []
+    for faces in (labelled, unlabelled):
+        for index in torch.arange(len(faces)).split(500):
+            photos = faces.batch(index)
+            vectors += [to_vector(photos, config.side), to_vector(photos.flip(-1), config.side)]
+    stacked = torch.cat(vectors)
+    mean = stacked.mean(0)
+    centred = stacked - mean
+    covariance = (centred.T @ centred / len(centred)).numpy()
+    console.print(f"covariance of {len(centred)} photos ready")
+    assert labelled.masks is not None
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (a, b) in list(PRESETS.items())[: settings.steps]:
+        path = out / f"sketch-{name}.safetensors"
+        if resume and path.exists():
+            continue
+        weight = weight_vector(pixel_weight(labelled.masks, a, b, config.side))
+        weighted = covariance * np.outer(weight.numpy(), weight.numpy())
+        last = len(weighted) - 1
+        values, vectors_ = scipy.linalg.eigh(
+            weighted, subset_by_index=(last - config.components + 1, last), overwrite_a=True, check_finite=False
+        )
+        sketch = Sketch(config)
+        sketch.load_state_dict({
+            "mean": mean, "weight": weight,
+            "basis": torch.from_numpy(vectors_[:, ::-1].T.copy()), "eigenvalues": torch.from_numpy(values[::-1].copy()),
+        })  # fmt: skip
+        save(path, sketch.state_dict(), kind="sketch", config={**asdict(config), "a": a, "b": b}, int8=("basis",))
+        console.print(f"{path} written")

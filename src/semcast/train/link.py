@@ -1,0 +1,155 @@
+"""Recipe ``link``: stages 2 and 3 of the generative link, through the channel.
+
+Stage 2 trains flow and channel codec with encoder and generator frozen: picture losses + MSE(N, N̂), the noise rising
+from the top of the SNR range to the whole of it. Stage 3 (ours) also lets the generator adapt to what really arrives, with
+the discriminator. The paper's setting is ``snr_low=5 snr_high=10``; the shipped model's is [-2, 20].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semcast.channels import make_channel
+from semcast.coding.channel_codec import ChannelCodec, CodecConfig
+from semcast.link import Budget, Burst
+from semcast.metrics.pixel import psnr_db
+from semcast.systems.generative import Generative, prefix
+from semcast.train.data import load_faces, random_flip, shuffled
+from semcast.train.linear_gan import random_budget
+from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.picture import PictureLoss, Weights
+from semcast.train.pretrained import load_flow, load_generator
+from semcast.weights import save
+
+INT8 = ("codec.", "flow.couplings", "encoder.out", "encoder.project", "encoder.linear", "generator.colour_basis",
+        "generator.depth_basis")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``codec_steps`` of stage 2 at 128 px, then stage 3 at 256 px. ``source`` and ``flow``: names or paths of weights."""
+
+    steps: int = 900
+    codec_steps: int = 500
+    judge_from: int = 550
+    batch: int = 16
+    rate: float = 3e-4
+    latent: float = 0.02
+    snr_low: float = -2.0
+    snr_high: float = 20.0
+    clean: float = 0.25
+    losses: Weights = field(default_factory=Weights)
+    seed: int = 0
+    source: str = "generative"
+    flow: str = ""
+
+
+def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
+    """Writes ``out/generative.safetensors``; starts from ``source`` (the shipped link by default)."""
+    torch.manual_seed(settings.seed)
+    encoder, generator, link = load_generator(settings.source)
+    flow = load_flow(settings.flow, link)
+    codec = link.codec if link is not None and not settings.flow else ChannelCodec(CodecConfig(dims=flow.config.dims))
+    codec.importance.copy_(flow.importance)
+    system = Generative(encoder, generator, flow, codec).to(memory_format=torch.channels_last)
+    encoder.requires_grad_(False)
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [*codec.parameters(), *flow.couplings.parameters()], "scale": 1.0},
+            {"params": list(generator.parameters()), "scale": 1.0},
+        ],
+        settings.rate, betas=(0.9, 0.99),
+    )  # fmt: skip
+    average = Averaged(system, 0.995)
+    labelled = load_faces(data / "faces256", "train", 128)
+    assert labelled.masks is not None
+    random = torch.Generator()
+    loss = PictureLoss(settings.losses, labelled.masks, random)
+    trainer = Trainer(
+        out, {"system": system, "optimiser": optimiser, "average": average, **loss.state()},
+        {"recipe": "link", **asdict(settings)}, resume=resume, every_s=240,
+    )  # fmt: skip
+    flow.refresh()
+    random.manual_seed(settings.seed + trainer.first)
+    val = load_faces(data / "faces256", "val", 256, limit=48)
+    channel = make_channel("awgn")
+
+    def photos(start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for stop, size in ((settings.codec_steps, 128), (1 << 30, 256)):
+            if start >= stop:
+                continue
+            faces = labelled if size == 128 else load_faces(data / "faces256", "train", 256)
+            assert faces.masks is not None
+            batches = shuffled(len(faces), settings.batch, settings.seed + 2, start)
+            for _ in range(start, stop):
+                index = next(batches)
+                yield faces.batch(index), faces.masks[index]
+            start = stop
+
+    stream = photos(trainer.first)
+
+    def step(i: int) -> dict[str, float]:
+        photo, mask = random_flip(*next(stream), random)
+        assert mask is not None
+        photo = photo.contiguous(memory_format=torch.channels_last)
+        adapting = i >= settings.codec_steps
+        generator.octaves = 3 if adapting else 2
+        generator.requires_grad_(adapting)
+        # the noise rises: from the quiet end of the range to all of it over the first third of stage 2
+        quiet = max(0.0, 1 - 3 * i / max(1, settings.codec_steps))
+        low = settings.snr_low + quiet * (settings.snr_high - settings.snr_low) * 0.9
+        budget = random_budget(random, (32, 1280), (low, settings.snr_high))
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * group["scale"] * warm_cosine(i, settings.steps, warm=50, floor=0.1)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            latent = encoder(photo).float()
+        normal = flow.to_normal(latent)
+        received = channel.draw(len(photo), budget.symbols, budget.snr_db, random)(Burst(codec.encode(normal, budget), budget))
+        if float(torch.rand((), generator=random)) < 0.2 and budget.symbols >= 64:  # only the start of the burst arrived
+            received = prefix(received, int(torch.randint(32, budget.symbols, (), generator=random)))
+        estimate = codec.decode(received)
+        codes = flow.to_codes(estimate)
+        if adapting and float(torch.rand((), generator=random)) < settings.clean:
+            codes = latent  # the generator must not forget what clean codes look like
+        judged = min(1.0, (i - settings.judge_from + 1) / 50) if adapting else 0.0
+        total, losses, made = loss(generator, codes, photo, mask, swap=adapting and i % 2 == 0, judged=max(0.0, judged))
+        losses["latent"] = (estimate - normal.detach()).square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        (total + settings.latent * losses["latent"]).backward()
+        torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
+        optimiser.step()
+        average.update()
+        if judged > 0:
+            losses["judge"] = loss.judge_step(photo, mask, made)
+        return {k: float(v.detach()) for k, v in losses.items()}
+
+    def validate(_: int) -> dict[str, float]:
+        kept = {k: v.detach().clone() for k, v in system.state_dict().items()}
+        system.load_state_dict(average.values)
+        flow.refresh()
+        numbers: dict[str, float] = {}
+        size = 64 * 2 ** (generator.octaves - 1)
+        with torch.no_grad():
+            for k, snr in ((64, 0.0), (64, 10.0), (640, 0.0), (640, 10.0)):
+                fixed, psnr, dist = torch.Generator().manual_seed(1), [], []
+                for index in torch.arange(len(val)).split(16):
+                    photo = val.batch(index)
+                    image = system(photo, channel.draw(len(photo), k, snr, fixed), Budget(k, snr)).image
+                    photo = F.interpolate(photo, (size, size), mode="area")
+                    psnr.append(psnr_db(photo, image))
+                    dist.append(loss.lpips(photo, image))
+                numbers[f"psnr_{k}_{snr:.0f}"] = round(float(torch.cat(psnr).mean()), 2)
+                numbers[f"lpips_{k}_{snr:.0f}"] = round(float(torch.cat(dist).mean()), 4)
+        tensors = {k: v for k, v in system.state_dict().items() if k != "flow.inverse_matrix"}
+        save(out / "generative.safetensors", tensors, kind="generative", config=system.configuration(), int8=INT8)
+        system.load_state_dict(kept)
+        flow.refresh()
+        return numbers
+
+    trainer.run(settings.steps, step, after_save=validate)

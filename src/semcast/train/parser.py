@@ -1,0 +1,79 @@
+"""Recipe ``parser``: the 13-part face parser from labelled faces, robust to rough crops."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from semcast.metrics.semantic import confusion, mean_iou
+from semcast.semantics.parser import FaceParser, ParserConfig
+from semcast.semantics.parts import NUM_PARTS
+from semcast.train.data import load_faces, random_affine, random_flip, shuffled
+from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.weights import save
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Batch 16 at 128x128, Adam 1e-3, half of the photos seen through a random zoom, rotation and shift."""
+
+    steps: int = 3200
+    batch: int = 16
+    rate: float = 1e-3
+    seed: int = 0
+
+
+def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
+    """Train on ``data/faces256``; writes ``out/parser.safetensors``."""
+    config = ParserConfig()
+    faces = load_faces(data / "faces256", "train", config.size)
+    val = load_faces(data / "faces256", "val", config.size)
+    assert faces.masks is not None and val.masks is not None
+    torch.manual_seed(settings.seed)
+    model = FaceParser(config).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), settings.rate, weight_decay=1e-4)
+    average = Averaged(model, 0.998)
+    trainer = Trainer(
+        out, {"model": model, "optimiser": optimiser, "average": average},
+        {"recipe": "parser", **asdict(settings), **asdict(config)}, resume=resume,
+    )  # fmt: skip
+    batches = shuffled(len(faces), settings.batch, settings.seed, trainer.first)
+    generator = torch.Generator().manual_seed(settings.seed + trainer.first)
+    # rare parts (hats, ear rings, glasses) count more, by the square root of how rare they are
+    share = torch.bincount(faces.masks[:1000].flatten().long(), minlength=NUM_PARTS).float()
+    weight = (share.sum() / share.clamp_min(1)).sqrt()
+    weight = (weight / (weight * share).sum() * share.sum()).clamp_max(6)
+
+    def step(i: int) -> dict[str, float]:
+        index = next(batches)
+        image, mask = random_flip(faces.batch(index), faces.masks[index], generator)
+        if i % 2:
+            image, mask = random_affine(image, mask, generator, scale=1.7, degrees=30, shift=0.15)
+        jitter = torch.empty(len(image), 3, 1, 1).uniform_(0.8, 1.2, generator=generator)
+        image = (image * jitter).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * warm_cosine(i, settings.steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(image)
+        loss = F.cross_entropy(logits.float(), mask.long(), weight=weight, ignore_index=255)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average.update()
+        return {"loss": float(loss.detach())}
+
+    def validate(_: int) -> dict[str, float]:
+        shipped = FaceParser(config)
+        shipped.load_state_dict(average.values)
+        total = torch.zeros(NUM_PARTS, NUM_PARTS, dtype=torch.long)
+        for index in torch.arange(len(val)).split(25):
+            assert val.masks is not None
+            total += confusion(shipped.labels(val.batch(index)), val.masks[index], NUM_PARTS)
+        save(out / "parser.safetensors", average.values, kind="parser", config=asdict(config))
+        return {"val_miou": round(float(mean_iou(total)), 4)}
+
+    trainer.run(settings.steps, step, after_save=validate)

@@ -1,0 +1,145 @@
+"""What a picture made from codes is judged by: the losses that the generator's and the link's recipes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semcast.errors import SemcastError
+from semcast.metrics.perceptual import Lpips, missing
+from semcast.semantics.generator import SemanticGenerator, swap_part
+from semcast.semantics.parts import NUM_PARTS, PARTS
+from semcast.train.adversary import DualJudge, feature_loss, judge_loss, painter_loss
+from semcast.train.linear import pixel_weight
+
+# how often each part is swapped in training: those that every face shows
+SWAPPED = tuple(PARTS.index(p) for p in ("skin", "eyes", "eyes", "brows", "mouth", "mouth", "nose", "hair", "background"))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the losses; ``a`` and ``b`` weight the pixels of features and skin as in the linear sketch."""
+
+    pixel: float = 8.0
+    mask: float = 0.1
+    swap: float = 8.0
+    adversarial: float = 0.02
+    matching: float = 0.3
+    a: float = 3.0
+    b: float = 1.0
+
+
+def perceptual() -> Lpips:
+    """LPIPS-squeeze, which training needs."""
+    lpips = Lpips.load("squeeze")
+    if lpips is None:
+        raise SemcastError(f"training needs LPIPS: {missing('squeeze')}")
+    return lpips.eval().to(memory_format=torch.channels_last)
+
+
+def shrink(mask: Tensor, size: int) -> Tensor:
+    """Part labels at another size (nearest), int64."""
+    return F.interpolate(mask[:, None].float(), (size, size), mode="nearest")[:, 0].long()
+
+
+def outside_union(mask: Tensor, other: Tensor, part: int, size: int) -> Tensor:
+    """1 where neither mask ``[B, S, S]`` shows the part, 0 elsewhere, ``[B, 1, size, size]``."""
+    union = ((mask == part) | (other == part)).float()[:, None]
+    return 1 - F.interpolate(union, (size, size), mode="nearest")
+
+
+class PictureLoss:
+    """Weighted MSE + LPIPS + masks + locality of part swaps + a dual-branch discriminator that also judges the swaps.
+
+    Args:
+        masks: labelled part masks ``[N, S, S]``, for the pixel weights.
+        random: where the choice of the part to swap comes from.
+    """
+
+    def __init__(self, weights: Weights, masks: Tensor, random: torch.Generator) -> None:
+        self.weights, self.random = weights, random
+        self.lpips = perceptual()
+        self.judge = DualJudge(NUM_PARTS).to(memory_format=torch.channels_last)
+        self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), 4e-4, betas=(0.0, 0.99))
+        weight = pixel_weight(masks, weights.a, weights.b, 128)
+        self.pixel_weight = weight / weight.mean()
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint must hold."""
+        return {"judge": self.judge, "judge_optimiser": self.judge_optimiser}
+
+    def __call__(
+        self, generator: SemanticGenerator, codes: Tensor, photo: Tensor, mask: Tensor, *, swap: bool, judged: float
+    ) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, Tensor]]:
+        """Render the codes and judge the picture.
+
+        Args:
+            codes: ``[B, 28, code]``, clean, noisy or received.
+            mask: part labels ``[B, S, S]``, 255 where unknown.
+            swap: exchange a part between the first and the second half of the batch as well.
+            judged: strength of the adversarial losses, 0 to 1.
+
+        Returns:
+            the total, each loss by name, and the pictures and masks for :meth:`judge_step`.
+        """
+        w, size, half = self.weights, photo.shape[-1], len(photo) // 2
+        weight = F.interpolate(self.pixel_weight[None, None], (size, size), mode="bilinear")[0, 0]
+        losses: dict[str, Tensor] = {}
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                target = self.lpips.features(photo)
+            made = generator(codes)
+            losses["mse"] = ((made.image - photo).square() * weight).mean()
+            losses["psnr"] = -10 * (made.image.detach().clamp(0, 1) - photo).square().mean((1, 2, 3)).log10().mean()
+            losses["lpips"] = self.lpips.distance(target, self.lpips.features(made.image)).mean()
+            losses["coarse"] = _mask_loss(made.coarse, mask)
+            losses["mask"] = _mask_loss(made.mask, mask)
+            total = w.pixel * losses["mse"] + losses["lpips"] + w.mask * (losses["coarse"] + losses["mask"])
+            images, masks = [made.image], [made.mask]
+            if swap:
+                part = SWAPPED[int(torch.randint(len(SWAPPED), (), generator=self.random))]
+                other = generator(swap_part(codes[:half], codes[half : 2 * half], part))
+                shown = made.mask.detach().argmax(1)
+                outside = outside_union(shown[:half], shown[half : 2 * half], part, size)
+                losses["swap"] = ((other.image - made.image[:half].detach()).square() * outside).mean()
+                total = total + w.swap * losses["swap"]
+                images.append(other.image)
+                masks.append(other.mask)
+            fake, fake_mask = torch.cat(images), torch.cat(masks).float().softmax(1)
+            if judged > 0:
+                self.judge.requires_grad_(False)
+                scores, features = self.judge(fake, fake_mask)
+                with torch.no_grad():
+                    _, real_features = self.judge(photo, _one_hot(mask))
+                losses["adversarial"] = torch.stack([painter_loss(s) for s in scores]).mean()
+                losses["matching"] = feature_loss(real_features, [f[: len(photo)] for f in features])
+                total = total + judged * (w.adversarial * losses["adversarial"] + w.matching * losses["matching"])
+        return total, losses, (fake, fake_mask)
+
+    def judge_step(self, photo: Tensor, mask: Tensor, made: tuple[Tensor, Tensor]) -> Tensor:
+        """One step of the discriminator: real photos with their masks against pictures and masks of the generator."""
+        self.judge.requires_grad_(True)
+        fake, fake_mask = made
+        with torch.autocast("cpu", torch.bfloat16):
+            scores, _ = self.judge(
+                torch.cat((photo, fake.detach().clamp(0, 1))), torch.cat((_one_hot(mask), fake_mask.detach()))
+            )
+            loss = torch.stack([judge_loss(s[: len(photo)], s[len(photo) :]) for s in scores]).mean()
+        self.judge_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.judge_optimiser.step()
+        return loss.detach()
+
+
+def _mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy against the labels at the logits' size; 0 where nothing is labelled."""
+    labels = shrink(mask, logits.shape[-1])
+    loss = F.cross_entropy(logits.float(), labels, ignore_index=255, reduction="sum")
+    return loss / (labels != 255).sum().clamp_min(1)
+
+
+def _one_hot(mask: Tensor) -> Tensor:
+    return F.one_hot(shrink(mask, 64), NUM_PARTS).permute(0, 3, 1, 2).float()

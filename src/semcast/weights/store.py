@@ -1,0 +1,134 @@
+"""Weights as safetensors: never unpickled, never trusted before their fingerprint was checked.
+
+A file's metadata holds ``format`` (the version), ``kind`` (what it is), ``config`` (JSON: the frozen dataclass of the
+model) and ``sha256`` over config and tensors. Matrices may be stored as int8 with one fp16 scale a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from semcast.errors import SemcastError
+
+FORMAT = "semcast-1"
+_SCALE = ".int8_scale"
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file holds: float32 tensors by name, the model's configuration, and its fingerprint (sha256)."""
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+    kind: str
+    fingerprint: str
+    path: Path
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under ``prefix.``, without it."""
+        return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(prefix + ".")}
+
+
+def folders() -> list[Path]:
+    """Where weights are looked for: ``$SEMCAST_WEIGHTS`` first, then the package."""
+    extra = os.environ.get("SEMCAST_WEIGHTS")
+    return ([Path(extra)] if extra else []) + [_HERE]
+
+
+def available() -> list[Path]:
+    """Every weights file there is, the first of each name."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            found.setdefault(path.stem, path)
+    return sorted(found.values())
+
+
+def find(name: str) -> Path:
+    """The file of that name (or the path itself where it is one).
+
+    Raises:
+        SemcastError: there is none; the message lists those there are.
+    """
+    if name.endswith(".safetensors"):
+        return Path(name)
+    for folder in folders():
+        path = folder / f"{name}.safetensors"
+        if path.exists():
+            return path
+    known = ", ".join(p.stem for p in available()) or "none"
+    raise SemcastError(f"there are no weights called {name!r} (there are: {known})")
+
+
+def _digest(tensors: dict[str, Tensor], kind: str, config: str) -> str:
+    sha = hashlib.sha256(f"{FORMAT}\n{kind}\n{config}\n".encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(tensor.numpy().tobytes())
+    return sha.hexdigest()
+
+
+def save(path: Path, tensors: dict[str, Tensor], *, kind: str, config: dict[str, Any], int8: tuple[str, ...] = ()) -> str:
+    """Write fp16 weights (matrices whose name starts with one of ``int8``: 8 bits a row-scaled entry); returns the fingerprint.
+
+    The file appears whole or not at all.
+    """
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu()
+        if tensor.ndim >= 2 and name.startswith(int8) and int8:
+            rows = tensor.float().flatten(1)
+            scale = (rows.abs().amax(1) / 127).clamp_min(1e-8).half()
+            stored[name] = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8).reshape(tensor.shape)
+            stored[name + _SCALE] = scale
+        else:
+            stored[name] = tensor.half() if tensor.is_floating_point() else tensor
+    stored = {k: v.clone(memory_format=torch.contiguous_format) for k, v in stored.items()}
+    text = json.dumps(config, sort_keys=True)
+    digest = _digest(stored, kind, text)
+    temporary = path.with_suffix(".part")
+    save_file(stored, temporary, metadata={"format": FORMAT, "kind": kind, "config": text, "sha256": digest})
+    temporary.replace(path)
+    return digest
+
+
+def load(name: str, *, kind: str) -> Checkpoint:
+    """Read weights by name or path, as float32.
+
+    Raises:
+        SemcastError: missing, not safetensors, of another format or kind, or changed since it was written.
+    """
+    path = find(name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = file.metadata() or {}
+            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise SemcastError(f"{path} is not a readable weights file ({error})") from None
+    if meta.get("format") != FORMAT:
+        raise SemcastError(f"{path} is of format {meta.get('format')!r}, this version reads {FORMAT!r}")
+    if meta.get("kind") != kind:
+        raise SemcastError(f"{path} holds {meta.get('kind')!r} weights, {kind!r} are needed")
+    digest = _digest(stored, kind, meta.get("config", ""))
+    if digest != meta.get("sha256"):
+        raise SemcastError(f"{path} was changed or damaged: its fingerprint does not match")
+    tensors = {
+        key: value.float() * stored[key + _SCALE].float().reshape(-1, *[1] * (value.ndim - 1))
+        if key + _SCALE in stored
+        else (value.float() if value.is_floating_point() else value)
+        for key, value in stored.items()
+        if not key.endswith(_SCALE)
+    }
+    return Checkpoint(tensors, json.loads(meta["config"]), kind, digest, path)

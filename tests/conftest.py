@@ -1,0 +1,72 @@
+"""What the tests share: where the data lies, and a small system to send faces with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from semcast.link import Burst, Reception, System, to_complex, to_real, unit_power
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with ``data`` and ``weights``: $SEMCAST_SHARED, or ``shared`` beside the repository."""
+    path = Path(os.environ.get("SEMCAST_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    if not (path / "data").is_dir():
+        pytest.skip("needs the shared data: set SEMCAST_SHARED")
+    return path
+
+
+class Mosaic(System):
+    """Sends the photo as a few grey tiles: enough of a system to test everything around systems."""
+
+    name = "mosaic"
+    min_symbols = 32
+
+    def __init__(self, name: str = "mosaic") -> None:
+        super().__init__()
+        self.name = name
+        self.level = torch.nn.Parameter(torch.tensor(0.5))
+        self.encoded = 0
+
+    def encode(self, image, budget):
+        self.encoded += 1
+        tiles = F.adaptive_avg_pool2d(image.mean(1, keepdim=True), 8).flatten(1) - self.level
+        reals = F.pad(tiles, (0, max(0, 2 * budget.symbols - 64)))[:, : 2 * budget.symbols]
+        return Burst(unit_power(to_complex(reals)), budget)
+
+    def decode(self, received):
+        tiles = to_real(received.symbols)[:, :64].reshape(-1, 1, 8, 8) * 0.2 + self.level
+        image = F.interpolate(tiles, (256, 256)).clamp(0, 1).expand(-1, 3, -1, -1)
+        return Reception(image, torch.ones(len(image), dtype=torch.bool))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A square photo that counts as aligned."""
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    path = tmp_path / "me.png"
+    Image.fromarray(pixels).resize((300, 300)).save(path)
+    return path
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> dict[str, System]:
+    """Two small systems instead of those that ship, and only the metrics that need no files."""
+    import semcast.systems
+    from semcast.metrics.report import Metrics
+    from semcast.semantics.parser import FaceParser
+
+    systems: dict[str, System] = {name: Mosaic(name) for name in ("mosaic", "tiles")}
+    monkeypatch.setattr(semcast.systems, "SYSTEMS", tuple(systems), raising=False)
+    monkeypatch.setattr(semcast.systems, "load_system", lambda name, **_: systems[name], raising=False)
+    monkeypatch.setattr(semcast.systems, "default_system", lambda symbols: "mosaic", raising=False)
+    monkeypatch.setattr(Metrics, "load", classmethod(lambda cls, identity=None, vgg=True: cls({}, None, [])))
+    monkeypatch.setattr(FaceParser, "load", classmethod(lambda cls: cls()), raising=False)
+    return systems

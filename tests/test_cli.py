@@ -1,0 +1,319 @@
+"""The command line: round trips, and one clear sentence for everything that cannot work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import semcast.systems
+from semcast.cli import main
+from semcast.link import System
+from semcast.systems.linear import Linear
+from semcast.weights import available, save
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command line in an empty folder; (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        return (int(exit_.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def refused(result: tuple[int, str, str], *words: str) -> None:
+    code, out, err = result
+    assert code == 2 and out == "", (code, out, err)
+    assert err.count("\n") == 1 and err.startswith("semcast: ") and "Traceback" not in err, err
+    for word in words:
+        assert word in err, err
+
+
+# ---- round trips -----------------------------------------------------------------------------------------------------
+
+
+def test_transmit(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    code, out, _ = run("transmit", photo, "--aligned", "--symbols", 64, "--snr", 20)
+    assert code == 0 and "mosaic" in out and "1/3072" in out
+    with Image.open("me-received.png") as picture:
+        assert picture.width > 512
+    refused(run("transmit", photo, "--aligned", "--symbols", 64), "me-received.png exists already")
+    assert run("transmit", photo, "--aligned", "--symbols", 64, "-f")[0] == 0
+
+
+def test_transmit_json_symbols_and_output(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    given = ("transmit", photo, "--aligned", "--symbols", 64, "--system", "tiles", "--channel", "rician",
+             "--pilots", 4, "-o", "face.png", "--save-symbols", "x.npy", "--json")  # fmt: skip
+    code, out, _ = run(*given)
+    assert code == 0
+    values = json.loads(out)
+    assert values["system"] == "tiles" and values["channel"] == "rician" and values["output"] == "face.png"
+    assert values["symbols"] == 64 and values["data_symbols"] == 60 and values["bandwidth_ratio"] == 64 / 196608
+    with Image.open("face.png") as face:
+        assert face.size == (256, 256)
+    symbols = np.load("x.npy")
+    assert symbols.shape == (60,) and symbols.dtype == np.complex64
+    assert np.mean(np.abs(symbols) ** 2) == pytest.approx(1, abs=1e-3)
+    refused(run(*given), "face.png exists already")
+    Path("face.png").unlink()
+    refused(run(*given), "x.npy exists already")
+    assert not Path("face.png").exists()
+    again = json.loads(run(*given, "-f")[1])
+    assert again["psnr_db"] == values["psnr_db"]
+    assert np.array_equal(np.load("x.npy"), symbols)
+
+
+def test_seed_changes_the_noise(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    given = ("transmit", photo, "--aligned", "--symbols", 64, "--snr", 0, "--json", "-f", "--seed")
+    values = [json.loads(run(*given, seed)[1])["psnr_db"] for seed in (0, 1, 0, -1)]
+    assert values[0] == values[2] and len(set(values)) == 3
+
+
+def test_evaluate(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    given = ("evaluate", photo, "--aligned", "--systems", "mosaic,tiles", "--channels", "awgn,rayleigh",
+             "--snr", "-2,5", "--symbols", "64", "--pilots", 2, "-o", "r.jsonl")  # fmt: skip
+    code, out, err = run(*given)
+    assert code == 0, err
+    assert "rayleigh" in out and "8 measured" in err
+    assert len(Path("r.jsonl").read_text().splitlines()) == 8
+    assert "0 measured, 8 were there already" in run(*given)[2]
+
+
+def test_models(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path))
+    save(tmp_path / "net.safetensors", {"a": np_tensor()}, kind="net", config={})
+    (tmp_path / "net.md").write_text("# A net\n")
+    values = {model["name"]: model for model in json.loads(run("models", "--json")[1])}
+    assert values["net"]["kind"] == "net" and values["net"]["state"] == "ok"
+    assert "# A net" in run("models", "net")[1]
+    refused(run("models", "no-such"), "no-such", "net")
+    damage(tmp_path / "net.safetensors")
+    code, out, _ = run("models")
+    assert code == 0 and "net" in out and "changed or damaged" in out
+
+
+def test_help(run: Run) -> None:
+    for given in ([], ["--help"], ["transmit", "--help"], ["evaluate", "-h"]):
+        code, out, err = run(*given)
+        assert code == 0 and "semcast" in out and err == ""
+
+
+def test_as_a_program(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
+    done = subprocess.run(
+        [sys.executable, "-m", "semcast", "transmit", "missing.jpg", "--snr", "nan"],
+        cwd=tmp_path, capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    refused((done.returncode, done.stdout, done.stderr), "nan")
+
+
+def test_with_what_ships(run: Run) -> None:
+    """A real portrait over the default link."""
+    if not {"painter", "parser", "sketch-face", "sketch-plain"} <= {path.stem for path in available()}:
+        pytest.skip("no weights of linear-gan, linear and the parser")
+    import skimage.data
+
+    Image.fromarray(skimage.data.astronaut()).save("astronaut.png")
+    code, out, err = run("transmit", "astronaut.png", "--snr", 10, "--json")
+    assert code == 0, err
+    values = json.loads(out)
+    assert values["ok"] and values["faces_found"] == 1 and values["psnr_db"] > 15
+    given = ("--systems", "linear", "--snr", 10, "--symbols", 64, "-o", "r.jsonl")
+    code, out, err = run("evaluate", "astronaut.png", *given)
+    assert code == 0, err
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+def np_tensor() -> object:
+    import torch
+
+    return torch.arange(6.0).reshape(2, 3)
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is empty"), (b"hello world" * 100, "is not an image"), (None, "does not exist"), ("cut", "truncated")],
+)
+def test_bad_photo(run: Run, photo: Path, stand_in: dict[str, System], content: bytes | str | None, words: str) -> None:
+    bad = photo.with_name("bad.png")
+    if content == "cut":
+        bad.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    elif isinstance(content, bytes):
+        bad.write_bytes(content)
+    refused(run("transmit", bad, "--aligned"), "bad.png", words)
+    refused(run("evaluate", bad, "--aligned", "--systems", "mosaic", "-o", "r.jsonl"), "bad.png", words)
+    assert not Path("bad-received.png").exists() and not Path("r.jsonl").exists()
+
+
+def test_photo_not_square(run: Run, tmp_path: Path, stand_in: dict[str, System]) -> None:
+    Image.new("RGB", (300, 200)).save(tmp_path / "wide.png")
+    refused(run("transmit", tmp_path / "wide.png", "--aligned"), "300 x 200", "square")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--symbols", "0"], "symbols must be between"),
+        (["--symbols", "1000000000"], "symbols must be between"),
+        (["--symbols", "16"], "32 to"),
+        (["--symbols", "many"], "'--symbols'"),
+        (["--snr", "nan"], "SNR must be a number"),
+        (["--snr", "inf"], "SNR must be a number"),
+        (["--system", "telepathy"], "unknown system 'telepathy'; the known are mosaic, tiles"),
+        (["--channel", "string"], "unknown channel 'string'; the known are awgn, rayleigh, rician"),
+        (["--fading", "slow", "--channel", "rayleigh"], "block or fast"),
+        (["--pilots", "3"], "awgn channel does not fade"),
+        (["--pilots", "640", "--channel", "rayleigh"], "pilots leave none"),
+        (["--care", "face"], "--care is for linear-gan"),
+        (["--refine", "3"], "--refine is for generative"),
+        (["--refine", "-3"], "--refine"),
+        (["--no-such-option"], "--no-such-option"),
+        (["-o", "face.xyz"], "extension"),
+        (["-o", "."], "folder"),
+        (["-o", "nowhere/face.png"], "nowhere"),
+        (["-o", "/dev/null/face.png"], "/dev/null"),
+        (["-o", "me.png", "-f"], "the photo itself"),
+        (["--save-symbols", "x.txt"], ".npy"),
+        (["--save-symbols", "nowhere/x.npy"], "nowhere"),
+    ],
+)
+def test_bad_options(run: Run, photo: Path, stand_in: dict[str, System], options: list[str], words: str) -> None:
+    before = photo.read_bytes()
+    refused(run("transmit", photo, "--aligned", *options), words)
+    assert photo.read_bytes() == before
+    assert [path.name for path in photo.parent.iterdir()] == ["me.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--symbols", "64,0"], "symbols must be between"),
+        (["--symbols", "64,x"], "--symbols takes numbers"),
+        (["--snr", "5,nan"], "SNR must be a number"),
+        (["--snr", ","], "empty list"),
+        (["--systems", "mosaic,telepathy"], "unknown system 'telepathy'"),
+        (["--channels", "awgn,string"], "unknown channel 'string'"),
+        (["--draws", "0"], "draws must be at least 1"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_bad_evaluation(run: Run, photo: Path, stand_in: dict[str, System], options: list[str], words: str) -> None:
+    given = ["evaluate", photo, "--aligned", "--systems", "mosaic", "--symbols", "64", "-o", "r.jsonl"]
+    refused(run(*given, *options), words)
+    assert not Path("r.jsonl").exists()
+
+
+def test_evaluate_needs_photos_and_output(
+    run: Run, photo: Path, tmp_path: Path, stand_in: dict[str, System]
+) -> None:
+    given = ["evaluate", "--aligned", "--systems", "mosaic", "-o"]
+    (tmp_path / "empty").mkdir()
+    refused(run(*given, "r.jsonl", tmp_path / "empty"), "no photo")
+    refused(run(*given, "r.json", photo), ".jsonl")
+    refused(run(*given, "nowhere/r.jsonl", photo), "nowhere")
+    refused(run("evaluate", photo, "--aligned"), "--out")
+
+
+@pytest.mark.parametrize("given", [["transmit", "PHOTO", "--aligned", "-o"], ["demo", "-o"], ["sample", "-o"]])
+def test_existing_output_is_untouched(run: Run, photo: Path, stand_in: dict[str, System], given: list[str]) -> None:
+    Path("old.png").write_bytes(b"dear to me")
+    refused(run(*(photo if word == "PHOTO" else word for word in given), "old.png"), "old.png exists already")
+    assert Path("old.png").read_bytes() == b"dear to me"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_output_without_permission(run: Run, photo: Path, tmp_path: Path, stand_in: dict[str, System]) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    refused(run("transmit", photo, "--aligned", "-o", locked / "face.png"), "permission")
+
+
+def test_output_that_fails_at_the_end(
+    run: Run, photo: Path, stand_in: dict[str, System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: whoever wrote the old file keeps it."""
+    Path("old.png").write_bytes(b"dear to me")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    refused(run("transmit", photo, "--aligned", "-f", "-o", "old.png"), "No space left")
+    assert Path("old.png").read_bytes() == b"dear to me"
+    assert sorted(path.name for path in Path().iterdir()) == ["me.png", "old.png"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "words"), [("sketch", True, "changed or damaged"), ("other", False, "'other'")]
+)
+def test_bad_checkpoint(
+    run: Run,
+    photo: Path,
+    stand_in: dict[str, System],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    change: bool,
+    words: str,
+) -> None:
+    weights = photo.parent / "weights"
+    weights.mkdir()
+    save(weights / "sketch-plain.safetensors", {"mean": np_tensor()}, kind=kind, config={})
+    if change:
+        damage(weights / "sketch-plain.safetensors")
+    monkeypatch.setenv("SEMCAST_WEIGHTS", str(weights))
+    monkeypatch.setattr(semcast.systems, "load_system", lambda name, **_: Linear.load())
+    refused(run("transmit", photo, "--aligned"), "sketch-plain", words)
+
+
+def test_unknown_recipe_and_settings(run: Run, tmp_path: Path) -> None:
+    refused(run("train", "alchemy", "--data", tmp_path, "--out", "run"), "unknown recipe 'alchemy'", "linear-gan")
+    refused(run("train", "parser", "--data", "nowhere", "--out", "run"), "nowhere")
+    for setting in ("stepz=3", "steps", "steps=many", "steps=1.5"):
+        refused(run("train", "parser", "--data", tmp_path, "--out", "run", "--set", setting), "steps")
+    refused(run("train", "parser", "--data", tmp_path, "--out", "run"), "no train-*.tar")
+
+
+def test_our_own_mistakes_end_in_one_sentence_too(
+    run: Run, photo: Path, stand_in: dict[str, System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str, **_: object) -> System:
+        raise ZeroDivisionError("a\nb")
+
+    monkeypatch.setattr(semcast.systems, "load_system", broken)
+    code, out, err = run("transmit", photo, "--aligned")
+    assert code == 1 and out == "" and "ZeroDivisionError" in err and err.count("\n") == 1
+    monkeypatch.setenv("SEMCAST_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        main(["transmit", str(photo), "--aligned"])
+
+
+def test_interrupted(run: Run, photo: Path, stand_in: dict[str, System], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str, **_: object) -> System:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(semcast.systems, "load_system", interrupted)
+    code, _, err = run("transmit", photo, "--aligned")
+    assert code == 130 and err == "semcast: stopped\n"
+

@@ -1,0 +1,71 @@
+"""The house: style, types, and imports that point one way."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "semcast"
+# From the top down; a module may import from its own row and from those below it.
+ROWS = (
+    ("__main__",),
+    ("cli",),
+    ("evaluate", "train"),
+    ("systems",),
+    ("semantics", "coding", "channels"),
+    ("metrics", "weights", "images", "link", "errors"),
+)
+ROW = {name: number for number, row in enumerate(ROWS) for name in row}
+
+
+@pytest.mark.parametrize("tool", [["ruff", "check", "."], ["mypy"]], ids=["ruff", "mypy"])
+def test_tool(tool: list[str]) -> None:
+    pytest.importorskip(tool[0])
+    result = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of semcast that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("semcast.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_down(path: Path) -> None:
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if part == "__init__":
+        assert not imported(path)
+        return
+    assert part in ROW, f"{part} has no place in the house: give it one"
+    upward = {name for name in imported(path) if ROW[name] < ROW[part]}
+    assert not upward, f"{path} imports upwards: {upward}"
+
+
+def test_import_changes_nothing_global() -> None:
+    code = (
+        "import torch; a = torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed()\n"
+        "import semcast.evaluate.sweep, semcast.cli\n"
+        "assert a == (torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, semcast.cli; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src").returncode == 0

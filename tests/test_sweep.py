@@ -1,0 +1,174 @@
+"""Sweeps: resumed where they stopped, never mixed, the same noise for every system."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Mosaic
+from PIL import Image
+
+from semcast.channels import make_channel
+from semcast.errors import SemcastError
+from semcast.evaluate.crossing import cross, generator_for
+from semcast.evaluate.photos import find_photos
+from semcast.evaluate.picture import beside, fitted, grid
+from semcast.evaluate.records import KEY, read
+from semcast.evaluate.sweep import Outcome, Plan, Sweep, summary
+from semcast.images import read_aligned, to_tensor
+from semcast.link import Budget, System
+from semcast.metrics.report import Metrics
+from semcast.semantics.parser import FaceParser
+
+PLAN = Plan(snr_db=(0.0, 10.0), symbols=(32, 64), aligned=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 255, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).resize((256, 256)).save(folder / f"{i}.png")
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+def run(folder: Path, plan: Plan = PLAN, *, systems: list[System] | None = None, force: bool = False) -> Outcome:
+    systems = systems or [Mosaic("mosaic"), Mosaic("tiles")]
+    channels = [make_channel("awgn"), make_channel("rayleigh")]
+    sweep = Sweep(plan, systems, channels, Metrics({}, None, []), FaceParser)
+    return sweep.run(find_photos([folder]), folder.parent / "r.jsonl", force=force)
+
+
+def test_one_line_a_point(folder: Path) -> None:
+    outcome = run(folder)
+    lines = [json.loads(line) for line in (folder.parent / "r.jsonl").read_text().splitlines()]
+    assert len(lines) == outcome.measured == 3 * 2 * 2 * 4
+    assert len({tuple(line[name] for name in KEY) for line in lines}) == len(lines)
+    promised = "image system channel snr_db symbols seed psnr_db ms_ssim lpips_squeeze side_bytes encode_s decode_s ok"
+    assert set(promised.split()) <= lines[0].keys()
+    assert lines[0]["lpips_squeeze"] is None and lines[0]["psnr_db"] > 0
+    assert read(folder.parent / "r.jsonl") == outcome.records
+    assert summary(outcome.records).row_count == 16
+
+
+def test_resumed_where_it_stopped(folder: Path) -> None:
+    out = folder.parent / "r.jsonl"
+    run(folder)
+    whole = out.read_text().splitlines(keepends=True)
+    out.write_text("".join(whole[:20]) + whole[20][:37])
+    outcome = run(folder)
+    assert outcome.measured == len(whole) - 20
+    again = out.read_text().splitlines(keepends=True)
+    assert again[:20] == whole[:20]
+    timeless = [[{k: v for k, v in json.loads(x).items() if k[-2:] != "_s"} for x in y] for y in (whole, again)]
+    assert timeless[0] == timeless[1]
+    assert run(folder).measured == 0
+
+
+def test_last_line_without_its_end_is_kept(folder: Path) -> None:
+    out = folder.parent / "r.jsonl"
+    run(folder)
+    whole = out.read_text()
+    out.write_text(whole.rstrip("\n"))
+    assert run(folder).measured == 0
+    assert out.read_text() == whole
+
+
+def test_force_starts_afresh(folder: Path) -> None:
+    run(folder)
+    outcome = run(folder, Plan(snr_db=(5.0,), symbols=(64,), aligned=True), force=True)
+    assert outcome.measured == len((folder.parent / "r.jsonl").read_text().splitlines()) == 12
+
+
+OTHERS = ["hello\n", '{"image": 1}\n', '{"a": 1}', "\x89PNG", '{"image": "a"}\n{"image": "b']
+
+
+@pytest.mark.parametrize("content", OTHERS)
+def test_a_file_of_something_else_is_left_alone(folder: Path, content: str) -> None:
+    out = folder.parent / "r.jsonl"
+    out.write_text(content)
+    with pytest.raises(SemcastError, match="not a semcast result"):
+        run(folder)
+    assert out.read_text() == content
+
+
+def test_other_settings_are_not_mixed(folder: Path) -> None:
+    run(folder)
+    with pytest.raises(SemcastError, match="--aligned"):
+        run(folder, Plan(snr_db=(0.0,), symbols=(32,)))
+    other = Mosaic()
+    other.level.data += 0.01
+    with pytest.raises(SemcastError, match="other weights of mosaic"):
+        run(folder, systems=[other])
+
+
+def test_same_noise_for_every_system_another_for_every_photo(folder: Path) -> None:
+    lines = run(folder, Plan(snr_db=(0.0,), symbols=(32,), draws=2, aligned=True)).records
+    psnr = {(r.image, r.system, r.channel, r.draw): r.psnr_db for r in lines}
+    for (image, system, channel, draw), value in psnr.items():
+        assert value == psnr[image, "tiles" if system == "mosaic" else "mosaic", channel, draw]
+    assert len(set(psnr.values())) == 3 * 2 * 2
+    noise = [make_channel("awgn").draw(1, 8, 0.0, generator_for(0, name)).noise for name in ("a", "b")]
+    assert not torch.equal(*noise)
+
+
+def test_unusable_photos_are_skipped_and_said(folder: Path) -> None:
+    (folder / "1.png").write_bytes(b"")
+    outcome = run(folder)
+    assert len(outcome.refused) == 1 and "1.png is empty" in outcome.refused[0]
+    assert outcome.measured == 2 * 16
+    before = (folder.parent / "r.jsonl").read_text()
+    for path in folder.glob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(SemcastError, match="none of the 3"):
+        run(folder, force=True)
+    assert (folder.parent / "r.jsonl").read_text() == before
+
+
+def test_impossible_points_are_refused_before_anything_is_written(folder: Path) -> None:
+    with pytest.raises(SemcastError, match="mosaic works with 32"):
+        run(folder, Plan(snr_db=(0.0,), symbols=(64, 16), aligned=True))
+    assert not (folder.parent / "r.jsonl").exists()
+    with pytest.raises(SemcastError, match="draws"):
+        Plan(snr_db=(0.0,), symbols=(64,), draws=0)
+
+
+def test_shard(folder: Path) -> None:
+    shard = folder.parent / "test.tar"
+    with tarfile.open(shard, "w") as tar:
+        tar.add(folder / "0.png", "a.png")
+        tar.add(folder / "0.png", "a.mask.png")
+        tar.add(folder / "notes.txt", "b.jpg")
+    sources = find_photos([shard])
+    assert [source.name for source in sources] == ["a", "b"]
+    assert np.array_equal(sources[0].face(None)[0], read_aligned(folder / "0.png"))
+    with pytest.raises(SemcastError, match="test.tar:b is not an image"):
+        sources[1].face(None)
+    shard.write_bytes(shard.read_bytes()[:700])
+    with pytest.raises(SemcastError, match=r"test\.tar"):
+        find_photos([shard])
+    with pytest.raises(SemcastError, match="two photos are called 0.png"):
+        find_photos([folder, folder / "0.png"])
+
+
+def test_pilots_are_taken_off_the_data(folder: Path) -> None:
+    image = to_tensor(read_aligned(folder / "0.png"))
+    channel = make_channel("rayleigh", pilots=8)
+    crossing = cross(Mosaic(), channel, image, Budget(64, 10.0), generator_for(0, "a"))
+    assert crossing.burst.symbols.shape == (1, 56)
+
+
+def test_pictures() -> None:
+    tile = np.zeros((20, 30, 3), np.uint8)
+    block = grid([[tile, tile], [tile]], columns=["a", "b"], names=["first", "second"], title="both")
+    assert block.dtype == np.uint8 and block.shape[0] > 40 and block.shape[1] > 60
+    assert beside([block, tile]).shape == (block.shape[0], block.shape[1] + 30, 3)
+    assert fitted(np.zeros((10, 40, 3), np.uint8), 20).shape == (20, 20, 3)
+    with pytest.raises(SemcastError):
+        grid([[tile, tile[:5]]])
