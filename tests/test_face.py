@@ -81,9 +81,9 @@ def test_crop_of_the_identity_is_the_photo() -> None:
     assert np.abs(crop.astype(int) - photo).mean() < 1.5
 
 
-@pytest.mark.parametrize("scale", [0.4, 1.0, 3.0, 7.0])
+@pytest.mark.parametrize("scale", [0.4, 1.0, 3.0, 6.0])
 def test_crop_puts_a_spot_where_the_similarity_says(scale: float) -> None:
-    where = face._Similarity(scale * cmath.exp(0.3j), complex(900, 500))
+    where = face._Similarity(scale * cmath.exp(0.3j), complex(500, 100))
     target = 150 + 60j
     spot = where(target)
     y, x = np.mgrid[0:2048, 0:2048]
@@ -174,14 +174,17 @@ def test_eyes_of_faces_in_larger_pictures(parser: FaceParser, faces: list[tuple[
     assert np.mean(errors) < 4
 
 
-def test_of_two_faces_the_larger(parser: FaceParser, faces: list[tuple[np.ndarray, complex, complex]]) -> None:
-    canvas = np.full((400, 700, 3), 90, np.uint8)
-    canvas[60:316, 30:286] = faces[0][0]
-    canvas[150:310, 450:610] = np.asarray(Image.fromarray(faces[1][0]).resize((160, 160)))
+def test_of_two_faces_the_larger(parser: FaceParser) -> None:
+    from skimage.data import astronaut
+
+    portrait = astronaut()[:256, 100:356]
+    canvas = np.full((300, 600, 3), 140, np.uint8)
+    canvas[20:276, 320:576] = portrait
+    canvas[60:252, 40:232] = np.asarray(Image.fromarray(portrait).resize((192, 192)))
     _, where = align(canvas, parser)
     assert where.faces_found == 2
-    assert where.eyes[0][0] < 300
-    assert where.scale == pytest.approx(1.0, abs=0.15)
+    assert where.eyes[0][0] > 320
+    assert where.scale == pytest.approx(0.66, abs=0.06)
 
 
 def test_noise_is_no_face(parser: FaceParser) -> None:

@@ -90,6 +90,10 @@ def transmit(
     symbols: Annotated[int, typer.Option(metavar="K", help="Complex channel uses.", rich_help_panel=_SENDING)] = 640,
     seed: Seed = 0,
     refine: Refine = 0,
+    inversion: Annotated[
+        str, typer.Option(metavar="encoder|paper", rich_help_panel=_SENDING,
+                          help="[bold]generative[/bold]: the encoder's guess, or the paper's 400 steps from the mean code.")
+    ] = "encoder",
     care: Care = None,
     fading: Fading = "block",
     pilots: Pilots = 0,
@@ -126,13 +130,13 @@ def transmit(
         check_file(save_symbols, force, ".npy")
     over = _channel(channel, fading, pilots)
     name = system or default_system(symbols)
-    link = _systems([name], care, refine)[0]
+    link = _systems([name], care, refine, inversion)[0]
     metrics = Metrics.load(identity)
     face, found = Source(photo.name, photo).face(None if aligned else FaceParser.load())
     if found > 1:
         _say(f"{found} faces found in {photo}: the largest is sent")
     image = to_tensor(face)
-    crossing = _cross(link, over, image, budget, seed, photo.name, warm=refine == 0)
+    crossing = _cross(link, over, image, budget, seed, photo.name, warm=refine == 0 and inversion == "encoder")
     received = to_uint8(crossing.reception.image)
     if save_symbols:
         _save_symbols(save_symbols, crossing)
@@ -218,6 +222,44 @@ def evaluate(
         _say(f"skipped: {reason}")
     _stdout().print(summary(outcome.records))
     _say(f"{outcome.measured} measured, {len(outcome.records) - outcome.measured} were there already: {out}")
+
+
+@app.command()
+def reproduce(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="link.", show_default=False)],
+    photos: Annotated[Path, typer.Argument(metavar="SHARD.tar", help="Photos with part masks.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="REPORT.json", show_default=False, rich_help_panel=_WRITING, help="The report."),
+    ],
+    force: Force = False,
+    limit: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="The first N photos.", show_default=False)
+    ] = None,
+    identity: Identity = None,
+) -> None:
+    """Measure again what the documents say: reference lines, masks, part swaps, speed.
+
+    [cyan]semcast reproduce link faces256/test-000.tar --limit 100 -o link.json[/cyan]
+    """
+    from semcast.evaluate.qualities import load_study, study_link
+    from semcast.evaluate.records import check_file
+    from semcast.metrics.report import Metrics
+    from semcast.semantics.parser import FaceParser
+
+    if study != "link":
+        raise SemcastError(f"unknown study {study!r}; known: link")
+    check_file(out, force, ".json")
+    _threads()
+    systems = _systems(["generative", "linear-gan", "linear"], None, 0)
+    metrics = Metrics.load(identity, vgg=False)
+    for note in metrics.notes:
+        _say(note)
+    report = study_link(load_study(photos, tuple(systems), FaceParser.load(), metrics, limit), _say)
+    temporary = out.with_suffix(".part")
+    temporary.write_text(json.dumps(report, indent=1) + "\n")
+    temporary.replace(out)
+    _stdout().print_json(json.dumps(report))
 
 
 @app.command()
@@ -357,7 +399,7 @@ def _channel(name: str, fading: str, pilots: int, *, mixed: bool = False) -> Cha
     return make_channel(name, **options)
 
 
-def _systems(names: Sequence[str], care: str | None, refine: int) -> list[System]:
+def _systems(names: Sequence[str], care: str | None, refine: int, inversion: str = "encoder") -> list[System]:
     """Systems by name, each with the options that are its own."""
     from semcast.systems import SYSTEMS, load_system
 
@@ -368,12 +410,13 @@ def _systems(names: Sequence[str], care: str | None, refine: int) -> list[System
         raise SemcastError(f"--care is for linear-gan, not for {', '.join(names)}")
     if refine and "generative" not in names:
         raise SemcastError(f"--refine is for generative, not for {', '.join(names)}")
-    return [
-        load_system(
-            name, care=care if name == "linear-gan" else None, refine=refine if name == "generative" else 0
-        ).eval()
-        for name in names
-    ]
+    if inversion != "encoder" and "generative" not in names:
+        raise SemcastError(f"--inversion is for generative, not for {', '.join(names)}")
+    own: dict[str, dict[str, Any]] = {
+        "linear-gan": {"care": care},
+        "generative": {"refine": refine, "inversion": inversion},
+    }
+    return [load_system(name, **own.get(name, {})).eval() for name in names]
 
 
 def _cross(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,15 +52,15 @@ class CodeFlow(nn.Module):
         self.register_buffer("forward_matrix", torch.eye(c.dims))
         self.register_buffer("inverse_matrix", torch.eye(c.dims), persistent=False)
         self.register_buffer("importance", torch.ones(c.dims))
-        couplings = RealNVP(
+        couplings: Any = RealNVP(
             c.dims, transforms=c.couplings, randmask=False, hidden_features=(c.width,) * (c.layers - 1),
             activation=nn.SiLU, univariate=partial(MonotonicAffineTransform, slope=c.slope),
         ).transform.transforms  # fmt: skip
-        self.couplings = nn.ModuleList(couplings)
-        for coupling in self.couplings:  # start as the identity
-            last = coupling.hyper[-1]
+        for coupling in couplings:  # start as the identity
+            last: Any = coupling.hyper[-1]
             nn.init.normal_(last.weight, std=1e-4)
             nn.init.zeros_(last.bias)
+        self.couplings = nn.ModuleList(couplings)
 
     def set_whitening(self, mean: Tensor, covariance: Tensor, metric: Tensor) -> None:
         """Fill the whitening from μ, C and G (float64 inside)."""

@@ -96,7 +96,8 @@ def parse(line: str) -> Record | None:
         return None
     if not isinstance(values, dict) or not values.keys() <= _NAMES or not values.keys() >= set(KEY) | {"aligned", "ok"}:
         return None
-    return Record(**{name: values.get(name) for name in _NAMES})
+    every: dict[str, Any] = {name: values.get(name) for name in _NAMES}  # a line of an older version may lack some
+    return Record(**every)
 
 
 def read(path: Path) -> list[Record]:

@@ -235,7 +235,7 @@ def _detect(thumbnail: Image.Image, reduction: float, tilt: float) -> list[_Simi
         return []
     boxes = _cascade().detect_multi_scale(  # type: ignore[attr-defined]
         np.asarray(grey),
-        scale_factor=1.2,
+        scale_factor=1.1,
         step_ratio=1.0,
         min_size=(_SMALLEST_BOX, _SMALLEST_BOX),
         max_size=grey.size[::-1],

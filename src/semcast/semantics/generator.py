@@ -96,6 +96,8 @@ class Rendering:
 class SemanticGenerator(nn.Module):
     """Codes ``[B, 28, code]`` → :class:`Rendering`. ``octaves`` 2 paints 128 px, 3 paints 256 px."""
 
+    waves: Tensor
+
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or GeneratorConfig()

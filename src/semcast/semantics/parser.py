@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semcast.semantics.blocks import ResBlock
+from semcast.semantics.blocks import ResBlock, channels_last
 from semcast.semantics.parts import NUM_PARTS
 from semcast.weights import load
 
@@ -47,9 +47,9 @@ class FaceParser(nn.Module):
     def load(cls) -> FaceParser:
         """The shipped parser."""
         checkpoint = load("parser", kind="parser")
-        parser = cls(ParserConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in checkpoint.config.items()}))
+        parser = cls(checkpoint.configuration(ParserConfig))
         parser.load_state_dict(checkpoint.tensors)
-        return parser.eval().to(memory_format=torch.channels_last)
+        return channels_last(parser.eval())
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits at the parser's own size; photos of another size are resized first."""

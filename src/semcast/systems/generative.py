@@ -16,6 +16,7 @@ from semcast.coding.channel_codec import ERASED, ChannelCodec, CodecConfig
 from semcast.coding.flow import CodeFlow, FlowConfig
 from semcast.errors import SemcastError
 from semcast.link import Budget, Burst, Received, Reception, System
+from semcast.semantics.blocks import channels_last
 from semcast.semantics.encoder import EncoderConfig, FaceEncoder
 from semcast.semantics.generator import GeneratorConfig, SemanticGenerator
 from semcast.semantics.inversion import paper_inversion, refine
@@ -61,20 +62,18 @@ class Generative(System):
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Generative:
         """From a checkpoint that holds all four networks and their configurations."""
-        c: dict[str, Any] = {
-            part: {k: tuple(v) if isinstance(v, list) else v for k, v in checkpoint.config[part].items()}
-            for part in PARTS_OF_LINK
-        }
         system = cls(
-            FaceEncoder(EncoderConfig(**c["encoder"])), SemanticGenerator(GeneratorConfig(**c["generator"])),
-            CodeFlow(FlowConfig(**c["flow"])), ChannelCodec(CodecConfig(**c["codec"])),
-        )  # fmt: skip
+            FaceEncoder(checkpoint.configuration(EncoderConfig, "encoder")),
+            SemanticGenerator(checkpoint.configuration(GeneratorConfig, "generator")),
+            CodeFlow(checkpoint.configuration(FlowConfig, "flow")),
+            ChannelCodec(checkpoint.configuration(CodecConfig, "codec")),
+        )
         system.load_state_dict(checkpoint.tensors, strict=False)
         missing = set(system.state_dict()) - set(checkpoint.tensors) - {"flow.inverse_matrix"}
         if missing:
             raise SemcastError(f"{checkpoint.path} lacks {len(missing)} tensors of the generative link")
         system.flow.refresh()
-        return system.eval().to(memory_format=torch.channels_last)
+        return channels_last(system.eval())
 
     def configuration(self) -> dict[str, dict[str, Any]]:
         """The four configurations, as they travel inside the checkpoint."""

@@ -16,7 +16,7 @@ CARES = ("plain", "face", "identity")
 def load_sketch(care: str) -> Sketch:
     """The shipped KLT of a preset (``plain``, ``face`` or ``identity``)."""
     checkpoint = load(f"sketch-{care}", kind="sketch")
-    sketch = Sketch(SketchConfig(side=checkpoint.config["side"], components=checkpoint.config["components"]))
+    sketch = Sketch(checkpoint.configuration(SketchConfig))
     sketch.load_state_dict(checkpoint.tensors)
     return sketch.eval()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from semcast.coding.sketch import Sketch
 from semcast.errors import SemcastError
 from semcast.link import Received, Reception, snr_db
+from semcast.semantics.blocks import channels_last
 from semcast.semantics.painter import Painter, PainterConfig
 from semcast.systems.linear import CARES, Linear, load_sketch
 from semcast.weights import load
@@ -45,9 +46,9 @@ class LinearGan(Linear):
         if care not in CARES:
             raise SemcastError(f"unknown care {care!r}; known: {', '.join(CARES)}")
         checkpoint = load("painter", kind="painter")
-        painter = Painter(PainterConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in checkpoint.config.items()}))
+        painter = Painter(checkpoint.configuration(PainterConfig))
         painter.load_state_dict(checkpoint.tensors)
-        return cls(load_sketch(care), painter.eval().to(memory_format=torch.channels_last))
+        return cls(load_sketch(care), channels_last(painter.eval()))
 
     def decode(self, received: Received) -> Reception:
         """Estimate, its expected error, and the painter's picture of both."""

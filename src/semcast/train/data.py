@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -29,6 +30,17 @@ class Faces:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def labels(self) -> Tensor:
+        """The masks of a labelled set.
+
+        Raises:
+            SemcastError: the set has none.
+        """
+        if self.masks is None:
+            raise SemcastError("these photos have no part masks")
+        return self.masks
 
     def batch(self, index: Tensor) -> Tensor:
         """Float photos in [0, 1] for these indices."""
@@ -60,16 +72,35 @@ def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, li
     shards = sorted(folder.glob(f"{split}-*.tar"))
     if not shards:
         raise SemcastError(f"no {split}-*.tar in {folder}")
+    return _decoded(shards, size, labelled, limit)
+
+
+def load_shard(path: Path, size: int, limit: int | None = None) -> Faces:
+    """The labelled photos of one shard.
+
+    Raises:
+        SemcastError: the file is missing, no tar, or holds no labelled photo.
+    """
+    try:
+        faces = _decoded([path], size, True, limit)
+    except (OSError, tarfile.TarError) as error:
+        raise SemcastError(f"{path} cannot be read ({error})") from None
+    if not len(faces):
+        raise SemcastError(f"{path} holds no photo with a mask")
+    return faces
+
+
+def _decoded(shards: list[Path], size: int, labelled: bool, limit: int | None) -> Faces:
     members = [m for shard in shards for m in shard_members(shard) if m[2] is not None or not labelled][:limit]
 
     def decode(member: tuple[str, bytes, bytes | None]) -> tuple[np.ndarray, np.ndarray | None]:
         _, data, mask = member
-        photo = Image.open(io.BytesIO(data)).convert("RGB")
+        photo: Image.Image = Image.open(io.BytesIO(data)).convert("RGB")
         if photo.size != (size, size):
             photo = photo.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=None)
         if not labelled or mask is None:
             return np.asarray(photo), None
-        labels = Image.open(io.BytesIO(mask))
+        labels: Image.Image = Image.open(io.BytesIO(mask))
         if labels.size != (size, size):
             labels = labels.resize((size, size), Image.Resampling.NEAREST)
         return np.asarray(photo), parts_of(np.asarray(labels))
@@ -79,7 +110,7 @@ def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, li
     with ThreadPoolExecutor(2) as pool:
         for i, (photo, labels) in enumerate(pool.map(decode, members)):
             images[i] = photo
-            if masks is not None:
+            if masks is not None and labels is not None:
                 masks[i] = labels
     # channels_last storage: NCHW view over NHWC bytes, so a batch is channels_last without a copy
     return Faces(
@@ -101,6 +132,10 @@ def shuffled(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tens
             step += 1
 
 
+@overload
+def random_flip(image: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]: ...
+@overload
+def random_flip(image: Tensor, mask: None, generator: torch.Generator) -> tuple[Tensor, None]: ...
 def random_flip(image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
     """Flip each photo (and its mask) left-right with probability one half."""
     flip = torch.rand(len(image), generator=generator) < 0.5

@@ -23,11 +23,10 @@ def initialise(encoder: FaceEncoder, generator: SemanticGenerator, faces: Faces,
     """
     torch.manual_seed(seed)
     grid, width = generator.config.grid, generator.config.code
-    assert faces.masks is not None
     photos, masks = [], []
     for index in torch.arange(len(faces)).split(500):
         small = F.interpolate(faces.batch(index), (grid, grid), mode="area")
-        one_hot = F.one_hot(faces.masks[index].long(), NUM_PARTS).permute(0, 3, 1, 2).half()
+        one_hot = F.one_hot(faces.labels[index].long(), NUM_PARTS).permute(0, 3, 1, 2).half()
         soft = F.interpolate(one_hot.float(), (grid, grid), mode="area")
         photos += [small, small.flip(-1)]
         masks += [soft, soft.flip(-1)]

@@ -83,7 +83,6 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     val = codes_of(encoder, load_faces(data / "faces256", "val", 128).images)
     codes = torch.cat((codes_of(encoder, faces.images), codes_of(encoder, more.images)))
     del more
-    assert faces.masks is not None
     config = FlowConfig(dims=codes[0].numel())
     torch.manual_seed(settings.seed)
     flow = CodeFlow(config)
@@ -93,7 +92,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     trainer = Trainer(out, {"flow": flow, "optimiser": optimiser, "average": average}, settings_, resume=resume)
     if trainer.first == 0:
         generator.octaves = 2
-        weight = pixel_weight(faces.masks, Weights().a, Weights().b, 128)
+        weight = pixel_weight(faces.labels, Weights().a, Weights().b, 128)
         metric = picture_metric(generator, codes, weight / weight.mean(), settings)
         flat = codes.flatten(1)
         flow.set_whitening(flat.mean(0), torch.cov(flat.T), metric)

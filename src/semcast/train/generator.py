@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
+from semcast.semantics.blocks import channels_last
 from semcast.semantics.encoder import EncoderConfig, FaceEncoder
 from semcast.semantics.generator import GeneratorConfig, SemanticGenerator, swap_part
 from semcast.semantics.parts import NUM_PARTS, PARTS
@@ -56,9 +57,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     )  # fmt: skip
     average = Averaged(networks)
     labelled = load_faces(data / "faces256", "train", 128)
-    assert labelled.masks is not None
     random = torch.Generator()
-    loss = PictureLoss(settings.losses, labelled.masks, random)
+    loss = PictureLoss(settings.losses, labelled.labels, random)
     trainer = Trainer(
         out,
         {"networks": networks, "optimiser": optimiser, "average": average, **loss.state()},
@@ -73,34 +73,30 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         else:
             initialise(encoder, generator, labelled, settings.seed)
         average.values = {k: v.detach().clone() for k, v in networks.state_dict().items()}
-    networks.to(memory_format=torch.channels_last)
+    channels_last(networks)
     val = load_faces(data / "faces256", "val", 256, limit=64)
 
     def photos(start: int) -> Iterator[tuple[Tensor, Tensor]]:
         if start < settings.small_steps:
             more = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
             unknown = torch.full((len(more), 128, 128), 255, dtype=torch.uint8)
-            assert labelled.masks is not None
             both = Faces(
                 torch.cat((labelled.images, more.images)).contiguous(memory_format=torch.channels_last),
-                torch.cat((labelled.masks, unknown)), (),
+                torch.cat((labelled.labels, unknown)), (),
             )  # fmt: skip
             del more, unknown
             batches = shuffled(len(both), settings.batch, settings.seed, start)
             for _ in range(start, settings.small_steps):
                 index = next(batches)
-                assert both.masks is not None
-                yield both.batch(index), both.masks[index]
+                yield both.batch(index), both.labels[index]
         faces = load_faces(data / "faces256", "train", 256)
         for index in shuffled(len(faces), settings.batch, settings.seed + 1, max(0, start - settings.small_steps)):
-            assert faces.masks is not None
-            yield faces.batch(index), faces.masks[index]
+            yield faces.batch(index), faces.labels[index]
 
     stream = photos(trainer.first)
 
     def step(i: int) -> dict[str, float]:
         photo, mask = random_flip(*next(stream), random)
-        assert mask is not None
         photo = photo.contiguous(memory_format=torch.channels_last)
         generator.octaves = 2 if photo.shape[-1] == 128 else 3
         judged = min(1.0, (i - settings.judge_from + 1) / 100)
@@ -122,26 +118,26 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         return {k: float(v.detach()) for k, v in losses.items()}
 
     def validate(_: int) -> dict[str, float]:
-        shipped = torch.nn.ModuleDict({"encoder": FaceEncoder(encoder.config), "generator": SemanticGenerator(generator.config)})
+        guess, made_by = FaceEncoder(encoder.config), SemanticGenerator(generator.config)
+        shipped = torch.nn.ModuleDict({"encoder": guess, "generator": made_by})
         shipped.load_state_dict(average.values)
-        shipped.eval().to(memory_format=torch.channels_last)
-        shipped["generator"].octaves = generator.octaves
+        channels_last(shipped.eval())
+        made_by.octaves = generator.octaves
         size = 64 * 2 ** (generator.octaves - 1)
         psnr, dist, swap = [], [], []
         total = torch.zeros(NUM_PARTS, NUM_PARTS, dtype=torch.long)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             for index in torch.arange(len(val)).split(16):
                 photo = F.interpolate(val.batch(index), (size, size), mode="area")
-                codes = shipped["encoder"](val.batch(index))
-                made = shipped["generator"](codes)
+                codes = guess(val.batch(index))
+                made = made_by(codes)
                 psnr.append(psnr_db(photo, made.image.clamp(0, 1)))
                 dist.append(loss.lpips(photo, made.image.clamp(0, 1)))
-                assert val.masks is not None
-                total += confusion(made.mask.argmax(1), shrink(val.masks[index], 64), NUM_PARTS)
+                total += confusion(made.mask.argmax(1), shrink(val.labels[index], 64), NUM_PARTS)
                 for name in ("eyes", "mouth", "nose", "hair"):
                     part = PARTS.index(name)
-                    other = shipped["generator"](swap_part(codes[:8], codes[8:], part))
-                    outside = outside_union(val.masks[index[:8]], val.masks[index[8:]], part, size)
+                    other = made_by(swap_part(codes[:8], codes[8:], part))
+                    outside = outside_union(val.labels[index[:8]], val.labels[index[8:]], part, size)
                     change = (other.image.clamp(0, 1) - made.image[:8].clamp(0, 1)).square()
                     swap.append(1 - (change * outside).sum() / change.sum())
         save(out / "generator.safetensors", average.values, kind="generator",

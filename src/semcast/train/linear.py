@@ -18,7 +18,7 @@ from semcast.train.loop import console
 from semcast.weights import save
 
 # weight = 1 + a · (how often a pixel is eye, brow, nose or mouth) + b · (how often it is skin); see method 1b
-PRESETS = {"plain": (0.0, 0.0), "face": (5.0, 1.5), "identity": (15.0, 3.0)}
+PRESETS = {"plain": (0.0, 0.0), "face": (12.0, 2.5), "identity": (15.0, 3.0)}
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,12 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     centred = stacked - mean
     covariance = (centred.T @ centred / len(centred)).numpy()
     console.print(f"covariance of {len(centred)} photos ready")
-    assert labelled.masks is not None
     out.mkdir(parents=True, exist_ok=True)
     for name, (a, b) in list(PRESETS.items())[: settings.steps]:
         path = out / f"sketch-{name}.safetensors"
         if resume and path.exists():
             continue
-        weight = weight_vector(pixel_weight(labelled.masks, a, b, config.side))
+        weight = weight_vector(pixel_weight(labelled.labels, a, b, config.side))
         weighted = covariance * np.outer(weight.numpy(), weight.numpy())
         last = len(weighted) - 1
         values, vectors_ = scipy.linalg.eigh(

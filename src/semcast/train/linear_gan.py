@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from semcast.channels import make_channel
 from semcast.link import Budget
 from semcast.metrics.pixel import psnr_db
+from semcast.semantics.blocks import channels_last
 from semcast.semantics.painter import Painter, PainterConfig
 from semcast.systems.linear import CARES, load_sketch
 from semcast.systems.linear_gan import LinearGan
@@ -57,8 +58,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     painter = Painter(config)
     if settings.warm_start:
         painter.load_state_dict(load(str(find("painter")), kind="painter").tensors)
-    painter = painter.to(memory_format=torch.channels_last)
-    judge = PatchJudge().to(memory_format=torch.channels_last)
+    painter = channels_last(painter)
+    judge = channels_last(PatchJudge())
     optimiser = torch.optim.Adam(painter.parameters(), settings.rate, betas=(0.9, 0.99))
     judge_optimiser = torch.optim.Adam(judge.parameters(), 4e-4, betas=(0.0, 0.99))
     average = Averaged(painter)
@@ -135,7 +136,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         shipped = Painter(config)
         shipped.load_state_dict(average.values)
         shipped.octaves = painter.octaves
-        system = LinearGan(load_sketch("face"), shipped.eval().to(memory_format=torch.channels_last))
+        system = LinearGan(load_sketch("face"), channels_last(shipped.eval()))
         numbers: dict[str, float] = {}
         size = 128 if shipped.octaves == 1 else 256
         with torch.no_grad():

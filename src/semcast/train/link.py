@@ -19,6 +19,7 @@ from semcast.channels import make_channel
 from semcast.coding.channel_codec import ChannelCodec, CodecConfig
 from semcast.link import Budget, Burst
 from semcast.metrics.pixel import psnr_db
+from semcast.semantics.blocks import channels_last
 from semcast.systems.generative import Generative, prefix
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.linear_gan import random_budget
@@ -57,7 +58,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     flow = load_flow(settings.flow, link)
     codec = link.codec if link is not None and not settings.flow else ChannelCodec(CodecConfig(dims=flow.config.dims))
     codec.importance.copy_(flow.importance)
-    system = Generative(encoder, generator, flow, codec).to(memory_format=torch.channels_last)
+    system = channels_last(Generative(encoder, generator, flow, codec))
     encoder.requires_grad_(False)
     optimiser = torch.optim.Adam(
         [
@@ -68,9 +69,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     )  # fmt: skip
     average = Averaged(system, 0.995)
     labelled = load_faces(data / "faces256", "train", 128)
-    assert labelled.masks is not None
     random = torch.Generator()
-    loss = PictureLoss(settings.losses, labelled.masks, random)
+    loss = PictureLoss(settings.losses, labelled.labels, random)
     trainer = Trainer(
         out, {"system": system, "optimiser": optimiser, "average": average, **loss.state()},
         {"recipe": "link", **asdict(settings)}, resume=resume, every_s=240,
@@ -85,18 +85,16 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             if start >= stop:
                 continue
             faces = labelled if size == 128 else load_faces(data / "faces256", "train", 256)
-            assert faces.masks is not None
             batches = shuffled(len(faces), settings.batch, settings.seed + 2, start)
             for _ in range(start, stop):
                 index = next(batches)
-                yield faces.batch(index), faces.masks[index]
+                yield faces.batch(index), faces.labels[index]
             start = stop
 
     stream = photos(trainer.first)
 
     def step(i: int) -> dict[str, float]:
         photo, mask = random_flip(*next(stream), random)
-        assert mask is not None
         photo = photo.contiguous(memory_format=torch.channels_last)
         adapting = i >= settings.codec_steps
         generator.octaves = 3 if adapting else 2

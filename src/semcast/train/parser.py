@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from semcast.metrics.semantic import confusion, mean_iou
+from semcast.semantics.blocks import channels_last
 from semcast.semantics.parser import FaceParser, ParserConfig
 from semcast.semantics.parts import NUM_PARTS
 from semcast.train.data import load_faces, random_affine, random_flip, shuffled
@@ -31,9 +32,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     config = ParserConfig()
     faces = load_faces(data / "faces256", "train", config.size)
     val = load_faces(data / "faces256", "val", config.size)
-    assert faces.masks is not None and val.masks is not None
     torch.manual_seed(settings.seed)
-    model = FaceParser(config).to(memory_format=torch.channels_last)
+    model = channels_last(FaceParser(config))
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, weight_decay=1e-4)
     average = Averaged(model, 0.998)
     trainer = Trainer(
@@ -43,13 +43,13 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     batches = shuffled(len(faces), settings.batch, settings.seed, trainer.first)
     generator = torch.Generator().manual_seed(settings.seed + trainer.first)
     # rare parts (hats, ear rings, glasses) count more, by the square root of how rare they are
-    share = torch.bincount(faces.masks[:1000].flatten().long(), minlength=NUM_PARTS).float()
+    share = torch.bincount(faces.labels[:1000].flatten().long(), minlength=NUM_PARTS).float()
     weight = (share.sum() / share.clamp_min(1)).sqrt()
     weight = (weight / (weight * share).sum() * share.sum()).clamp_max(6)
 
     def step(i: int) -> dict[str, float]:
         index = next(batches)
-        image, mask = random_flip(faces.batch(index), faces.masks[index], generator)
+        image, mask = random_flip(faces.batch(index), faces.labels[index], generator)
         if i % 2:
             image, mask = random_affine(image, mask, generator, scale=1.7, degrees=30, shift=0.15)
         jitter = torch.empty(len(image), 3, 1, 1).uniform_(0.8, 1.2, generator=generator)
@@ -71,8 +71,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         shipped.load_state_dict(average.values)
         total = torch.zeros(NUM_PARTS, NUM_PARTS, dtype=torch.long)
         for index in torch.arange(len(val)).split(25):
-            assert val.masks is not None
-            total += confusion(shipped.labels(val.batch(index)), val.masks[index], NUM_PARTS)
+            total += confusion(shipped.labels(val.batch(index)), val.labels[index], NUM_PARTS)
         save(out / "parser.safetensors", average.values, kind="parser", config=asdict(config))
         return {"val_miou": round(float(mean_iou(total)), 4)}
 

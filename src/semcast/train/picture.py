@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import Lpips, missing
+from semcast.semantics.blocks import channels_last
 from semcast.semantics.generator import SemanticGenerator, swap_part
 from semcast.semantics.parts import NUM_PARTS, PARTS
 from semcast.train.adversary import DualJudge, feature_loss, judge_loss, painter_loss
@@ -37,7 +38,7 @@ def perceptual() -> Lpips:
     lpips = Lpips.load("squeeze")
     if lpips is None:
         raise SemcastError(f"training needs LPIPS: {missing('squeeze')}")
-    return lpips.eval().to(memory_format=torch.channels_last)
+    return channels_last(lpips.eval())
 
 
 def shrink(mask: Tensor, size: int) -> Tensor:
@@ -62,7 +63,7 @@ class PictureLoss:
     def __init__(self, weights: Weights, masks: Tensor, random: torch.Generator) -> None:
         self.weights, self.random = weights, random
         self.lpips = perceptual()
-        self.judge = DualJudge(NUM_PARTS).to(memory_format=torch.channels_last)
+        self.judge = channels_last(DualJudge(NUM_PARTS))
         self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), 4e-4, betas=(0.0, 0.99))
         weight = pixel_weight(masks, weights.a, weights.b, 128)
         self.pixel_weight = weight / weight.mean()

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
 
 from semcast.coding.flow import CodeFlow, FlowConfig
+from semcast.semantics.blocks import channels_last
 from semcast.semantics.encoder import EncoderConfig, FaceEncoder
 from semcast.semantics.generator import GeneratorConfig, SemanticGenerator
 from semcast.systems.generative import Generative
 from semcast.weights import load
-
-T = TypeVar("T")
-
-
-def configured(kind: type[T], values: dict[str, Any]) -> T:
-    """A configuration dataclass from JSON (lists become tuples)."""
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
 
 
 def load_generator(source: str) -> tuple[FaceEncoder, SemanticGenerator, Generative | None]:
@@ -29,13 +18,11 @@ def load_generator(source: str) -> tuple[FaceEncoder, SemanticGenerator, Generat
         link = Generative.load(name=source)
         return link.encoder, link.generator, link
     checkpoint = load(source, kind="generator")
-    encoder = FaceEncoder(configured(EncoderConfig, checkpoint.config["encoder"]))
-    generator = SemanticGenerator(configured(GeneratorConfig, checkpoint.config["generator"]))
+    encoder = FaceEncoder(checkpoint.configuration(EncoderConfig, "encoder"))
+    generator = SemanticGenerator(checkpoint.configuration(GeneratorConfig, "generator"))
     encoder.load_state_dict(checkpoint.part("encoder"))
     generator.load_state_dict(checkpoint.part("generator"))
-    for module in (encoder, generator):
-        module.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return encoder, generator, None
+    return channels_last(encoder.eval()), channels_last(generator.eval()), None
 
 
 def load_flow(source: str, link: Generative | None) -> CodeFlow:
@@ -43,7 +30,7 @@ def load_flow(source: str, link: Generative | None) -> CodeFlow:
     if not source and link is not None:
         return link.flow
     checkpoint = load(str(Path(source)), kind="flow")
-    flow = CodeFlow(configured(FlowConfig, checkpoint.config))
+    flow = CodeFlow(checkpoint.configuration(FlowConfig))
     flow.load_state_dict(checkpoint.tensors, strict=False)
     flow.refresh()
     return flow

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +23,7 @@ from semcast.errors import SemcastError
 FORMAT = "semcast-1"
 _SCALE = ".int8_scale"
 _HERE = Path(__file__).parent
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Checkpoint:
     kind: str
     fingerprint: str
     path: Path
+
+    def configuration(self, kind: type[C], section: str | None = None) -> C:
+        """The configuration (or a section of it) as its frozen dataclass; JSON's lists become tuples again."""
+        values = self.config if section is None else self.config[section]
+        known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under ``prefix.``, without it."""
