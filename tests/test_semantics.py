@@ -13,7 +13,9 @@ from semcast.semantics.painter import Painter, PainterConfig
 from semcast.semantics.parser import FaceParser, ParserConfig
 from semcast.semantics.parts import NUM_CODES, NUM_PARTS, PARTS, parts_of, shape_code, texture_code
 
-SMALL = GeneratorConfig(code=8, grid=8, local=16, place=8, features=16, render=(16, 16, 16), octaves=3)
+SMALL = GeneratorConfig(
+    code=8, grid=8, local=16, place=8, features=16, render=(16, 16, 16), octaves=3, boxes=((0, 16, 0, 16), (2, 14, 1, 15)) * 6 + ((0, 16, 0, 16),)
+)
 
 
 def small_generator() -> SemanticGenerator:
@@ -22,7 +24,7 @@ def small_generator() -> SemanticGenerator:
     for layer in (*generator.to_rgb, generator.to_mask):
         torch.nn.init.normal_(layer.weight, std=0.1)
     torch.nn.init.normal_(generator.depth, std=0.3)
-    for basis in (generator.depth_basis, generator.colour_basis):
+    for basis in (*generator.eigen_depth.basis, *generator.eigen_colour.basis):
         torch.nn.init.normal_(basis, std=0.3)
     return generator.eval()
 
@@ -58,7 +60,7 @@ def test_generator_shapes_and_independence_of_the_batch() -> None:
         made = generator(codes)
         alone = generator(codes[1:2])
     assert made.image.shape == (3, 3, 64, 64)
-    assert made.coarse.shape == (3, NUM_PARTS, 8, 8)
+    assert made.coarse.shape == (3, NUM_PARTS, 16, 16)
     torch.testing.assert_close(alone.image[0], made.image[1], atol=1e-4, rtol=1e-3)
 
 
@@ -82,7 +84,7 @@ def test_swap_touches_only_its_two_codes() -> None:
 
 def test_gradients_reach_every_generator_and_encoder_parameter() -> None:
     torch.manual_seed(0)
-    encoder = FaceEncoder(EncoderConfig(code=8, size=64, widths=(8, 8, 16, 16), flat=4, rank=8))
+    encoder = FaceEncoder(EncoderConfig(code=8, size=64, widths=(8, 8, 16, 16), flat=4, rank=8, sketch=16))
     generator = small_generator().train()
     made = generator(encoder(torch.rand(2, 3, 64, 64)))
     (made.image.square().mean() + made.mask.square().mean() + made.coarse.square().mean()).backward()
@@ -91,7 +93,7 @@ def test_gradients_reach_every_generator_and_encoder_parameter() -> None:
 
 
 def test_codes_are_bounded() -> None:
-    encoder = FaceEncoder(EncoderConfig(code=8, size=64, widths=(8, 8, 16, 16), flat=4, rank=8))
+    encoder = FaceEncoder(EncoderConfig(code=8, size=64, widths=(8, 8, 16, 16), flat=4, rank=8, sketch=16))
     torch.nn.init.normal_(encoder.linear.weight, std=100.0)
     assert float(encoder(torch.rand(2, 3, 64, 64)).abs().max()) <= BOUND
 

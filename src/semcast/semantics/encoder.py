@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semcast.coding.sketch import to_vector
 from semcast.semantics.blocks import ResBlock, norm
 from semcast.semantics.parts import NUM_CODES
 
@@ -16,13 +17,14 @@ BOUND = 3.0
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """``code``: numbers a code; ``size`` of the photo it looks at; ``rank`` of the linear path from 32x32 px."""
+    """``code``: numbers a code; ``size`` of the photo it looks at; ``rank`` of the linear path from 64 px luma, 32 px chroma."""
 
     code: int = 48
     size: int = 128
     widths: tuple[int, ...] = (32, 56, 96, 144)
     flat: int = 32
-    rank: int = 256
+    rank: int = 640
+    sketch: int = 64
 
 
 def bounded(codes: Tensor) -> Tensor:
@@ -31,7 +33,7 @@ def bounded(codes: Tensor) -> Tensor:
 
 
 class FaceEncoder(nn.Module):
-    """codes = bounded(linear(32x32 photo) + convolutional network(128x128 photo)), ``[B, 28, code]``.
+    """codes = bounded(linear(64x64 photo) + convolutional network(128x128 photo)), ``[B, 28, code]``.
 
     The linear path starts as the least-squares regression of the eigen-parts' codes from the photo; the network learns
     what a linear map cannot see.
@@ -41,7 +43,7 @@ class FaceEncoder(nn.Module):
         super().__init__()
         self.config = c = config or EncoderConfig()
         w = c.widths
-        self.project = nn.Linear(3 * 32 * 32, c.rank)
+        self.project = nn.Linear(c.sketch**2 * 3 // 2, c.rank)
         self.linear = nn.Linear(c.rank, NUM_CODES * c.code)
         self.stem = nn.Conv2d(3, w[0], 4, stride=2, padding=1)
         self.blocks = nn.ModuleList(
@@ -56,8 +58,7 @@ class FaceEncoder(nn.Module):
         size = self.config.size
         if image.shape[-1] != size:
             image = F.interpolate(image, (size, size), mode="area")
-        tiny = F.avg_pool2d(image, size // 32).flatten(1)
-        codes = self.linear(self.project(tiny)).float()
+        codes = self.linear(self.project(to_vector(image, self.config.sketch))).float()
         x = self.stem(image * 2 - 1)
         for i, block in enumerate(self.blocks):
             x = block(F.avg_pool2d(x, 2) if 0 < i < 4 else x)

@@ -3,8 +3,8 @@
 The architecture follows Semantic StyleGAN (Shi et al., CVPR 2022, arXiv:2112.02236), written anew and sized for a CPU:
 13 parts, two shared base codes and a shape and a texture code a part; a local generator a part (Fourier features,
 modulated 1x1 layers), a softmax over pseudo-depths, a render net with an image head and a mask head. Our own choice:
-each local generator also adds a *linear* term, its code times a learned basis of maps ("eigen-parts"), which starts from
-the principal components of that part, so that training begins with a face and not with noise.
+each local generator also adds a *linear* term, its code times a learned basis of maps at twice the grid ("eigen-parts"),
+which starts from the principal components of that part, so that training begins with a face and not with noise.
 """
 
 from __future__ import annotations
@@ -21,9 +21,21 @@ from semcast.semantics.painter import Refine
 from semcast.semantics.parts import BASE_CODES, NUM_CODES, NUM_PARTS
 
 
+# Where on the eigen-parts' 64 x 64 map each part can be: the rows and columns [y0, y1, x0, x1) that its mask reaches in
+# the training photos and their mirror images, with a margin. Outside it the part is never in front.
+BOXES = (
+    (0, 64, 0, 64), (2, 64, 3, 61), (24, 37, 16, 48), (18, 34, 12, 52), (38, 60, 18, 46), (23, 49, 20, 44),
+    (22, 50, 0, 64), (0, 64, 0, 64), (38, 64, 0, 64), (34, 64, 0, 64), (16, 44, 8, 56), (0, 36, 0, 64), (34, 64, 2, 62),
+)  # fmt: skip
+NEVER = -12.0  # the depth of a part outside its box
+
+
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """``code``: numbers a code; ``grid``: side of the local maps; widths of local layers, features and render net."""
+    """``code``: numbers a code; ``grid``: side of the local maps; widths of local layers, features and render net.
+
+    ``boxes`` are those of the eigen-parts, on a map of twice the grid.
+    """
 
     code: int = 48
     grid: int = 32
@@ -32,6 +44,7 @@ class GeneratorConfig:
     features: int = 80
     render: tuple[int, ...] = (48, 24, 12)
     octaves: int = 5
+    boxes: tuple[tuple[int, int, int, int], ...] = BOXES
 
 
 def fourier(grid: int, octaves: int) -> Tensor:
@@ -84,9 +97,41 @@ class Modulated(nn.Module):
         return F.leaky_relu(y, 0.2, inplace=True)
 
 
+class EigenParts(nn.Module):
+    """Each part's map as a linear function of a code: mean + code · basis, within the part's box.
+
+    Args:
+        channels: 1 for depths, 3 for colours.
+        outside: the value outside the box.
+    """
+
+    def __init__(self, config: GeneratorConfig, channels: int, outside: float) -> None:
+        super().__init__()
+        self.channels, self.outside, self.side, self.boxes = channels, outside, 2 * config.grid, config.boxes
+        sizes = [channels * (y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in config.boxes]
+        self.mean = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in sizes)
+        self.basis = nn.ParameterList(nn.Parameter(torch.zeros(config.code, size)) for size in sizes)
+
+    def forward(self, codes: Tensor) -> list[Tensor]:
+        """Codes ``[P, B, code]`` → the boxes' maps, ``[B, channels, height, width]`` each."""
+        maps = []
+        for code, mean, basis, (y0, y1, x0, x1) in zip(codes, self.mean, self.basis, self.boxes, strict=True):
+            flat = torch.addmm(mean, code, basis).float()
+            maps.append(flat.view(len(code), self.channels, y1 - y0, x1 - x0))
+        return maps
+
+    def whole(self, maps: list[Tensor]) -> Tensor:
+        """Boxes' maps → ``[P, B, channels, side, side]``, ``outside`` where there is none."""
+        padded = [
+            F.pad(m, (x0, self.side - x1, y0, self.side - y1), value=self.outside)
+            for m, (y0, y1, x0, x1) in zip(maps, self.boxes, strict=True)
+        ]
+        return torch.stack(padded)
+
+
 @dataclass(frozen=True)
 class Rendering:
-    """What the generator makes: photo ``[B, 3, S, S]`` (not clipped), mask logits at 64 px, and the coarse logits at the grid."""
+    """What the generator makes: photo ``[B, 3, S, S]`` (not clipped), mask logits and composed depths at twice the grid."""
 
     image: Tensor
     mask: Tensor
@@ -94,7 +139,7 @@ class Rendering:
 
 
 class SemanticGenerator(nn.Module):
-    """Codes ``[B, 28, code]`` → :class:`Rendering`. ``octaves`` 2 paints 128 px, 3 paints 256 px."""
+    """Codes ``[B, 28, code]`` → :class:`Rendering`. ``octaves`` 2 paints 128 px, 3 paints 256 px (at a grid of 32)."""
 
     waves: Tensor
 
@@ -115,28 +160,30 @@ class SemanticGenerator(nn.Module):
         self.depth = nn.Parameter(torch.zeros(NUM_PARTS, 1, c.local))
         self.head = nn.Parameter(torch.randn(NUM_PARTS, c.features, c.local) / math.sqrt(c.local))
         # eigen-parts: depth and colour as linear functions of the shape and the texture code
-        self.depth_mean = nn.Parameter(torch.zeros(NUM_PARTS, pixels))
-        self.depth_basis = nn.Parameter(torch.zeros(NUM_PARTS, c.code, pixels))
-        self.colour_mean = nn.Parameter(torch.zeros(NUM_PARTS, 3 * pixels))
-        self.colour_basis = nn.Parameter(torch.zeros(NUM_PARTS, c.code, 3 * pixels))
+        self.eigen_depth = EigenParts(c, 1, NEVER)
+        self.eigen_colour = EigenParts(c, 3, 0.0)
         widths = (c.features, *c.render)
         self.join = nn.Conv2d(c.features + 3 + NUM_PARTS, c.features, 3, padding=1)
         self.body = ResBlock(c.features, c.features)
-        self.up = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(widths[i], width * 4, 3, padding=1), nn.PixelShuffle(2),
-                ResBlock(width, width) if i == 0 else Refine(width),
-            )
-            for i, width in enumerate(c.render)
-        )  # fmt: skip
+        self.grow = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(widths[i], width * 4, 3, padding=1), nn.PixelShuffle(2)) for i, width in enumerate(c.render)
+        )
+        # the eigen-parts' picture joins at its own size, twice the grid
+        self.polish = nn.ModuleList(
+            ResBlock(width + 3 + NUM_PARTS, width) if i == 0 else Refine(width) for i, width in enumerate(c.render)
+        )
         self.to_rgb = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in c.render)
         self.to_mask = nn.Conv2d(c.render[0], NUM_PARTS, 1)
         for layer in (*self.to_rgb, self.to_mask):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def local(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All local generators: depths ``[P, B, HW]``, features ``[P, B, F, HW]``, colours ``[P, B, 3, HW]``."""
+    def local(self, codes: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """All local generators.
+
+        Returns:
+            depths ``[P, B, 2 grid, 2 grid]``, features ``[P, B, F, grid²]``, colours in each part's box.
+        """
         codes = codes.transpose(0, 1).contiguous()  # part by part: one product serves all photos of a part
         shape, texture = codes[BASE_CODES::2], codes[BASE_CODES + 1 :: 2]
         # the background takes no base code (it is not part of the head): it gets zeros
@@ -144,34 +191,39 @@ class SemanticGenerator(nn.Module):
         whole[0] = 0
         h = self.shape1(shape, None, torch.cat((self.waves.expand(NUM_PARTS, -1, -1), self.shape_place), 1))
         h = self.base1(codes[1:2] * whole, self.base0(codes[0:1] * whole, h))
-        batch, grid = codes.shape[1], h.shape[-1]
-        own = self.depth.to(h.dtype) @ h.view(NUM_PARTS, batch, -1, grid).transpose(1, 2).reshape(NUM_PARTS, h.shape[1], -1)
-        depth = own.view(NUM_PARTS, batch, grid).float() + self.depth_mean[:, None] + torch.bmm(shape, self.depth_basis)
+        batch, side = codes.shape[1], self.config.grid
+        own = self.depth.to(h.dtype)[:, None].expand(-1, batch, -1, -1).reshape(-1, *self.depth.shape[1:])
+        own = torch.bmm(own, h).float().view(NUM_PARTS, batch, side, side)
+        depth = self.eigen_depth.whole(self.eigen_depth(shape))[:, :, 0] + F.interpolate(own, scale_factor=2.0, mode="bilinear")
         t = self.texture2(texture, self.texture1(texture, h, self.texture_place))
         head = self.head.to(t.dtype)[:, None].expand(-1, batch, -1, -1).reshape(-1, *self.head.shape[1:])
-        features = torch.bmm(head, t).view(NUM_PARTS, batch, -1, grid)
-        colours = self.colour_mean[:, None] + torch.bmm(texture, self.colour_basis).float()
-        return depth, features, colours.unflatten(2, (3, -1))
+        features = torch.bmm(head, t).view(NUM_PARTS, batch, -1, side * side)
+        return depth, features, self.eigen_colour(texture)
 
     def forward(self, codes: Tensor) -> Rendering:
         """Compose the parts by depth and render."""
-        c = self.config
         depth, features, colours = self.local(codes)
         share = depth.softmax(0)
-        composed = (share.to(features.dtype)[:, :, None] * features).sum(0)
-        colour = (share[:, :, None] * colours).sum(0)
-        share, depth = share.transpose(0, 1), depth.transpose(0, 1)
-        grid = (c.grid, c.grid)
-        maps = torch.cat((composed, colour.to(composed.dtype) * 2 - 1, share.to(composed.dtype)), 1).unflatten(2, grid)
-        x = self.body(self.join(maps.contiguous(memory_format=torch.channels_last)))
-        image, mask = colour.unflatten(2, grid), depth.unflatten(2, grid)
-        coarse = mask
+        colour = torch.zeros(len(codes), 3, *share.shape[-2:])
+        for part, (map_, (y0, y1, x0, x1)) in enumerate(zip(colours, self.config.boxes, strict=True)):
+            seen = share[part, :, None, y0:y1, x0:x1] * map_
+            colour = colour + F.pad(seen, (x0, colour.shape[3] - x1, y0, colour.shape[2] - y1))
+        coarse = F.avg_pool2d(share, 2).flatten(2)
+        composed = (coarse.to(features.dtype)[:, :, None] * features).sum(0).unflatten(2, (self.config.grid, -1))
+        depth, share = depth.transpose(0, 1), share.transpose(0, 1)
+        picture = torch.cat((colour * 2 - 1, share), 1).to(composed.dtype)  # what the eigen-parts show
+        x = torch.cat((composed, F.avg_pool2d(picture, 2)), 1).contiguous(memory_format=torch.channels_last)
+        x = self.body(self.join(x))
+        image, mask = colour, depth
         for i in range(self.octaves):
-            x = self.up[i](x)
-            image = F.interpolate(image, scale_factor=2.0, mode="bilinear") + self.to_rgb[i](x).float()
+            x = self.grow[i](x)
+            x = self.polish[i](torch.cat((x, picture), 1) if i == 0 else x)
+            if i > 0:
+                image = F.interpolate(image, scale_factor=2.0, mode="bilinear")
+            image = image + self.to_rgb[i](x).float()
             if i == 0:
-                mask = F.interpolate(mask, scale_factor=2.0, mode="bilinear") + self.to_mask(x).float()
-        return Rendering(image, mask, coarse)
+                mask = mask + self.to_mask(x).float()
+        return Rendering(image, mask, depth)
 
 
 def swap_part(codes: Tensor, other: Tensor, part: int) -> Tensor:

@@ -20,6 +20,7 @@ from semcast.semantics.blocks import channels_last
 from semcast.semantics.encoder import EncoderConfig, FaceEncoder
 from semcast.semantics.generator import GeneratorConfig, SemanticGenerator, swap_part
 from semcast.semantics.parts import NUM_PARTS, PARTS
+from semcast.systems.linear import load_sketch
 from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.eigen_parts import initialise
 from semcast.train.loop import Averaged, Trainer, warm_cosine
@@ -37,6 +38,7 @@ class Settings:
     judge_from: int = 4400
     batch: int = 16
     rate: float = 6e-4
+    closed_form: float = 0.5
     code_noise: float = 0.2
     losses: Weights = field(default_factory=Weights)
     seed: int = 0
@@ -50,8 +52,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     networks = torch.nn.ModuleDict({"encoder": encoder, "generator": generator})
     optimiser = torch.optim.Adam(
         [
-            {"params": [p for n, p in networks.named_parameters() if not _closed_form(n)], "scale": 1.0},
-            {"params": [p for n, p in networks.named_parameters() if _closed_form(n)], "scale": 0.2},
+            {"params": [p for n, p in networks.named_parameters() if not _closed_form(n)]},
+            {"params": [p for n, p in networks.named_parameters() if _closed_form(n)]},
         ],
         settings.rate, betas=(0.9, 0.99),
     )  # fmt: skip
@@ -71,7 +73,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             tensors = load("generator", kind="generator").tensors
             networks.load_state_dict(tensors)
         else:
-            initialise(encoder, generator, labelled, settings.seed)
+            initialise(encoder, generator, labelled, load_sketch("face"))
         average.values = {k: v.detach().clone() for k, v in networks.state_dict().items()}
     channels_last(networks)
     val = load_faces(data / "faces256", "val", 256, limit=64)
@@ -100,8 +102,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         photo = photo.contiguous(memory_format=torch.channels_last)
         generator.octaves = 2 if photo.shape[-1] == 128 else 3
         judged = min(1.0, (i - settings.judge_from + 1) / 100)
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * group["scale"] * warm_cosine(i, settings.steps, floor=0.1)
+        for group, scale in zip(optimiser.param_groups, (1.0, settings.closed_form), strict=True):
+            group["lr"] = settings.rate * scale * warm_cosine(i, settings.steps, floor=0.1)
         with torch.autocast("cpu", torch.bfloat16):
             codes = encoder(photo)
         level = torch.rand(len(photo), 1, 1, generator=random) * settings.code_noise
@@ -151,5 +153,5 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
 
 
 def _closed_form(name: str) -> bool:
-    """Parameters that start from closed-form statistics learn more slowly, so that noise does not undo them."""
-    return any(key in name for key in ("_basis", "_mean", "encoder.project", "encoder.linear"))
+    """Parameters that start from closed-form statistics: they learn more slowly, so that noise does not undo them."""
+    return any(key in name for key in ("generator.eigen_", "encoder.project", "encoder.linear"))

@@ -28,8 +28,7 @@ from semcast.train.picture import PictureLoss, Weights
 from semcast.train.pretrained import load_flow, load_generator
 from semcast.weights import save
 
-INT8 = ("codec.", "flow.couplings", "encoder.out", "encoder.project", "encoder.linear", "generator.colour_basis",
-        "generator.depth_basis")  # fmt: skip
+INT8 = ("codec.", "flow.couplings", "encoder.out", "encoder.project", "encoder.linear", "generator.eigen_")
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     encoder.requires_grad_(False)
     optimiser = torch.optim.Adam(
         [
-            {"params": [*codec.parameters(), *flow.couplings.parameters()], "scale": 1.0},
-            {"params": list(generator.parameters()), "scale": 1.0},
+            {"params": [*codec.parameters(), *flow.couplings.parameters()]},
+            {"params": list(generator.parameters())},
         ],
         settings.rate, betas=(0.9, 0.99),
     )  # fmt: skip
@@ -104,7 +103,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         low = settings.snr_low + quiet * (settings.snr_high - settings.snr_low) * 0.9
         budget = random_budget(random, (32, 1280), (low, settings.snr_high))
         for group in optimiser.param_groups:
-            group["lr"] = settings.rate * group["scale"] * warm_cosine(i, settings.steps, warm=50, floor=0.1)
+            group["lr"] = settings.rate * warm_cosine(i, settings.steps, warm=50, floor=0.1)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             latent = encoder(photo).float()
         normal = flow.to_normal(latent)
