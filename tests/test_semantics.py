@@ -14,8 +14,9 @@ from semcast.semantics.parser import FaceParser, ParserConfig
 from semcast.semantics.parts import NUM_CODES, NUM_PARTS, PARTS, parts_of, shape_code, texture_code
 
 SMALL = GeneratorConfig(
-    code=8, grid=8, local=16, place=8, features=16, render=(16, 16, 16), octaves=3, boxes=((0, 16, 0, 16), (2, 14, 1, 15)) * 6 + ((0, 16, 0, 16),)
-)
+    code=8, grid=8, local=16, place=8, features=16, render=(16, 16, 16), octaves=3,
+    boxes=((0, 16, 0, 16), (2, 14, 1, 15)) * 6 + ((0, 16, 0, 16),),
+)  # fmt: skip
 
 
 def small_generator() -> SemanticGenerator:

@@ -20,7 +20,6 @@ from semcast.semantics.blocks import ResBlock
 from semcast.semantics.painter import Refine
 from semcast.semantics.parts import BASE_CODES, NUM_CODES, NUM_PARTS
 
-
 # Where on the eigen-parts' 64 x 64 map each part can be: the rows and columns [y0, y1, x0, x1) that its mask reaches in
 # the training photos and their mirror images, with a margin. Outside it the part is never in front.
 BOXES = (

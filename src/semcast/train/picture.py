@@ -52,8 +52,17 @@ def outside_union(mask: Tensor, other: Tensor, part: int, size: int) -> Tensor:
     return 1 - F.interpolate(union, (size, size), mode="nearest")
 
 
+def weighted_lpips(lpips: Lpips, target: list[Tensor], features: list[Tensor], weight: Tensor) -> Tensor:
+    """LPIPS of feature maps with each position weighted by what the pixels there weigh (``weight`` ``[S, S]``, mean 1)."""
+    total = torch.zeros(())
+    for a, b, head in zip(target, features, lpips.heads, strict=True):
+        here = F.interpolate(weight[None, None], a.shape[-2:], mode="area")
+        total = total + (((a - b).square() * head).sum(1, keepdim=True) * here).mean()
+    return total
+
+
 class PictureLoss:
-    """Weighted MSE + LPIPS + masks + locality of part swaps + a dual-branch discriminator that also judges the swaps.
+    """Weighted MSE + weighted LPIPS + masks + locality of part swaps + a dual-branch discriminator that also judges the swaps.
 
     Args:
         masks: labelled part masks ``[N, S, S]``, for the pixel weights.
@@ -95,7 +104,7 @@ class PictureLoss:
             made = generator(codes)
             losses["mse"] = ((made.image - photo).square() * weight).mean()
             losses["psnr"] = -10 * (made.image.detach().clamp(0, 1) - photo).square().mean((1, 2, 3)).log10().mean()
-            losses["lpips"] = self.lpips.distance(target, self.lpips.features(made.image)).mean()
+            losses["lpips"] = weighted_lpips(self.lpips, target, self.lpips.features(made.image), weight)
             losses["coarse"] = _mask_loss(made.coarse, mask)
             losses["mask"] = _mask_loss(made.mask, mask)
             total = w.pixel * losses["mse"] + losses["lpips"] + w.mask * (losses["coarse"] + losses["mask"])
