@@ -6,10 +6,11 @@ round trip is checked by a test.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.coding.flow import CodeFlow, FlowConfig
@@ -25,14 +26,17 @@ from semcast.weights import save
 
 @dataclass(frozen=True)
 class Settings:
-    """``source``: weights of encoder and generator (a name or a path); ``probes``: photos that measure the picture's metric."""
+    """``source``: weights of encoder and generator (a name or a path); ``probes``: photos that measure the picture's metric.
+
+    ``losses`` weights that metric: features of the face far above the rest, because they say who it is.
+    """
 
     steps: int = 3000
     batch: int = 256
     rate: float = 5e-4
     noise: float = 0.1
     probes: int = 4096
-    perceptual: float = 1.0
+    losses: Weights = field(default_factory=lambda: Weights(a=12.0, b=2.5))
     seed: int = 0
     source: str = "generative"
 
@@ -54,7 +58,7 @@ def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, 
 
     For v ~ N(0, I), E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ: one backward pass a photo.
     """
-    lpips, losses = perceptual(), Weights()
+    lpips, losses = perceptual(), settings.losses
     random = torch.Generator().manual_seed(settings.seed)
     dims = codes[0].numel()
     total = torch.zeros(dims, dims, dtype=torch.float64)
@@ -66,7 +70,8 @@ def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, 
             pixels = (losses.pixel * weight / (3 * weight.numel())).sqrt() * image
             out = (pixels * torch.randn(pixels.shape, generator=random)).sum()
             for features, head in zip(lpips.features(image), lpips.heads, strict=True):
-                scale = (settings.perceptual * head / features[0, 0].numel()).sqrt()
+                here = F.interpolate(weight[None, None], features.shape[-2:], mode="area")
+                scale = (head * here / features[0, 0].numel()).sqrt()
                 out = out + (features * scale * torch.randn(features.shape, generator=random)).sum()
         (gradient,) = torch.autograd.grad(out, c)
         g = gradient.flatten(1).double()
@@ -92,7 +97,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     trainer = Trainer(out, {"flow": flow, "optimiser": optimiser, "average": average}, settings_, resume=resume)
     if trainer.first == 0:
         generator.octaves = 2
-        weight = pixel_weight(faces.labels, Weights().a, Weights().b, 128)
+        weight = pixel_weight(faces.labels, settings.losses.a, settings.losses.b, 128)
         metric = picture_metric(generator, codes, weight / weight.mean(), settings)
         flat = codes.flatten(1)
         flow.set_whitening(flat.mean(0), torch.cov(flat.T), metric)

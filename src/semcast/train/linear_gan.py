@@ -153,7 +153,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
                     dist.append(lpips(photo, image))
                 numbers[f"psnr_{k}_{snr:.0f}"] = round(float(torch.cat(psnr).mean()), 2)
                 numbers[f"lpips_{k}_{snr:.0f}"] = round(float(torch.cat(dist).mean()), 4)
-        save(out / "painter.safetensors", average.values, kind="painter", config=asdict(config))
+        save(out / "painter.safetensors", average.values, kind="painter", config=asdict(config), int8=("",))
         return numbers
 
     trainer.every_s = 240

@@ -1,8 +1,8 @@
 """Recipe ``link``: stages 2 and 3 of the generative link, through the channel.
 
 Stage 2 trains flow and channel codec with encoder and generator frozen: picture losses + MSE(N, N̂), the noise rising
-from the top of the SNR range to the whole of it. Stage 3 (ours) also lets the generator adapt to what really arrives, with
-the discriminator. The paper's setting is ``snr_low=5 snr_high=10``; the shipped model's is [-2, 20].
+from the top of the SNR range to the whole of it. Stage 3 (ours) also lets generator and encoder adapt to what really
+arrives, with the discriminator. The paper's setting is ``snr_low=5 snr_high=10``; the shipped model's is [-2, 20].
 """
 
 from __future__ import annotations
@@ -58,11 +58,10 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     codec = link.codec if link is not None and not settings.flow else ChannelCodec(CodecConfig(dims=flow.config.dims))
     codec.importance.copy_(flow.importance)
     system = channels_last(Generative(encoder, generator, flow, codec))
-    encoder.requires_grad_(False)
     optimiser = torch.optim.Adam(
         [
             {"params": [*codec.parameters(), *flow.couplings.parameters()]},
-            {"params": list(generator.parameters())},
+            {"params": [*generator.parameters(), *encoder.parameters()]},
         ],
         settings.rate, betas=(0.9, 0.99),
     )  # fmt: skip
@@ -98,13 +97,14 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         adapting = i >= settings.codec_steps
         generator.octaves = 3 if adapting else 2
         generator.requires_grad_(adapting)
+        encoder.requires_grad_(adapting)
         # the noise rises: from the quiet end of the range to all of it over the first third of stage 2
         quiet = max(0.0, 1 - 3 * i / max(1, settings.codec_steps))
         low = settings.snr_low + quiet * (settings.snr_high - settings.snr_low) * 0.9
         budget = random_budget(random, (32, 1280), (low, settings.snr_high))
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * warm_cosine(i, settings.steps, warm=50, floor=0.1)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16):
             latent = encoder(photo).float()
         normal = flow.to_normal(latent)
         received = channel.draw(len(photo), budget.symbols, budget.snr_db, random)(Burst(codec.encode(normal, budget), budget))
@@ -116,7 +116,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             codes = latent  # the generator must not forget what clean codes look like
         judged = min(1.0, (i - settings.judge_from + 1) / 50) if adapting else 0.0
         total, losses, made = loss(generator, codes, photo, mask, swap=adapting and i % 2 == 0, judged=max(0.0, judged))
-        losses["latent"] = (estimate - normal.detach()).square().mean()
+        losses["latent"] = (estimate - normal.detach()).square().mean()  # MSE(N, N̂)
         optimiser.zero_grad(set_to_none=True)
         (total + settings.latent * losses["latent"]).backward()
         torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
