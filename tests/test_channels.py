@@ -326,9 +326,9 @@ def test_bad_options_say_why(name: str, options: dict[str, float], says: str) ->
 @every
 @pytest.mark.parametrize("symbols", [0, -1, 10**9])
 def test_impossible_symbols_are_refused(channel: Channel, symbols: int) -> None:
-    with pytest.raises(SemcastError, match="symbols must be between"):
+    with pytest.raises(SemcastError, match="symbols must be a whole number between"):
         channel.data_symbols(symbols)
-    with pytest.raises(SemcastError, match="symbols must be between"):
+    with pytest.raises(SemcastError, match="symbols must be a whole number between"):
         channel.draw(1, symbols, 5.0, seeded())
 
 
