@@ -117,8 +117,10 @@ class Received:
             raise SemcastError("there must be one noise variance for each received symbol")
         if not bool(torch.isfinite(torch.view_as_real(self.symbols)).all()):
             raise SemcastError("the received symbols contain NaN or infinite values")
-        if not bool((torch.isfinite(self.noise_var) & (self.noise_var >= 0)).all()):
-            raise SemcastError("the noise variances must be finite and not negative")
+        if not bool(torch.isfinite(self.noise_var).all()):
+            raise SemcastError("the noise variances contain NaN or infinite values")
+        if bool((self.noise_var < 0).any()):
+            raise SemcastError("the noise variances must not be negative")
         return self
 
 
