@@ -76,13 +76,21 @@ class CodeFlow(nn.Module):
         """Recompute the whitening's inverse; needed after its matrix was set or loaded."""
         self.inverse_matrix.copy_(torch.linalg.inv(self.forward_matrix.double()))
 
+    def whiten(self, codes: Tensor) -> Tensor:
+        """P ``[B, 28, code]`` → z ``[B, dims]``, the linear layer alone."""
+        return (codes.flatten(1) - self.mean) @ self.forward_matrix.T
+
+    def unwhiten(self, z: Tensor) -> Tensor:
+        """z → P, the inverse of :meth:`whiten`."""
+        return (z @ self.inverse_matrix.T + self.mean).unflatten(1, (28, -1))
+
     def to_normal(self, codes: Tensor) -> Tensor:
         """P ``[B, 28, code]`` → N ``[B, dims]``."""
         return self.normalise(codes)[0]
 
     def normalise(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """N and log |det ∂N/∂P| of the couplings (the whitening's is a constant)."""
-        z = (codes.flatten(1) - self.mean) @ self.forward_matrix.T
+        z = self.whiten(codes)
         ladj = torch.zeros(len(z))
         for coupling in self.couplings:
             z, part = coupling().call_and_ladj(z)
@@ -94,7 +102,7 @@ class CodeFlow(nn.Module):
         z = normal
         for coupling in reversed(self.couplings):
             z = coupling().inv(z)
-        return (z @ self.inverse_matrix.T + self.mean).unflatten(1, (28, -1))
+        return self.unwhiten(z)
 
     def nll(self, codes: Tensor) -> Tensor:
         """-log p per dimension up to the whitening's constant: (½ ||N||² - log |det|) / dims, ``[B]``."""

@@ -93,13 +93,10 @@ def flow_or_not(study: Study) -> dict[str, dict[str, float]]:
 
     def through(photo: Tensor, i: int, k: int, couplings: bool) -> Tensor:
         flow, budget, latent = link.flow, Budget(k, 10.0), link.invert(photo)
-        whitened = (latent.flatten(1) - flow.mean) @ flow.forward_matrix.T
-        sent = flow.to_normal(latent) if couplings else whitened
+        sent = flow.to_normal(latent) if couplings else flow.whiten(latent)
         draw = make_channel("awgn").draw(1, k, 10.0, generator_for(study.seed, study.faces.names[i]))
         estimate = codec.decode(draw(Burst(codec.encode(sent, budget), budget)))
-        if couplings:
-            return link.render(flow.to_codes(estimate))
-        return link.render((estimate @ flow.inverse_matrix.T + flow.mean).view_as(latent))
+        return link.render(flow.to_codes(estimate) if couplings else flow.unwhiten(estimate))
 
     for k in (64, 640):
         for couplings in (True, False):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.semantics.encoder import BOUND
@@ -73,8 +72,3 @@ def paper_inversion(
 ) -> Tensor:
     """The paper's inversion: from the mean code ``[28, code]``, MSE alone."""
     return refine(generator, photo, mean_code.expand(len(photo), -1, -1), steps, rate=rate)
-
-
-def at_size(photo: Tensor, size: int) -> Tensor:
-    """The photo at the generator's size."""
-    return photo if photo.shape[-1] == size else F.interpolate(photo, (size, size), mode="area")

@@ -25,7 +25,8 @@ from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.eigen_parts import initialise
 from semcast.train.loop import Averaged, Trainer, warm_cosine
 from semcast.train.picture import PictureLoss, Weights, outside_union, shrink
-from semcast.weights import load, save
+from semcast.train.pretrained import load_generator
+from semcast.weights import save
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     random.manual_seed(settings.seed + trainer.first)
     if trainer.first == 0:
         if settings.warm_start:
-            tensors = load("generator", kind="generator").tensors
-            networks.load_state_dict(tensors)
+            shipped_encoder, shipped_generator, _ = load_generator("generative")
+            encoder.load_state_dict(shipped_encoder.state_dict())
+            generator.load_state_dict(shipped_generator.state_dict())
         else:
             initialise(encoder, generator, labelled, load_sketch("face"))
         average.values = {k: v.detach().clone() for k, v in networks.state_dict().items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ from semcast.train.adversary import PatchJudge, feature_loss, judge_loss, painte
 from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, warm_cosine
 from semcast.train.picture import perceptual
-from semcast.weights import find, load, save
+from semcast.weights import load, save
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     torch.manual_seed(settings.seed)
     painter = Painter(config)
     if settings.warm_start:
-        painter.load_state_dict(load(str(find("painter")), kind="painter").tensors)
+        painter.load_state_dict(load("painter", kind="painter").tensors)
     painter = channels_last(painter)
     judge = channels_last(PatchJudge())
     optimiser = torch.optim.Adam(painter.parameters(), settings.rate, betas=(0.9, 0.99))
@@ -147,7 +147,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
                     photo = val.batch(index)
                     budget = Budget(k, snr)
                     received = channel.draw(len(photo), k, snr, fixed)(system.encode(photo, budget))
-                    image = system.decode(replace(received)).image
+                    image = system.decode(received).image
                     photo = F.interpolate(photo, (size, size), mode="area")
                     psnr.append(psnr_db(photo, image))
                     dist.append(lpips(photo, image))
