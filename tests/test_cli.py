@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import semcast.systems
 from semcast.cli import main
 from semcast.link import System
+from semcast.metrics.report import Metrics
 from semcast.systems.linear import Linear
 from semcast.weights import available, save
 
@@ -83,6 +85,24 @@ def test_seed_changes_the_noise(run: Run, photo: Path, stand_in: dict[str, Syste
     assert values[0] == values[2] and len(set(values)) == 3
 
 
+def test_two_embedders(run: Run, photo: Path, stand_in: dict[str, System], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Embedder:
+        def __init__(self, path: Path) -> None:
+            self.value = float(path.stem)
+
+        def similarity(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(a),), self.value)
+
+    monkeypatch.setattr(
+        Metrics, "load", classmethod(lambda cls, identity=(), vgg=True: cls({}, [Embedder(path) for path in identity], []))
+    )
+    given = ("transmit", photo, "--aligned", "--symbols", 64, "--json", "-f", "--identity", "0.5.onnx")
+    assert "identity_2" not in json.loads(run(*given)[1])
+    values = json.loads(run(*given, "--identity", "0.25.onnx")[1])
+    assert values["identity"] == 0.5 and values["identity_2"] == 0.25
+    refused(run(*given, "--identity", "0.25.onnx", "--identity", "0.1.onnx"), "at most two")
+
+
 def test_evaluate(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
     given = ("evaluate", photo, "--aligned", "--systems", "mosaic,tiles", "--channels", "awgn,rayleigh",
              "--snr", "-2,5", "--symbols", "64", "--pilots", 2, "-o", "r.jsonl")  # fmt: skip
@@ -91,6 +111,15 @@ def test_evaluate(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
     assert "rayleigh" in out and "8 measured" in err
     assert len(Path("r.jsonl").read_text().splitlines()) == 8
     assert "0 measured, 8 were there already" in run(*given)[2]
+
+
+def test_points_that_a_system_cannot_serve(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    given = ("evaluate", photo, "--aligned", "--systems", "mosaic,tiles", "--snr", 5, "-o", "r.jsonl", "--symbols")
+    stand_in["tiles"].max_symbols = 64
+    code, out, err = run(*given, "64,128")
+    assert code == 0 and "3 measured" in err, err
+    assert err.count("skipped: ") == 1 and "skipped: tiles at k = 128" in err
+    refused(run(*given, "16", "-f"), "mosaic works with 32")
 
 
 def test_models(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

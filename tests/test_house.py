@@ -18,7 +18,7 @@ ROWS = (
     ("evaluate", "train"),
     ("systems",),
     ("semantics", "coding", "channels"),
-    ("metrics", "weights", "images", "link", "errors"),
+    ("metrics", "weights", "images", "link", "errors", "precision"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 

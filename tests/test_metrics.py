@@ -384,12 +384,18 @@ def test_real_embedders_know_the_astronaut(name: str) -> None:
 def test_measure_gives_what_is_available(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     image = pictures(1, 256)[0]
-    metrics = Metrics.load(identity=tiny_onnx(tmp_path / "tiny.onnx"), vgg=False)
+    tiny = tiny_onnx(tmp_path / "tiny.onnx")
+    metrics = Metrics.load([tiny, tiny], vgg=False)
+    assert metrics.notes[-2:] == ["identity is by tiny.onnx", "identity 2 is by tiny.onnx"]
     values = metrics.measure(image, noisy(image, 0.1))
-    expected = ["psnr_db", "ms_ssim", "lpips_squeeze", "identity"]
+    expected = ["psnr_db", "ms_ssim", "lpips_squeeze", "identity", "identity_2"]
     assert list(values) == [key for key in expected if key != "lpips_squeeze" or missing("squeeze") is None]
     assert values["psnr_db"] == pytest.approx(float(psnr_db(image[None], noisy(image, 0.1)[None])))
     assert all(isinstance(value, float) and math.isfinite(value) for value in values.values())
+    assert values["identity_2"] == values["identity"]
+    assert list(Metrics.load([tiny], vgg=False).measure(image, image))[-1] == "identity"
+    with pytest.raises(SemcastError, match="at most two"):
+        Metrics.load([tiny] * 3, vgg=False)
     with pytest.raises(SemcastError, match="shape"):
         metrics.measure(image, image[..., :200])
 

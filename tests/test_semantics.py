@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from semcast.semantics.encoder import BOUND, EncoderConfig, FaceEncoder
 from semcast.semantics.generator import GeneratorConfig, Modulated, SemanticGenerator, swap_part
-from semcast.semantics.inversion import refine
+from semcast.semantics.inversion import paper_inversion
 from semcast.semantics.painter import Painter, PainterConfig
 from semcast.semantics.parser import FaceParser, ParserConfig
 from semcast.semantics.parts import NUM_CODES, NUM_PARTS, PARTS, parts_of, shape_code, texture_code
+from semcast.semantics.tangent import Tangent, newton
 
 SMALL = GeneratorConfig(
     code=8, grid=8, local=16, place=8, features=16, render=(16, 16, 16), octaves=3,
@@ -70,10 +73,10 @@ def test_background_ignores_the_base_codes() -> None:
     other = codes.clone()
     other[:, :2] = torch.randn(1, 2, 8)
     with torch.no_grad():
-        depth, features, _ = generator.local(codes)
-        depth2, features2, _ = generator.local(other)
-    torch.testing.assert_close(depth[0], depth2[0])
-    assert not torch.allclose(features[1:], features2[1:] if features2.ndim == 4 else features2)
+        one = generator.local(codes)
+        two = generator.local(other)
+    torch.testing.assert_close(one.depth[0], two.depth[0])
+    assert not torch.allclose(one.features[1:], two.features[1:])
 
 
 def test_swap_touches_only_its_two_codes() -> None:
@@ -99,19 +102,62 @@ def test_codes_are_bounded() -> None:
     assert float(encoder(torch.rand(2, 3, 64, 64)).abs().max()) <= BOUND
 
 
-def test_refinement_lowers_the_error_and_zero_steps_change_nothing() -> None:
+def lively_generator() -> SemanticGenerator:
+    """One whose eigen-parts show something."""
+    torch.manual_seed(1)
     generator = small_generator()
-    generator.requires_grad_(False)
-    start = torch.zeros(1, NUM_CODES, 8)
-    with torch.no_grad():
-        photo = generator(0.5 * torch.randn(1, NUM_CODES, 8)).image
-    assert refine(generator, photo, start, 0) is start
+    for parts in (generator.eigen_depth, generator.eigen_colour):
+        for basis in parts.basis:
+            torch.nn.init.normal_(basis, std=0.2)
+    return generator.requires_grad_(False)
+
+
+def test_paper_inversion_lowers_the_error() -> None:
+    generator = lively_generator()
+    photo = generator(0.5 * torch.randn(1, NUM_CODES, 8)).image
     errors: list[float] = []
-    codes = refine(generator, photo, start, 15, rate=0.05, report=lambda _, e: errors.append(e))
-    with torch.no_grad():
-        after = float((generator(codes).image - photo).square().mean())
+    start = torch.zeros(NUM_CODES, 8)
+    codes = paper_inversion(generator, photo, start, steps=15, rate=0.05, report=lambda _, e: errors.append(e))
+    after = float((generator(codes).image - photo).square().mean())
     assert after < 0.9 * errors[0]
     assert len(errors) == 16
+
+
+def test_tangent_is_the_derivative_of_the_eigen_parts_picture() -> None:
+    generator, codes, change = lively_generator(), torch.randn(2, NUM_CODES, 8), torch.randn(2, NUM_CODES, 8)
+
+    def picture(moved: torch.Tensor) -> torch.Tensor:
+        parts = generator.local(moved)
+        # the local networks are held still: J is that of the eigen-parts alone
+        depth = generator.eigen_depth.whole(generator.eigen_depth(moved.transpose(0, 1)[2::2]))[:, :, 0]
+        return Tangent(generator, replace(parts, depth=parts.depth.detach() * 0 + depth)).picture
+
+    base = generator.local(codes)
+    depth = generator.eigen_depth.whole(generator.eigen_depth(codes.transpose(0, 1)[2::2]))[:, :, 0]
+    tangent = Tangent(generator, replace(base, depth=depth))
+    step = 1e-3
+    difference = (picture(codes + step * change) - picture(codes - step * change)) / (2 * step)
+    torch.testing.assert_close(tangent(change), difference, atol=2e-3, rtol=2e-3)
+
+
+def test_adjoint_is_the_transpose() -> None:
+    generator = lively_generator()
+    tangent = Tangent(generator, generator.local(torch.randn(2, NUM_CODES, 8)))
+    change, picture = torch.randn(2, NUM_CODES, 8), torch.randn(2, 3, 16, 16)
+    left = (tangent(change) * picture).sum((1, 2, 3))
+    right = (change * tangent.adjoint(picture)).sum((1, 2))
+    torch.testing.assert_close(left, right, atol=1e-3, rtol=1e-4)
+
+
+def test_newton_steps_bring_the_picture_closer() -> None:
+    generator = lively_generator()
+    true = 0.5 * torch.randn(2, NUM_CODES, 8)
+    photo, start = generator.render(generator.local(true), 1).image, torch.zeros(2, NUM_CODES, 8)
+    before = (generator.render(generator.local(start), 1).image - photo).square().mean()
+    codes = newton(generator, start, photo)
+    after = (generator.render(generator.local(codes), 1).image - photo).square().mean()
+    assert float(after) < 0.3 * float(before)
+    assert newton(generator, start, photo, steps=0) is start
 
 
 @pytest.mark.parametrize("size", [64, 100])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from semcast.evaluate.photos import find_photos
 from semcast.evaluate.picture import beside, fitted, grid
 from semcast.evaluate.records import KEY, read
 from semcast.evaluate.sweep import Outcome, Plan, Sweep, summary
+from semcast.evaluate.tables import means
 from semcast.images import read_aligned, to_tensor
 from semcast.link import Budget, System
 from semcast.metrics.report import Metrics
@@ -38,10 +40,12 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def sweep_of(plan: Plan, systems: list[System]) -> Sweep:
+    return Sweep(plan, systems, [make_channel("awgn"), make_channel("rayleigh")], Metrics({}, None, []), FaceParser)
+
+
 def run(folder: Path, plan: Plan = PLAN, *, systems: list[System] | None = None, force: bool = False) -> Outcome:
-    systems = systems or [Mosaic("mosaic"), Mosaic("tiles")]
-    channels = [make_channel("awgn"), make_channel("rayleigh")]
-    sweep = Sweep(plan, systems, channels, Metrics({}, None, []), FaceParser)
+    sweep = sweep_of(plan, systems or [Mosaic("mosaic"), Mosaic("tiles")])
     return sweep.run(find_photos([folder]), folder.parent / "r.jsonl", force=force)
 
 
@@ -131,9 +135,21 @@ def test_unusable_photos_are_skipped_and_said(folder: Path) -> None:
     assert (folder.parent / "r.jsonl").read_text() == before
 
 
-def test_impossible_points_are_refused_before_anything_is_written(folder: Path) -> None:
+def test_points_that_a_system_cannot_serve_are_left_out(folder: Path) -> None:
+    narrow = Mosaic("narrow")
+    narrow.max_symbols = 32
+    sweep = sweep_of(Plan(snr_db=(0.0, 5.0), symbols=(16, 32, 64), aligned=True), [Mosaic(), narrow])
+    assert len(sweep.points) == 2 * 2 * 3
+    assert len(sweep.skipped) == 2
+    assert "mosaic at k = 16 (4 points a photo): mosaic works with 32 to" in sweep.skipped[0]
+    assert "narrow at k = 16, 64 (8 points a photo): narrow works with 32 to 32" in sweep.skipped[1]
+    records = sweep.run(find_photos([folder]), folder.parent / "r.jsonl").records
+    assert {(r.system, r.symbols) for r in records} == {("mosaic", 32), ("mosaic", 64), ("narrow", 32)}
+
+
+def test_nothing_possible_is_refused_before_anything_is_written(folder: Path) -> None:
     with pytest.raises(SemcastError, match="mosaic works with 32"):
-        run(folder, Plan(snr_db=(0.0,), symbols=(64, 16), aligned=True))
+        run(folder, Plan(snr_db=(0.0,), symbols=(8, 16), aligned=True))
     assert not (folder.parent / "r.jsonl").exists()
     with pytest.raises(SemcastError, match="draws"):
         Plan(snr_db=(0.0,), symbols=(64,), draws=0)
@@ -172,3 +188,26 @@ def test_pictures() -> None:
     assert fitted(np.zeros((10, 40, 3), np.uint8), 20).shape == (20, 20, 3)
     with pytest.raises(SemcastError):
         grid([[tile, tile[:5]]])
+
+
+def test_lines_from_before_there_was_a_second_identity(folder: Path) -> None:
+    out = folder.parent / "r.jsonl"
+    new = run(folder).records
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert list(lines[0])[list(lines[0]).index("identity") + 1] == "identity_2"
+    for line in lines[:20]:
+        del line["identity_2"]
+    out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read(out) == new
+    assert run(folder).measured == 0
+
+
+def test_headings_and_gaps(folder: Path) -> None:
+    records = run(folder, Plan(snr_db=(0.0, 5.0), symbols=(32,), aligned=True)).records
+    assert "identity 2" not in means(records)
+    some = [replace(r, identity=0.5, identity_2=0.25) if r.snr_db == 5 else r for r in records]
+    table = summary(some)
+    assert [column.header for column in table.columns][4:8] == ["PSNR dB", "MS-SSIM", "identity", "identity 2"]
+    rows = means(some).splitlines()
+    assert "| identity | identity 2 |" in rows[0]
+    assert "| - | - |" in rows[2] and "| 0.500 | 0.250 |" in "".join(rows[3:])

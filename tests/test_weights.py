@@ -98,3 +98,13 @@ def test_not_safetensors(path: Path, content: str) -> None:
         path.write_bytes(path.read_bytes()[: 0 if content == "empty" else -100])
     with pytest.raises(SemcastError, match="not a readable weights file"):
         load(str(path), kind="net")
+
+
+def test_a_tail_in_four_bits_comes_back_in_order(path: Path) -> None:
+    matrix = torch.randn(12, 128, generator=torch.Generator().manual_seed(0))
+    save(path, {"basis": matrix}, kind="net", config={}, int8=("basis",), int4={"basis": 4})
+    back = load(str(path), kind="net").tensors["basis"]
+    scale = matrix.abs().amax(1)
+    assert float(((back - matrix).abs().amax(1) / scale)[:4].max()) < 0.6 / 127
+    assert float(((back - matrix).abs().amax(1) / scale)[4:].max()) < 0.6 / 7
+    assert path.stat().st_size < 12 * 128 // 2 + 1200

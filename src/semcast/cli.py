@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -17,7 +19,9 @@ from semcast.errors import SemcastError
 if TYPE_CHECKING:
     from semcast.channels import Channel
     from semcast.evaluate.crossing import Crossing
+    from semcast.evaluate.sweep import Measure, Plan, Sweep
     from semcast.link import Budget, System
+    from semcast.systems.private import Private, Protection
 
 app = typer.Typer(
     name="semcast",
@@ -41,14 +45,14 @@ app = typer.Typer(
     """,
 )
 
-_SENDING, _WRITING, _METRICS = "Link", "Output", "Measuring"
+_SENDING, _WRITING, _METRICS, _WORKERS, _PRIVATE = "Link", "Output", "Measuring", "Workers", "Privacy"
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what exists.", rich_help_panel=_WRITING)]
 Seed = Annotated[int, typer.Option(help="The channel's randomness follows from it.", rich_help_panel=_SENDING)]
 Aligned = Annotated[
     bool, typer.Option("--aligned", help="Square photos cropped like the training faces: skip the search.")
 ]
 Refine = Annotated[
-    int, typer.Option(min=0, metavar="N", help="[bold]generative[/bold]: N gradient steps after the encoder's guess.",
+    int, typer.Option(min=0, metavar="N", help="[bold]generative[/bold]: N gradient steps on the photo's symbols.",
                       rich_help_panel=_SENDING)
 ]  # fmt: skip
 Care = Annotated[
@@ -65,9 +69,38 @@ Pilots = Annotated[
                       help="Rayleigh, Rician: known symbols, counted in k, that estimate the gain; 0: it is known.")
 ]  # fmt: skip
 Identity = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(metavar="MODEL.onnx", show_default=False, rich_help_panel=_METRICS,
-                 help="A face embedder: measures whether it is still the same person."),
+                 help="A face embedder: measures whether it is still the same person. Given twice: by a second one too."),
+]  # fmt: skip
+
+PrivateParts = Annotated[
+    str | None,
+    typer.Option("--private", metavar="PART,...", show_default=False, rich_help_panel=_PRIVATE,
+                 help="Parts that become somebody else's: eyes,hair or all-but-eyes."),
+]  # fmt: skip
+Privacy = Annotated[
+    str, typer.Option(metavar="blind|filter", rich_help_panel=_PRIVATE,
+                      help="[bold]blind[/bold], the default because it is safe: private pixels are taken out before anything is "
+                           "computed from the photo. [bold]filter[/bold], the paper's, generative alone: their codes are moved.")
+]  # fmt: skip
+Lambda1 = Annotated[
+    float | None, typer.Option("--lambda1", metavar="X", show_default="1", rich_help_panel=_PRIVATE,
+                               help="filter: how far the codes move, over their length (eq. 4).")
+]  # fmt: skip
+Lambda2 = Annotated[
+    float | None, typer.Option("--lambda2", metavar="X", show_default="0.9", rich_help_panel=_PRIVATE,
+                               help="filter: how far the knowledge base pulls them back (eq. 5), below 1.")
+]  # fmt: skip
+PrivateMask = Annotated[
+    Path | None,
+    typer.Option("--private-mask", metavar="MASK.png", show_default=False, rich_help_panel=_PRIVATE,
+                 help="blind: white where pixels are private, black elsewhere, over an --aligned photo; the parser then "
+                      "sees nothing. --private still says which parts are replaced there."),
+]  # fmt: skip
+CoarseMask = Annotated[
+    bool, typer.Option("--coarse-mask", rich_help_panel=_PRIVATE,
+                       help="blind: a fixed box for each part, so that not even its outline is given away.")
 ]  # fmt: skip
 
 
@@ -83,7 +116,8 @@ def transmit(
     system: Annotated[
         str | None,
         typer.Option(metavar="NAME", show_default=False, rich_help_panel=_SENDING,
-                     help="generative, linear-gan or linear; by default the best one for that many symbols."),
+                     help="generative, linear-gan, linear, or a codec over 5G LDPC and QAM: jpeg, jpeg2000, webp, avif, hevc "
+                          "(avif:16qam-1/2 fixes modulation and code rate); by default the best one for that many symbols."),
     ] = None,
     channel: Annotated[str, typer.Option(metavar="awgn|rayleigh|rician", rich_help_panel=_SENDING)] = "awgn",
     snr: Annotated[float, typer.Option(metavar="DB", help="Es/N0 in dB.", rich_help_panel=_SENDING)] = 5.0,
@@ -91,13 +125,20 @@ def transmit(
     seed: Seed = 0,
     refine: Refine = 0,
     inversion: Annotated[
-        str, typer.Option(metavar="encoder|paper", rich_help_panel=_SENDING,
-                          help="[bold]generative[/bold]: the encoder's guess, or the paper's 400 steps from the mean code.")
-    ] = "encoder",
+        str, typer.Option(metavar="newton|encoder|paper", rich_help_panel=_SENDING,
+                          help="[bold]generative[/bold]: the encoder's guess and two closed-form steps, the guess alone, or "
+                               "the paper's 400 gradient steps from the mean code.")
+    ] = "newton",
     care: Care = None,
     fading: Fading = "block",
     pilots: Pilots = 0,
     aligned: Aligned = False,
+    private: PrivateParts = None,
+    privacy: Privacy = "blind",
+    lambda1: Lambda1 = None,
+    lambda2: Lambda2 = None,
+    private_mask: PrivateMask = None,
+    coarse_mask: CoarseMask = False,
     save_symbols: Annotated[
         Path | None,
         typer.Option(metavar="X.npy", show_default=False, rich_help_panel=_WRITING,
@@ -111,6 +152,7 @@ def transmit(
     [cyan]semcast transmit me.jpg[/cyan]
     [cyan]semcast transmit me.jpg --symbols 64 --snr 0 --system linear-gan -o face.png[/cyan]
     [cyan]semcast transmit me.jpg --channel rayleigh --pilots 8 --json[/cyan]
+    [cyan]semcast transmit me.jpg --private eyes,hair[/cyan]
     """
     from semcast.evaluate.photos import SIZE, Source
     from semcast.evaluate.picture import side_by_side
@@ -129,27 +171,40 @@ def transmit(
     if save_symbols:
         check_file(save_symbols, force, ".npy")
     over = _channel(channel, fading, pilots)
-    name = system or default_system(symbols)
+    protection = _protection(private, privacy, lambda1, lambda2, private_mask, coarse_mask, aligned, photo)
+    filtered = protection is not None and protection.mode == "filter"  # which is for generative alone
+    name = system or ("generative" if filtered else default_system(symbols))
     link = _systems([name], care, refine, inversion)[0]
+    sender = _protected([link], protection)[0]
     metrics = Metrics.load(identity)
     face, found = Source(photo.name, photo).face(None if aligned else FaceParser.load())
     if found > 1:
         _say(f"{found} faces found in {photo}: the largest is sent")
     image = to_tensor(face)
-    crossing = _cross(link, over, image, budget, seed, photo.name, warm=refine == 0 and inversion == "encoder")
+    quick = refine == 0 and inversion != "paper"
+    crossing = _cross(sender, over, image, budget, seed, photo.name, warm=quick)
     received = to_uint8(crossing.reception.image)
     if save_symbols:
         _save_symbols(save_symbols, crossing)
-    caption = f"{link.name}, k = {symbols}, {snr:g} dB"
+    caption = f"{link.name}, k = {symbols}, {snr:g} dB" + (f", private: {protection.choice.name}" if protection else "")
     write_image(target, received if out else side_by_side([face, received], [f"aligned, {SIZE} x {SIZE}", caption]))
     values = {
-        "image": photo.name, "system": link.name, "default_system": system is None, "channel": over.name, "snr_db": snr,
+        "image": photo.name, "system": link.name, "default_system": system is None and not filtered,
+        "channel": over.name, "snr_db": snr,
         "symbols": symbols, "data_symbols": crossing.burst.symbols.shape[1],
         "bandwidth_ratio": symbols / image[0].numel(), "seed": seed,
         "aligned": aligned, "faces_found": found, **metrics.measure(image, crossing.reception.image),
         "side_bytes": crossing.burst.side_bytes, "encode_s": crossing.encode_s, "decode_s": crossing.decode_s,
         "ok": bool(crossing.reception.ok.all()), "output": str(target),
     }  # fmt: skip
+    reason = crossing.reception.notes.get("reason")
+    if reason:
+        values["reason"] = reason
+    if protection:
+        from semcast.evaluate.receipt import receipt
+
+        plain = _cross(link, over, image, budget, seed, photo.name, warm=False)
+        values["privacy"] = receipt(cast("Private", sender), image, crossing, plain, metrics, aligned=aligned)
     _report(values, metrics.notes, as_json)
 
 
@@ -186,38 +241,54 @@ def evaluate(
     fading: Fading = "block",
     pilots: Pilots = 0,
     aligned: Aligned = False,
+    private: PrivateParts = None,
+    privacy: Privacy = "blind",
+    lambda1: Lambda1 = None,
+    lambda2: Lambda2 = None,
+    private_mask: PrivateMask = None,
+    coarse_mask: CoarseMask = False,
     identity: Identity = None,
     vgg: Annotated[
         bool, typer.Option("--vgg", help="LPIPS with VGG16 too (ten times as slow).", rich_help_panel=_METRICS)
     ] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Processes on this computer.", rich_help_panel=_WORKERS)
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="tcp://HOST:PORT", show_default=False, rich_help_panel=_WORKERS,
+                     help="The workers of a dask.distributed cluster (one that only trusted computers can reach)."),
+    ] = None,
 ) -> None:  # fmt: skip
     """Send many photos over many channels; one JSON line each, resumable, and a table of means.
 
     [cyan]semcast evaluate photos/ --snr 0,10 -o r.jsonl[/cyan]
     [cyan]semcast evaluate faces256/test-000.tar --aligned --systems linear-gan,linear -o r.jsonl[/cyan]
+    [cyan]semcast evaluate photos/ --workers 8 -o r.jsonl[/cyan]
+    [cyan]semcast evaluate photos/ --systems linear,avif,avif:16qam-1/2 --symbols 8192 -o r.jsonl[/cyan]
     """
     from semcast.evaluate.photos import find_photos
     from semcast.evaluate.records import check_file
-    from semcast.evaluate.sweep import Plan, Sweep, summary
-    from semcast.metrics.report import Metrics
-    from semcast.semantics.parser import FaceParser
+    from semcast.evaluate.sweep import Plan, summary
 
     _threads()
+    protection = _protection(private, privacy, lambda1, lambda2, private_mask, coarse_mask, aligned, None)
     plan = Plan(
         snr_db=_numbers(snr, "--snr", float), symbols=_numbers(symbols, "--symbols", int), draws=draws, seed=seed,
         aligned=aligned, care=care, refine=refine, fading=fading, pilots=pilots,
+        private=protection.name if protection else None,
     )  # fmt: skip
     check_file(out, True, ".jsonl")
-    over = [_channel(name, fading, pilots, mixed=True) for name in _names(channels)]
-    links = _systems(_names(systems), care, refine)
-    metrics = Metrics.load(identity, vgg)
-    sweep = Sweep(plan, links, over, metrics, FaceParser.load)
+    embedders = [path.absolute() for path in identity or ()]
+    load = partial(_sweep, plan, _names(systems), _names(channels), embedders, vgg, protection)
+    sweep = load()
     sources = find_photos(photos, limit)
-    for note in metrics.notes:
+    for note in sweep.metrics.notes + [f"skipped: {points}" for points in sweep.skipped]:
         _say(note)
-    with _progress() as progress:
+    with _measuring(workers, scheduler, load, sweep) as measure, _progress() as progress:
         task = progress.add_task("evaluating", total=len(sources) * len(sweep.points))
-        outcome = sweep.run(sources, out, force=force, progress=lambda count: progress.advance(task, count))
+        step = partial(progress.advance, task)
+        outcome = sweep.run(sources, out, force=force, progress=step, measure=measure)
     for reason in outcome.refused:
         _say(f"skipped: {reason}")
     _stdout().print(summary(outcome.records))
@@ -226,29 +297,71 @@ def evaluate(
 
 @app.command()
 def reproduce(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="link.", show_default=False)],
-    photos: Annotated[Path, typer.Argument(metavar="SHARD.tar", help="Photos with part masks.", show_default=False)],
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", show_default=False,
+                            help="link, fig3, fig4, fig5, fading, rivals, ablations, all (of the figures) or privacy.")
+    ],
+    photos: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER|SHARD.tar", help="Aligned faces; for link a shard with masks.", show_default=False),
+    ],
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", metavar="REPORT.json", show_default=False, rich_help_panel=_WRITING, help="The report."),
-    ],
-    force: Force = False,
+        typer.Option("-o", "--out", metavar="DIR", rich_help_panel=_WRITING,
+                     help="The folder, where what was measured is gone on with; for link the report, REPORT.json."),
+    ] = Path("results"),
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Measure everything afresh.", rich_help_panel=_WRITING)
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Few photos and few points: minutes, wide intervals.")] = False,
     limit: Annotated[
-        int | None, typer.Option(min=2, metavar="N", help="The first N photos.", show_default=False)
+        int | None, typer.Option(min=2, metavar="N", help="The first N photos (100; 6 with --quick).", show_default=False)
     ] = None,
     identity: Identity = None,
-) -> None:
-    """Measure again what the documents say: reference lines, masks, part swaps, speed.
+) -> None:  # fmt: skip
+    """Measure again what the documents show: the paper's figures, fading, the rivals; privacy; or the report on the link.
 
+    [cyan]semcast reproduce all faces256/test-000.tar --quick -o quick[/cyan]
+    [cyan]semcast reproduce fig3 faces256/test-000.tar --limit 100 -o results[/cyan]
     [cyan]semcast reproduce link faces256/test-000.tar --limit 100 -o link.json[/cyan]
+    [cyan]semcast reproduce privacy faces256/test-000.tar --identity mobileface_v2.onnx -o privacy[/cyan]
     """
+    from semcast.evaluate.figures import FULL, QUICK, STUDIES, Bench
+    from semcast.evaluate.figures import reproduce as measure
+    from semcast.evaluate.photos import find_photos
+    from semcast.metrics.report import Metrics
+
+    if study not in ("link", "privacy", *STUDIES, "all"):
+        raise SemcastError(f"unknown study {study!r}; known: link, privacy, {', '.join(STUDIES)}, all")
+    if study in ("link", "privacy") and quick:
+        raise SemcastError(f"--quick is for the figures; give {study} a --limit")
+    if study == "privacy":
+        _reproduce_privacy(photos, out, force, limit, identity)
+        return
+    if study == "link":
+        _report_link(photos, out, force, limit, identity)
+        return
+    _threads()
+    size = QUICK if quick else FULL
+    sources = find_photos([photos], limit or size.photos)
+    metrics = Metrics.load(identity, vgg=False)
+    for note in metrics.notes:
+        _say(note)
+    embedders = [identity] if isinstance(identity, Path) else identity or []
+    options = ["--quick"] * quick + (["--limit", str(limit)] if limit else [])
+    named = [part for embedder in embedders for part in ("--identity", embedder.name)]
+    command = " ".join(["semcast reproduce", study, photos.name, *options, *named, "-o", out.name])
+    bench = Bench(sources, out, size, metrics, say=_say, track=_track, force=force, command=command)
+    for path in dict.fromkeys(measure(study, bench)):
+        _say(f"written: {path}")
+
+
+def _report_link(photos: Path, out: Path, force: bool, limit: int | None, identity: Any) -> None:
     from semcast.evaluate.qualities import load_study, study_link
     from semcast.evaluate.records import check_file
     from semcast.metrics.report import Metrics
     from semcast.semantics.parser import FaceParser
 
-    if study != "link":
-        raise SemcastError(f"unknown study {study!r}; known: link")
     check_file(out, force, ".json")
     _threads()
     systems = _systems(["generative", "linear-gan", "linear"], None, 0)
@@ -262,10 +375,38 @@ def reproduce(
     _stdout().print_json(json.dumps(report))
 
 
+def _reproduce_privacy(photos: Path, out: Path, force: bool, limit: int | None, identity: list[Path] | None) -> None:
+    from semcast.evaluate.photos import find_photos
+    from semcast.evaluate.privacy import bench_of, study_privacy
+    from semcast.evaluate.records import check_file
+    from semcast.images import check_output, write_image
+    from semcast.metrics.report import Metrics
+    from semcast.systems.generative import Generative
+
+    if not out.exists() and out.parent.is_dir():
+        out.mkdir()
+    report_file, picture_file = out / "privacy.json", out / "privacy.png"
+    check_file(report_file, force, ".json")
+    check_output(picture_file, force)
+    _threads()
+    metrics = Metrics.load(identity, vgg=False)
+    for note in metrics.notes:
+        _say(note)
+    report, picture = study_privacy(bench_of(Generative.load(), metrics, find_photos([photos], limit)), _say)
+    temporary = report_file.with_suffix(".part")
+    temporary.write_text(json.dumps(report, indent=1) + "\n")
+    temporary.replace(report_file)
+    write_image(picture_file, picture)
+    _stdout().print_json(json.dumps(report))
+
+
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="parser, linear, linear-gan, generator, flow or link.",
-                                          show_default=False)],
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", show_default=False,
+                       help="parser, linear, linear-gan, generator, flow, link, knowledge or deepjscc."),
+    ],
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="Holds faces256 and faces160-unlabelled.", show_default=False)
     ],
@@ -294,6 +435,9 @@ def sample(
     force: Force = False,
     count: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Faces.")] = 16,
     seed: Annotated[int, typer.Option(help="Other faces for another seed.")] = 0,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=1.5, metavar="T", help="Spread of N: 1 is the prior; less is more usual faces.")
+    ] = 0.8,
 ) -> None:
     """Faces of nobody: a contact sheet drawn from the generative model's flow.
 
@@ -308,7 +452,7 @@ def sample(
     _threads()
     check_output(out, force)
     system: Any = load_system("generative")
-    faces = [to_uint8(face) for face in system.sample(count, torch.Generator().manual_seed(seed))]
+    faces = [to_uint8(face) for face in system.sample(count, torch.Generator().manual_seed(seed), temperature)]
     across = min(count, max(1, round(count**0.5)))
     write_image(out, grid([faces[i : i + across] for i in range(0, count, across)]))
     _say(f"{count} faces: {out}")
@@ -399,24 +543,97 @@ def _channel(name: str, fading: str, pilots: int, *, mixed: bool = False) -> Cha
     return make_channel(name, **options)
 
 
-def _systems(names: Sequence[str], care: str | None, refine: int, inversion: str = "encoder") -> list[System]:
+def _systems(names: Sequence[str], care: str | None, refine: int, inversion: str = "newton") -> list[System]:
     """Systems by name, each with the options that are its own."""
     from semcast.systems import SYSTEMS, load_system
 
     for name in names:
-        if name not in SYSTEMS:
+        if name.partition(":")[0] not in SYSTEMS:
             raise SemcastError(f"unknown system {name!r}; the known are {', '.join(SYSTEMS)}")
     if care and "linear-gan" not in names:
         raise SemcastError(f"--care is for linear-gan, not for {', '.join(names)}")
     if refine and "generative" not in names:
         raise SemcastError(f"--refine is for generative, not for {', '.join(names)}")
-    if inversion != "encoder" and "generative" not in names:
+    if inversion != "newton" and "generative" not in names:
         raise SemcastError(f"--inversion is for generative, not for {', '.join(names)}")
     own: dict[str, dict[str, Any]] = {
         "linear-gan": {"care": care},
         "generative": {"refine": refine, "inversion": inversion},
     }
     return [load_system(name, **own.get(name, {})).eval() for name in names]
+
+
+def _sweep(
+    plan: Plan, systems: Sequence[str], channels: Sequence[str], identity: Sequence[Path], vgg: bool,
+    protection: Protection | None = None,
+) -> Sweep:  # fmt: skip
+    """A sweep from names alone: what every worker of an evaluation does too."""
+    from semcast.evaluate.sweep import Sweep
+    from semcast.metrics.report import Metrics
+    from semcast.semantics.parser import FaceParser
+
+    over = [_channel(name, plan.fading, plan.pilots, mixed=True) for name in channels]
+    links = _protected(_systems(systems, plan.care, plan.refine), protection, repeatable=plan.seed)
+    return Sweep(plan, links, over, Metrics.load(identity, vgg), FaceParser.load)
+
+
+def _protection(
+    private: str | None, privacy: str, lambda1: float | None, lambda2: float | None, mask: Path | None, coarse: bool,
+    aligned: bool, photo: Path | None,
+) -> Protection | None:  # fmt: skip
+    """What ``--private`` and its companions ask for; the mask must be of the size of ``photo``, or of an aligned face."""
+    if private is None:
+        if privacy != "blind" or lambda1 is not None or lambda2 is not None or mask or coarse:
+            raise SemcastError("--privacy, --lambda1, --lambda2, --private-mask and --coarse-mask need --private PART,...")
+        return None
+    import torch
+
+    from semcast.evaluate.photos import SIZE
+    from semcast.images import read_mask, size_of
+    from semcast.semantics.privacy import FilterConfig, PartChoice, check_covers
+    from semcast.systems.private import Protection
+
+    choice, usual = PartChoice.parse(private), FilterConfig()
+    strength = FilterConfig(usual.lambda1 if lambda1 is None else lambda1, usual.lambda2 if lambda2 is None else lambda2)
+    given = None
+    if mask:
+        if not aligned:
+            raise SemcastError("--private-mask is for --aligned photos: looking for the face would see what the mask hides")
+        given = torch.from_numpy(read_mask(mask).copy())
+        size = size_of(photo) if photo else (SIZE, SIZE)
+        if (given.shape[1], given.shape[0]) != size:
+            what = f"the photo {size[0]} x {size[1]}" if photo else f"an aligned face {SIZE} x {SIZE}"
+            raise SemcastError(f"{mask} is {given.shape[1]} x {given.shape[0]} pixels, {what}: they must be the same")
+        check_covers(given)
+    return Protection(choice, privacy, strength, given, coarse)
+
+
+def _protected(systems: Sequence[System], protection: Protection | None, repeatable: int | None = None) -> list[System]:
+    """The systems, each behind a transmitter that protects; they share what paints."""
+    if protection is None:
+        return list(systems)
+    from semcast.systems.generative import Generative
+    from semcast.systems.private import Private
+
+    link = next((system for system in systems if isinstance(system, Generative)), None)
+    if link is None and protection.mode == "blind":
+        link = Generative.load()
+    return [Private.around(system, protection, repeatable, link) for system in systems]
+
+
+@contextmanager
+def _measuring(workers: int, scheduler: str | None, load: Callable[[], Sweep], sweep: Sweep) -> Iterator[Measure]:
+    """Who measures: this process, processes of this computer, or a cluster."""
+    if workers > 1 and scheduler:
+        raise SemcastError("--workers are processes of this computer, --scheduler has its own: give one of them")
+    if workers == 1 and not scheduler:
+        yield sweep.measure
+        return
+    from semcast.evaluate import cluster
+
+    with cluster.remote(scheduler) if scheduler else cluster.local(workers) as client:
+        _say("several workers, one thread each: encode_s and decode_s do not compare with those of one process")
+        yield cluster.measured_on(client, load, sweep)
 
 
 def _cross(
@@ -449,7 +666,8 @@ def _save_symbols(path: Path, crossing: Crossing) -> None:
 
 
 _FORMS = {
-    "psnr_db": "{:.2f} dB", "ms_ssim": "{:.4f}", "lpips_squeeze": "{:.4f}", "lpips_vgg": "{:.4f}", "identity": "{:.3f}"
+    "psnr_db": "{:.2f} dB", "ms_ssim": "{:.4f}", "lpips_squeeze": "{:.4f}", "lpips_vgg": "{:.4f}", "identity": "{:.3f}",
+    "identity_2": "{:.3f}",
 }  # fmt: skip
 
 
@@ -458,7 +676,7 @@ def _report(values: dict[str, Any], notes: Sequence[str], as_json: bool) -> None
     for note in notes:
         _say(note)
     if not values["ok"]:
-        _say("the receiver does not trust what it received")
+        _say("the receiver does not trust what it received" + (f": {values['reason']}" if "reason" in values else ""))
     if as_json:
         from semcast.evaluate.records import finite
 
@@ -478,6 +696,10 @@ def _report(values: dict[str, Any], notes: Sequence[str], as_json: bool) -> None
     table.add_row("encode, decode", f"{1000 * values['encode_s']:.1f} ms, {1000 * values['decode_s']:.1f} ms")
     table.add_row("written", values["output"])
     _stdout().print(table)
+    if "privacy" in values:
+        from semcast.evaluate import receipt
+
+        _stdout().print(receipt.table(values["privacy"]))
 
 
 def _model(path: Path) -> dict[str, Any]:
@@ -518,6 +740,14 @@ def _progress() -> Any:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def _track(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """One bar for a task of that many steps, gone when it is done."""
+    with _progress() as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
 
 
 def _stdout() -> Console:

@@ -74,6 +74,38 @@ def read_aligned(path: Path | str, size: int = 256) -> Photo:
     return resize(photo, size)
 
 
+def read_mask(path: Path | str) -> NDArray[np.bool_]:
+    """A mask ``[height, width]`` from an image that holds two values alone, 0 and its largest (255, 1 or True).
+
+    Raises:
+        SemcastError: it cannot be read, or is not binary.
+    """
+    path = Path(path)
+    _check_input(path)
+    try:
+        with Image.open(path, formats=["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"]) as image:
+            if image.mode not in ("1", "L", "P", "RGB"):
+                raise SemcastError(f"{path} is not a mask: it must be black and white without transparency")
+            pixels = np.asarray(image.convert("RGB"))
+    except SemcastError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise anything at all
+        raise SemcastError(f"{path} is not a mask that can be read here, such as a PNG ({_reason(error)})") from None
+    values = np.unique(pixels)
+    if not (pixels == pixels[..., :1]).all() or set(values.tolist()) not in ({0}, {0, 1}, {0, 255}, {1}, {255}):
+        raise SemcastError(f"{path} is not binary: a mask holds 0 and 255 alone (white is private)")
+    return pixels[..., 0] > 0
+
+
+def size_of(path: Path | str) -> tuple[int, int]:
+    """(width, height) of a photo's file, upright.
+
+    Raises:
+        SemcastError: as :func:`read_photo`.
+    """
+    return _read(Path(path), LONGEST_SIDE)[1]
+
+
 def resize(photo: Photo, size: int) -> Photo:
     """A photo resized to a square ``[size, size, 3]`` (Lanczos, low-pass when it shrinks)."""
     if photo.shape[:2] == (size, size):

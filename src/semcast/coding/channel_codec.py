@@ -18,6 +18,7 @@ from semcast.coding.sketch import allocate
 from semcast.link import Budget, Received, to_complex, to_real, unit_power
 
 ERASED = 1e4  # noise variance of a symbol that did not arrive
+TRAINED_DB = (-2.0, 20.0)  # SNR that training draws from; the layers are told the nearest of these beyond them
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,13 @@ class CodecConfig:
     """``dims`` of N, hidden ``width``, and the largest k."""
 
     dims: int = 28 * 48
-    width: int = 1024
+    width: int = 512
     max_symbols: int = 1280
 
 
 def conditions(noise_var: Tensor, symbols: int) -> Tensor:
-    """What the layers are told, ``[B, 2]``: effective SNR in dB / 10 and log2(k / 256) / 2."""
-    snr = -10 * noise_var.clamp(1e-6, ERASED).log10().mean(-1)
+    """What the layers are told, ``[B, 2]``: effective SNR in dB / 10, within what they were trained on, and log2(k / 256) / 2."""
+    snr = (-10 * noise_var.clamp(1e-6, ERASED).log10().mean(-1)).clamp(*TRAINED_DB)
     return torch.stack((snr / 10, torch.full_like(snr, math.log2(symbols / 256) / 2)), 1)
 
 
@@ -52,7 +53,9 @@ class ChannelCodec(nn.Module):
 
     def powers(self, budget: Budget) -> Tensor:
         """Power of each coordinate of N for this budget, ``[dims]``; 0 beyond what fits."""
-        power = allocate(self.importance, 2 * budget.symbols, 10 ** (-budget.snr_db / 10) / 2)
+        # a link without noise would spend all its power on what matters least: design for 20 dB at most
+        snr_db = min(budget.snr_db, TRAINED_DB[1])
+        power = allocate(self.importance, 2 * budget.symbols, 10 ** (-snr_db / 10) / 2)
         return F.pad(power, (0, self.config.dims - len(power)))
 
     def encode(self, normal: Tensor, budget: Budget) -> Tensor:

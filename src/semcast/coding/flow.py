@@ -30,7 +30,7 @@ class FlowConfig:
     dims: int = 28 * 48
     couplings: int = 8
     layers: int = 6
-    width: int = 256
+    width: int = 160
     slope: float = 0.2
 
 
@@ -71,6 +71,11 @@ class CodeFlow(nn.Module):
         self.forward_matrix.copy_((vectors / values.sqrt()).T @ root)
         self.importance.copy_(values / values.mean())
         self.refresh()
+
+    def metric(self) -> Tensor:
+        """G, up to a constant factor, as the whitening holds it: Fᵀ Λ F for F = Λ^-½ Uᵀ G^½ (float64)."""
+        matrix = self.forward_matrix.double()
+        return matrix.T @ (self.importance.double()[:, None] * matrix)
 
     def refresh(self) -> None:
         """Recompute the whitening's inverse; needed after its matrix was set or loaded."""

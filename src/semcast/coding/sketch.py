@@ -64,6 +64,9 @@ def allocate(eigenvalues: Tensor, uses: int, noise: float) -> Tensor:
     return power.to(eigenvalues)
 
 
+HEAD = 256  # the leading components; the rest of the basis is stored in 4 bits
+
+
 @dataclass(frozen=True)
 class SketchConfig:
     """Side of the luma plane and number of stored components."""
@@ -91,8 +94,15 @@ class Sketch(nn.Module):
         self._squares: Tensor | None = None
 
     def project(self, image: Tensor) -> Tensor:
-        """Photo → components c ``[B, components]``."""
-        return ((to_vector(image, self.config.side) - self.mean) * self.weight) @ self.basis.T
+        """Photo → components c ``[B, components]``.
+
+        The tail is projected from what the head leaves: the same for an orthonormal basis, and a coarsely stored tail
+        then cannot pick up what belongs to the head.
+        """
+        vector = (to_vector(image, self.config.side) - self.mean) * self.weight
+        head, tail = self.basis[:HEAD], self.basis[HEAD:]
+        leading = vector @ head.T
+        return torch.cat((leading, (vector - leading @ head) @ tail.T), 1)
 
     def restore(self, components: Tensor) -> Tensor:
         """Components → photo ``[B, 3, side, side]`` (the least-squares estimate, not clipped)."""

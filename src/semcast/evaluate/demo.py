@@ -11,6 +11,7 @@ from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.evaluate.crossing import cross, generator_for
 from semcast.evaluate.picture import beside, fitted, grid
+from semcast.evaluate.records import HEADINGS
 from semcast.images import Photo, to_tensor, to_uint8
 from semcast.link import Budget, System, source_samples
 from semcast.metrics.report import Metrics
@@ -77,10 +78,9 @@ def _systems() -> tuple[list[System], list[str]]:
 
 
 def _caption(metrics: Metrics) -> str:
-    headings = ["PSNR in dB"] + ["LPIPS"] * ("squeeze" in metrics.lpips) + ["identity"] * (metrics.identity is not None)
-    return " / ".join(headings)
+    return " / ".join(["PSNR in dB"] + ["LPIPS"] * ("squeeze" in metrics.lpips) + [HEADINGS[name] for name in metrics.identity])
 
 
 def _cell(values: dict[str, float]) -> str:
-    forms = {"psnr_db": "{:.1f}", "lpips_squeeze": "{:.3f}", "identity": "{:.2f}"}
+    forms = {"psnr_db": "{:.1f}", "lpips_squeeze": "{:.3f}", "identity": "{:.2f}", "identity_2": "{:.2f}"}
     return " / ".join(form.format(values[name]) for name, form in forms.items() if name in values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semcast.errors import SemcastError
@@ -22,11 +22,24 @@ SIZE = 256
 
 @dataclass(frozen=True)
 class Source:
-    """One photo to come: its name in the results, and its file (or its bytes, out of the shard ``path``)."""
+    """One photo to come: its name in the results, and its file, or its bytes (out of that file or that shard)."""
 
     name: str
     path: Path
     data: bytes | None = None
+
+    def carried(self) -> Source:
+        """The same photo with its bytes, for a computer that does not have the file.
+
+        Raises:
+            SemcastError: the file cannot be read.
+        """
+        if self.data is not None:
+            return self
+        try:
+            return replace(self, data=self.path.read_bytes())
+        except OSError as error:
+            raise SemcastError(f"{self.path} cannot be read ({error.strerror})") from None
 
     def face(self, parser: FaceParser | None) -> tuple[Photo, int]:
         """The aligned face uint8 ``[256, 256, 3]`` and how many faces there were; no parser: it is aligned already.
@@ -36,13 +49,14 @@ class Source:
         """
         if self.data is None:
             return _face(self.path, parser)
+        place = str(self.path) if self.path.name == self.name else f"{self.path}:{self.name}"
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / self.name
             copy.write_bytes(self.data)
             try:
                 return _face(copy, parser)
             except SemcastError as error:
-                raise SemcastError(str(error).replace(str(copy), f"{self.path}:{self.name}")) from None
+                raise SemcastError(str(error).replace(str(copy), place)) from None
 
 
 def _face(path: Path, parser: FaceParser | None) -> tuple[Photo, int]:

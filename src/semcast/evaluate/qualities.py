@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.channels import make_channel
-from semcast.coding.channel_codec import ChannelCodec
+from semcast.evaluate.ablations import variant
 from semcast.evaluate.crossing import generator_for
-from semcast.link import Budget, Burst, System
+from semcast.link import Budget, System
 from semcast.metrics.report import Metrics
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.semantics.generator import swap_part
@@ -70,10 +70,11 @@ def load_study(shard: Path, systems: tuple[System, ...], parser: FaceParser, met
 
 @torch.no_grad()
 def references(study: Study) -> dict[str, dict[str, float]]:
-    """Generator ceiling, noiseless bottleneck at both budgets, and the zero-information floor."""
+    """Generator ceiling (with the guess alone as well), noiseless bottleneck at both budgets, zero-information floor."""
     link = study.link
     lines = {
         "ceiling": study.mean(lambda photo, _: link.render(link.invert(photo))),
+        "encoder alone": study.mean(lambda photo, _: link.render(link.guess(photo))),
         "floor": study.mean(lambda photo, _: link.render(link.mean_code[None])),
     }
     for k in (64, 640):
@@ -87,21 +88,13 @@ def flow_or_not(study: Study) -> dict[str, dict[str, float]]:
 
     This isolates what the couplings change: both use the same importance, powers and Wiener estimate.
     """
-    link, lines = study.link, {}
-    codec = ChannelCodec(link.codec.config)
-    codec.importance.copy_(link.flow.importance)
-
-    def through(photo: Tensor, i: int, k: int, couplings: bool) -> Tensor:
-        flow, budget, latent = link.flow, Budget(k, 10.0), link.invert(photo)
-        sent = flow.to_normal(latent) if couplings else flow.whiten(latent)
-        draw = make_channel("awgn").draw(1, k, 10.0, generator_for(study.seed, study.faces.names[i]))
-        estimate = codec.decode(draw(Burst(codec.encode(sent, budget), budget)))
-        return link.render(flow.to_codes(estimate) if couplings else flow.unwhiten(estimate))
-
+    lines = {}
     for k in (64, 640):
-        for couplings in (True, False):
-            name = f"closed-form code, k {k}, {'with' if couplings else 'without'} couplings"
-            lines[name] = study.mean(lambda photo, i, k=k, c=couplings: through(photo, i, k, c))  # type: ignore[misc]
+        for name, couplings in (("code-flow", "with couplings"), ("code-whitened", "without couplings")):
+            system = variant(name, study.link)
+            lines[f"closed-form code, k {k}, {couplings}"] = study.mean(
+                lambda photo, i, k=k, system=system: study.cross(system, photo, i, k, 10.0)  # type: ignore[misc]
+            )
     return lines
 
 
@@ -163,12 +156,12 @@ def speed(study: Study, repeats: int = 20) -> dict[str, float]:
     begun = perf_counter()
     paper = link.invert(photo)
     seconds = perf_counter() - begun
-    link.inversion = "encoder"
+    link.inversion = "newton"
     ours = float(F.mse_loss(link.render(link.invert(photo)), photo))
     fast = sorted(times)[len(times) // 2]
     return {
         "encode_decode_ms": round(1000 * fast, 1), "paper_inversion_s": round(seconds, 2),
-        "times_faster": round(seconds / fast, 1), "mse_encoder": round(ours, 5),
+        "times_faster": round(seconds / fast, 1), "mse_newton": round(ours, 5),
         "mse_paper_inversion": round(float(F.mse_loss(link.render(paper), photo)), 5), "threads": torch.get_num_threads(),
     }  # fmt: skip
 

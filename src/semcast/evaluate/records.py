@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, TextIO
 
 from semcast.errors import SemcastError
 
@@ -17,8 +20,8 @@ class Record:
     """One photo, one system, one point: what was asked for, then what was measured.
 
     ``symbols`` is k with pilots; ``snr_db`` is Es/N0; ``care`` and ``refine`` are None and 0 for systems without them,
-    ``fading`` is None for AWGN; ``weights`` fingerprints what the system computed with. A metric that was not available
-    is None (null in the file).
+    ``fading`` is None for AWGN; ``private`` is what was protected and how (None: nothing); ``weights`` fingerprints what the
+    system computed with. A metric that was not available is None (null in the file).
     """
 
     image: str
@@ -39,10 +42,12 @@ class Record:
     lpips_squeeze: float | None
     lpips_vgg: float | None
     identity: float | None
+    identity_2: float | None
     side_bytes: int
     encode_s: float
     decode_s: float
     ok: bool
+    private: str | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -54,9 +59,14 @@ class Record:
         return json.dumps(finite(asdict(self)), allow_nan=False) + "\n"
 
 
-KEY = ("image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots")
-METRICS = ("psnr_db", "ms_ssim", "lpips_squeeze", "lpips_vgg", "identity")
+KEY = ("image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots", "private")
+METRICS = ("psnr_db", "ms_ssim", "lpips_squeeze", "lpips_vgg", "identity", "identity_2")
+HEADINGS = {
+    "psnr_db": "PSNR dB", "ms_ssim": "MS-SSIM", "lpips_squeeze": "LPIPS-squeeze", "lpips_vgg": "LPIPS-VGG",
+    "identity": "identity", "identity_2": "identity 2",
+}  # fmt: skip
 _NAMES = frozenset(field.name for field in fields(Record))
+_REQUIRED = frozenset(KEY) - {"private"} | {"aligned", "ok"}  # lines from before parts could be private lack it
 _FIRST = '{"image": '
 
 
@@ -68,6 +78,12 @@ def finite(values: dict[str, Any]) -> dict[str, Any]:
 def rounded(metrics: dict[str, float]) -> dict[str, float | None]:
     """Every metric of a record: five decimals, None where it was not measured."""
     return {name: round(metrics[name], 5) if name in metrics else None for name in METRICS}
+
+
+def mean(values: Sequence[float | None], digits: int) -> str:
+    """The mean of those that were measured, for a table; a dash where none was."""
+    known = [value for value in values if value is not None]
+    return f"{fmean(known):.{digits}f}" if known else "-"
 
 
 def check_file(path: Path, force: bool, suffix: str) -> None:
@@ -94,7 +110,7 @@ def parse(line: str) -> Record | None:
         values = json.loads(line)
     except json.JSONDecodeError:
         return None
-    if not isinstance(values, dict) or not values.keys() <= _NAMES or not values.keys() >= set(KEY) | {"aligned", "ok"}:
+    if not isinstance(values, dict) or not values.keys() <= _NAMES or not values.keys() >= _REQUIRED:
         return None
     every: dict[str, Any] = {name: values.get(name) for name in _NAMES}  # a line of an older version may lack some
     return Record(**every)
@@ -126,6 +142,24 @@ def resume(path: Path) -> list[Record]:
             if file.read(1) != b"\n":  # the last line is whole, only its end is missing
                 file.write(b"\n")
     return records
+
+
+@contextmanager
+def appender(path: Path, *, afresh: bool) -> Iterator[Callable[[Record], None]]:
+    """Gives a function that puts a record into the file, as a whole line, at once.
+
+    The file is opened by the first record: until then an old one is untouched, even if it is to be started ``afresh``.
+    """
+    with ExitStack() as stack:
+        file: TextIO | None = None
+
+        def write(record: Record) -> None:
+            nonlocal file
+            file = file or stack.enter_context(path.open("w" if afresh else "a", encoding="utf-8"))
+            file.write(record.line())
+            file.flush()
+
+        yield write
 
 
 def _split(path: Path) -> tuple[list[Record], int, int]:

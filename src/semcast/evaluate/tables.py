@@ -1,25 +1,21 @@
 """Results → Markdown: every number in the documents comes out of a results file through here.
 
 ``python -m semcast.evaluate.tables results/link-test.jsonl README.md`` replaces what stands between
-``<!-- results/link-test.jsonl -->`` and ``<!-- end -->`` in README.md.
+``<!-- results/link-test.jsonl -->`` and ``<!-- end -->`` in README.md. A ``.md`` file (the tables of ``semcast reproduce``) goes
+in as it is, a ``.png`` or ``.svg`` as a picture.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from semcast.evaluate.records import METRICS, Record, read
-
-_HEADINGS = {
-    "psnr_db": "PSNR dB", "ms_ssim": "MS-SSIM", "lpips_squeeze": "LPIPS-squeeze", "lpips_vgg": "LPIPS-VGG",
-    "identity": "identity",
-}  # fmt: skip
+from semcast.evaluate.records import HEADINGS, METRICS, Record, mean, read
 
 
 def means(records: Sequence[Record]) -> str:
@@ -28,13 +24,13 @@ def means(records: Sequence[Record]) -> str:
     for record in records:
         name = record.system + (f" ({record.care})" if record.care else "")
         name += f", refine {record.refine}" if record.refine else ""
+        name += f", {record.private}" if record.private else ""
         groups.setdefault((record.channel, record.symbols, record.snr_db, name), []).append(record)
     shown = [m for m in METRICS if any(getattr(r, m) is not None for r in records)]
-    rows = [["channel", "k", "SNR dB", "system", *(_HEADINGS[m] for m in shown), "encode + decode ms", "photos"]]
+    rows = [["channel", "k", "SNR dB", "system", *(HEADINGS[m] for m in shown), "photos"]]
     for key, group in sorted(groups.items()):
-        cells = [f"{fmean(v for r in group if (v := getattr(r, m)) is not None):.{2 if m == 'psnr_db' else 3}f}" for m in shown]
-        seconds = fmean(r.encode_s + r.decode_s for r in group)
-        rows.append([*map(_text, key), *cells, f"{1000 * seconds:.0f}", str(len(group))])
+        cells = [mean([getattr(r, m) for r in group], 2 if m == "psnr_db" else 3) for m in shown]
+        rows.append([*map(_text, key), *cells, str(len(group))])
     return markdown(rows)
 
 
@@ -60,8 +56,12 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
 
 
-def render(path: Path) -> str:
-    """The table of a results file, ``.jsonl`` (records) or ``.json`` (a report)."""
+def render(path: Path, document: Path = Path("README.md")) -> str:
+    """What a document shows of a results file: records, a report, a ready table, or a picture with its place from there."""
+    if path.suffix in (".png", ".svg"):
+        return f"![{path.stem}]({Path(os.path.relpath(path, document.parent)).as_posix()})"
+    if path.suffix == ".md":
+        return path.read_text().strip()
     return means(read(path)) if path.suffix == ".jsonl" else nested(json.loads(path.read_text()))
 
 
@@ -78,6 +78,6 @@ def _text(value: object) -> str:
 if __name__ == "__main__":
     source, *documents = map(Path, sys.argv[1:])
     for document in documents:
-        document.write_text(insert(document.read_text(), source.as_posix(), render(source)))
+        document.write_text(insert(document.read_text(), source.as_posix(), render(source, document)))
     if not documents:
         print(render(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,43 +14,54 @@ from semcast.metrics.identity import Identity
 from semcast.metrics.perceptual import Lpips
 from semcast.metrics.pixel import ms_ssim, psnr_db
 
+IDENTITIES = ("identity", "identity_2")
+
 
 class Metrics:
     """Measures received images against their photos.
 
     Args:
         lpips: perceptual distances by net (``squeeze``, ``vgg``), those available.
-        identity: a face recogniser, or None.
-        notes: what is left out and how to get it, one line each.
+        identity: face recognisers, at most two; the second one's similarity is called ``identity_2``. None is none.
+        notes: what is left out and how to get it, and which recogniser gives which value, one line each.
+
+    Raises:
+        SemcastError: more than two recognisers.
     """
 
-    def __init__(self, lpips: dict[str, Lpips], identity: Identity | None, notes: list[str]) -> None:
+    def __init__(self, lpips: dict[str, Lpips], identity: Sequence[Identity] | None, notes: list[str]) -> None:
+        identity = identity or ()
+        if len(identity) > len(IDENTITIES):
+            raise SemcastError(f"identity is measured by at most two models, not {len(identity)}")
         self.lpips = lpips
-        self.identity = identity
+        self.identity = dict(zip(IDENTITIES, identity, strict=False))
         self.notes = notes
 
     @classmethod
-    def load(cls, identity: Path | None = None, vgg: bool = True) -> Metrics:
+    def load(cls, identity: Sequence[Path] | None = None, vgg: bool = True) -> Metrics:
         """The metrics available here.
 
         Args:
-            identity: an ONNX face recogniser (see :class:`Identity`).
+            identity: ONNX face recognisers, at most two (see :class:`Identity`).
             vgg: LPIPS with VGG16 as well, where its weights are found; it takes about ten times as long as squeeze.
 
         Raises:
-            SemcastError: the identity model cannot be used, or a weights file is damaged.
+            SemcastError: more than two identity models, one that cannot be used, or a damaged weights file.
         """
+        recognisers = [Identity(path) for path in identity or ()]
         nets = ("squeeze", "vgg") if vgg else ("squeeze",)
         loaded = {net: Lpips.load(net) for net in nets}
         notes = [note for net in nets if (note := perceptual.missing(net))]
-        if identity is None:
+        if not recognisers:
             notes.append("identity similarity is left out: name an ONNX face recogniser (112 x 112 ArcFace crops)")
+        for name, recogniser in zip(IDENTITIES, recognisers, strict=False):
+            notes.append(f"{name.replace('_', ' ')} is by {recogniser.path.name}")
         found = {net: lpips for net, lpips in loaded.items() if lpips is not None}
-        return cls(found, Identity(identity) if identity is not None else None, notes)
+        return cls(found, recognisers, notes)
 
     @torch.no_grad()
     def measure(self, photo: Tensor, received: Tensor) -> dict[str, float]:
-        """``psnr_db``, ``ms_ssim`` and, where available, ``lpips_squeeze``, ``lpips_vgg``, ``identity``.
+        """``psnr_db``, ``ms_ssim`` and, where available, ``lpips_squeeze``, ``lpips_vgg``, ``identity``, ``identity_2``.
 
         Args:
             photo: ``[3, H, W]`` or ``[B, 3, H, W]`` in [0, 1]; of a batch the mean is given.
@@ -65,6 +77,6 @@ class Metrics:
         values = {"psnr_db": psnr_db(photo, received), "ms_ssim": ms_ssim(photo, received)}
         for net, lpips in self.lpips.items():
             values[f"lpips_{net}"] = lpips(photo, received)
-        if self.identity is not None:
-            values["identity"] = self.identity.similarity(photo, received)
+        for name, recogniser in self.identity.items():
+            values[name] = recogniser.similarity(photo, received)
         return {name: float(value.mean()) for name, value in values.items()}

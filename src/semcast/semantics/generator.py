@@ -110,6 +110,15 @@ class EigenParts(nn.Module):
         sizes = [channels * (y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in config.boxes]
         self.mean = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in sizes)
         self.basis = nn.ParameterList(nn.Parameter(torch.zeros(config.code, size)) for size in sizes)
+        self._energy: tuple[tuple[int, ...], Tensor] | None = None
+
+    @torch.no_grad()
+    def energy(self) -> Tensor:
+        """Mean square of each basis map a pixel, summed over channels, ``[P, code]``; kept until a basis changes."""
+        versions = tuple(basis._version for basis in self.basis)
+        if self._energy is None or self._energy[0] != versions:
+            self._energy = versions, torch.stack([basis.square().mean(1) * self.channels for basis in self.basis])
+        return self._energy[1]
 
     def forward(self, codes: Tensor) -> list[Tensor]:
         """Codes ``[P, B, code]`` → the boxes' maps, ``[B, channels, height, width]`` each."""
@@ -137,10 +146,30 @@ class Rendering:
     coarse: Tensor
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What the local generators make, before composition.
+
+    Args:
+        depth: ``[P, B, 2 grid, 2 grid]``.
+        features: ``[P, B, F, grid²]``.
+        colours: in each part's box, ``[B, 3, height, width]``.
+    """
+
+    depth: Tensor
+    features: Tensor
+    colours: list[Tensor]
+
+
 class SemanticGenerator(nn.Module):
-    """Codes ``[B, 28, code]`` → :class:`Rendering`. ``octaves`` 2 paints 128 px, 3 paints 256 px (at a grid of 32)."""
+    """Codes ``[B, 28, code]`` → :class:`Rendering`. ``octaves`` 2 paints 128 px, 3 paints 256 px (at a grid of 32).
+
+    ``care`` ``[2 grid, 2 grid]``, mean 1: how much each pixel of an aligned face matters (how often it shows a feature or
+    skin in the training photos); inversion weights its errors by it.
+    """
 
     waves: Tensor
+    care: Tensor
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
@@ -149,6 +178,7 @@ class SemanticGenerator(nn.Module):
         pixels = c.grid**2
         waves = fourier(c.grid, c.octaves)
         self.register_buffer("waves", waves, persistent=False)
+        self.register_buffer("care", torch.ones(2 * c.grid, 2 * c.grid))
         self.shape_place = nn.Parameter(torch.randn(NUM_PARTS, c.place, pixels) * 0.5)
         self.texture_place = nn.Parameter(torch.randn(NUM_PARTS, c.place, pixels) * 0.5)
         self.shape1 = Modulated(c.code, len(waves) + c.place, c.local, demodulate=False)
@@ -177,13 +207,9 @@ class SemanticGenerator(nn.Module):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def local(self, codes: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """All local generators.
-
-        Returns:
-            depths ``[P, B, 2 grid, 2 grid]``, features ``[P, B, F, grid²]``, colours in each part's box.
-        """
-        codes = codes.transpose(0, 1).contiguous()  # part by part: one product serves all photos of a part
+    def local(self, codes: Tensor) -> Parts:
+        """All local generators, part by part: one product serves all photos of a part."""
+        codes = codes.transpose(0, 1).contiguous()
         shape, texture = codes[BASE_CODES::2], codes[BASE_CODES + 1 :: 2]
         # the background takes no base code (it is not part of the head): it gets zeros
         whole = torch.ones(NUM_PARTS, 1, 1, dtype=codes.dtype)
@@ -197,24 +223,28 @@ class SemanticGenerator(nn.Module):
         t = self.texture2(texture, self.texture1(texture, h, self.texture_place))
         head = self.head.to(t.dtype)[:, None].expand(-1, batch, -1, -1).reshape(-1, *self.head.shape[1:])
         features = torch.bmm(head, t).view(NUM_PARTS, batch, -1, side * side)
-        return depth, features, self.eigen_colour(texture)
+        return Parts(depth, features, self.eigen_colour(texture))
 
     def forward(self, codes: Tensor) -> Rendering:
         """Compose the parts by depth and render."""
-        depth, features, colours = self.local(codes)
-        share = depth.softmax(0)
-        colour = torch.zeros(len(codes), 3, *share.shape[-2:])
-        for part, (map_, (y0, y1, x0, x1)) in enumerate(zip(colours, self.config.boxes, strict=True)):
+        return self.render(self.local(codes), self.octaves)
+
+    def render(self, parts: Parts, octaves: int) -> Rendering:
+        """Compose and render at 2^octaves times the grid."""
+        share = parts.depth.softmax(0)
+        colour = torch.zeros(share.shape[1], 3, *share.shape[-2:])
+        for part, (map_, (y0, y1, x0, x1)) in enumerate(zip(parts.colours, self.config.boxes, strict=True)):
             seen = share[part, :, None, y0:y1, x0:x1] * map_
             colour = colour + F.pad(seen, (x0, colour.shape[3] - x1, y0, colour.shape[2] - y1))
         coarse = F.avg_pool2d(share, 2).flatten(2)
+        features = parts.features
         composed = (coarse.to(features.dtype)[:, :, None] * features).sum(0).unflatten(2, (self.config.grid, -1))
-        depth, share = depth.transpose(0, 1), share.transpose(0, 1)
+        depth, share = parts.depth.transpose(0, 1), share.transpose(0, 1)
         picture = torch.cat((colour * 2 - 1, share), 1).to(composed.dtype)  # what the eigen-parts show
         x = torch.cat((composed, F.avg_pool2d(picture, 2)), 1).contiguous(memory_format=torch.channels_last)
         x = self.body(self.join(x))
         image, mask = colour, depth
-        for i in range(self.octaves):
+        for i in range(octaves):
             x = self.grow[i](x)
             x = self.polish[i](torch.cat((x, picture), 1) if i == 0 else x)
             if i > 0:

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+from semcast.coding.photo_codecs import CODECS
 from semcast.errors import SemcastError
 from semcast.link import System
+from semcast.systems.deepjscc import DeepJscc
+from semcast.systems.digital import DigitalSystem
 from semcast.systems.generative import Generative
 from semcast.systems.linear import CARES, Linear
 from semcast.systems.linear_gan import LinearGan
 
-SYSTEMS = ("generative", "linear", "linear-gan")
+SYSTEMS = ("generative", "linear", "linear-gan", "deepjscc", *CODECS)
 
 
-def load_system(name: str, *, care: str | None = None, refine: int = 0, inversion: str = "encoder") -> System:
+def load_system(name: str, *, care: str | None = None, refine: int = 0, inversion: str = "newton") -> System:
     """A system by name, with its shipped weights.
 
     Args:
+        name: one of :data:`SYSTEMS`; a codec with a fixed modulation and code rate is named ``avif:16qam-1/2``.
         care: the sketch's preset (``linear-gan`` only).
-        refine: gradient steps of inversion (``generative`` only).
-        inversion: ``encoder`` or ``paper`` (``generative`` only).
+        refine: gradient steps on the symbols (``generative`` only).
+        inversion: ``newton``, ``encoder`` or ``paper`` (``generative`` only).
 
     Raises:
         SemcastError: the name is unknown, or an option does not belong to the system.
     """
-    if name not in SYSTEMS:
-        raise SemcastError(f"unknown system {name!r}; known: {', '.join(SYSTEMS)}")
+    family, fixed, scheme = name.partition(":")
+    if family not in SYSTEMS or (fixed and family not in CODECS):
+        raise SemcastError(f"unknown system {name!r}; known: {', '.join(SYSTEMS)} (a codec also as avif:16qam-1/2)")
     if care is not None and name != "linear-gan":
         raise SemcastError(f"--care belongs to linear-gan, not to {name}")
-    if (refine or inversion != "encoder") and name != "generative":
+    if (refine or inversion != "newton") and name != "generative":
         raise SemcastError(f"--refine and --inversion belong to generative, not to {name}")
+    if family in CODECS:
+        return DigitalSystem.load(family, scheme if fixed else None)
     if name == "generative":
         return Generative.load(refine, inversion=inversion)
+    if name.startswith("deepjscc"):
+        return DeepJscc.load(name)
     return Linear.load() if name == "linear" else LinearGan.load(care)
 
 
@@ -41,4 +50,7 @@ def default_system(symbols: int) -> str:
     return "generative" if symbols < (64 * 640) ** 0.5 else "linear-gan"
 
 
-__all__ = ["CARES", "SYSTEMS", "Generative", "Linear", "LinearGan", "default_system", "load_system"]
+__all__ = [
+    "CARES", "CODECS", "SYSTEMS", "DeepJscc", "DigitalSystem", "Generative", "Linear", "LinearGan", "default_system",
+    "load_system",
+]  # fmt: skip

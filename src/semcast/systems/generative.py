@@ -10,20 +10,25 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.coding.channel_codec import ERASED, ChannelCodec, CodecConfig
+from semcast.channels import make_channel
+from semcast.coding.channel_codec import ERASED, TRAINED_DB, ChannelCodec, CodecConfig
 from semcast.coding.flow import CodeFlow, FlowConfig
 from semcast.errors import SemcastError
-from semcast.link import Budget, Burst, Received, Reception, System
+from semcast.link import Budget, Burst, Received, Reception, System, to_complex, to_real, unit_power
+from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.semantics.encoder import EncoderConfig, FaceEncoder
 from semcast.semantics.generator import GeneratorConfig, SemanticGenerator
-from semcast.semantics.inversion import paper_inversion, refine
+from semcast.semantics.inversion import paper_inversion
 from semcast.semantics.parts import NUM_CODES
+from semcast.semantics.tangent import newton
 from semcast.weights import Checkpoint, load
 
-INVERSIONS = ("encoder", "paper")
+INVERSIONS = ("newton", "encoder", "paper")
+REFINE_RATE = 0.02
 PARTS_OF_LINK = ("encoder", "generator", "flow", "codec")
 
 
@@ -32,9 +37,10 @@ class Generative(System):
 
     Args:
         encoder, generator, flow, codec: its four networks.
-        refine_steps: gradient steps of inversion after the encoder's guess (``--refine``).
+        refine_steps: gradient steps on the symbols of each photo, through simulated noise (``--refine``).
 
-    ``inversion`` is ``"encoder"``, or ``"paper"`` for 400 steps from the mean code on the MSE alone.
+    ``inversion`` is ``"newton"`` (the encoder's guess and two closed-form steps), ``"encoder"`` (the guess alone), or
+    ``"paper"`` for 400 gradient steps from the mean code on the MSE alone.
     """
 
     name = "generative"
@@ -46,10 +52,10 @@ class Generative(System):
         super().__init__()
         self.encoder, self.generator, self.flow, self.codec = encoder, generator, flow, codec
         self.refine_steps = refine_steps
-        self.inversion = "encoder"
+        self.inversion = INVERSIONS[0]
 
     @classmethod
-    def load(cls, refine_steps: int = 0, name: str = "generative", inversion: str = "encoder") -> Generative:
+    def load(cls, refine_steps: int = 0, name: str = "generative", inversion: str = INVERSIONS[0]) -> Generative:
         """From the shipped weights."""
         if inversion not in INVERSIONS:
             raise SemcastError(f"unknown inversion {inversion!r}; known: {', '.join(INVERSIONS)}")
@@ -69,7 +75,7 @@ class Generative(System):
             ChannelCodec(checkpoint.configuration(CodecConfig, "codec")),
         )
         system.load_state_dict(checkpoint.tensors, strict=False)
-        missing = set(system.state_dict()) - set(checkpoint.tensors) - {"flow.inverse_matrix"}
+        missing = set(system.state_dict()) - set(checkpoint.tensors) - {"flow.inverse_matrix", "generator.care"}
         if missing:
             raise SemcastError(f"{checkpoint.path} lacks {len(missing)} tensors of the generative link")
         system.flow.refresh()
@@ -84,20 +90,49 @@ class Generative(System):
         """The mean code of the training photos ``[28, code]``: what a receiver shows that received nothing."""
         return self.flow.mean.view(NUM_CODES, -1)
 
-    def invert(self, image: Tensor) -> Tensor:
-        """GAN inversion: L ``[B, 28, code]``, by the encoder and ``refine_steps`` gradient steps, or the paper's."""
+    def invert(self, image: Tensor, seen: Tensor | None = None) -> Tensor:
+        """GAN inversion: L ``[B, 28, code]``; the closed-form steps count only ``seen`` pixels, bool ``[B, 1, S, S]``."""
         if self.inversion == "paper":
             return paper_inversion(self.generator, image, self.mean_code)
-        with torch.autocast("cpu", torch.bfloat16):
-            latent = self.encoder(image.contiguous(memory_format=torch.channels_last)).float()
-        return refine(self.generator, image, latent, self.refine_steps)
+        guess = self.guess(image)
+        return guess if self.inversion == "encoder" else newton(self.generator, guess, image, seen=seen)
+
+    def guess(self, image: Tensor) -> Tensor:
+        """The encoder's codes ``[B, 28, code]``."""
+        with mixed():
+            return self.encoder(image.contiguous(memory_format=torch.channels_last)).float()
 
     def encode(self, image: Tensor, budget: Budget) -> Burst:
         """F → L → N → X."""
         self.check(budget)
-        latent = self.invert(image)
-        normal = self.flow.to_normal(latent)
-        return Burst(self.codec.encode(normal, budget), budget)
+        burst = self.send(self.invert(image), budget)
+        return self.refine(image, burst) if self.refine_steps else burst
+
+    def send(self, latent: Tensor, budget: Budget) -> Burst:
+        """L → N → X."""
+        return Burst(self.codec.encode(self.flow.to_normal(latent), budget), budget)
+
+    def refine(self, image: Tensor, burst: Burst) -> Burst:
+        """Better symbols for this photo: gradient descent on them, through fresh simulated noise at every step.
+
+        argmin_X E_n ||W^½ (decode(X + n) - F)||², by Adam. Noise in the loss is what makes it pay: symbols fitted without
+        it land where the receiver cannot tell them apart. The receiver is the same.
+        """
+        budget, noise = burst.budget, torch.Generator().manual_seed(0)
+        awgn = make_channel("awgn")
+        weight = F.interpolate(self.generator.care[None, None], image.shape[-2:], mode="bilinear")
+        with torch.enable_grad():
+            reals = to_real(burst.symbols).detach().clone().requires_grad_(True)
+            optimiser = torch.optim.Adam([reals], REFINE_RATE, betas=(0.9, 0.99))
+            for i in range(self.refine_steps):
+                optimiser.param_groups[0]["lr"] = REFINE_RATE * min(1.0, 4 * (1 - i / self.refine_steps))
+                sent = replace(burst, symbols=unit_power(to_complex(reals)))
+                received = awgn.draw(len(image), budget.symbols, min(budget.snr_db, TRAINED_DB[1]), noise)(sent)
+                latent = self.flow.to_codes(self.codec.decode(replace(received, budget=budget)))
+                error = ((self.render(latent) - image).square() * weight).mean((1, 2, 3)).sum()
+                (reals.grad,) = torch.autograd.grad(error, reals)
+                optimiser.step()
+        return replace(burst, symbols=unit_power(to_complex(reals.detach())))
 
     def decode(self, received: Received) -> Reception:
         """Y → N̂ → L̂ → F̂."""
@@ -108,7 +143,7 @@ class Generative(System):
 
     def render(self, latent: Tensor) -> Tensor:
         """The generator's photo of these codes, not clipped."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             return self.generator(latent).image.float()
 
     def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:

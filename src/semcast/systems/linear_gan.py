@@ -13,6 +13,7 @@ from torch import Tensor
 from semcast.coding.sketch import Sketch
 from semcast.errors import SemcastError
 from semcast.link import Received, Reception, snr_db
+from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.semantics.painter import Painter, PainterConfig
 from semcast.systems.linear import CARES, Linear, load_sketch
@@ -60,5 +61,5 @@ class LinearGan(Linear):
         small, variance = self.estimate(received)
         error = self.sketch.error_map(variance)
         condition = condition_of(received.noise_var, received.budget.symbols)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             return self.painter(small.contiguous(memory_format=torch.channels_last), error, condition).float()

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.coding.flow import CodeFlow, FlowConfig
-from semcast.semantics.encoder import FaceEncoder
+from semcast.precision import mixed
 from semcast.semantics.generator import SemanticGenerator
 from semcast.train.data import load_faces
 from semcast.train.linear import pixel_weight
 from semcast.train.loop import Averaged, Trainer, console, warm_cosine
 from semcast.train.picture import Weights, perceptual
-from semcast.train.pretrained import load_generator
+from semcast.train.pretrained import cached_codes, codes_of, load_generator, prepare
 from semcast.weights import save
 
 
@@ -28,7 +28,8 @@ from semcast.weights import save
 class Settings:
     """``source``: weights of encoder and generator (a name or a path); ``probes``: photos that measure the picture's metric.
 
-    ``losses`` weights that metric: features of the face far above the rest, because they say who it is.
+    0 probes take the metric that the source's flow was made with. ``losses`` weights the metric: features of the face far
+    above the rest, because they say who it is.
     """
 
     steps: int = 3000
@@ -36,21 +37,10 @@ class Settings:
     rate: float = 5e-4
     noise: float = 0.1
     probes: int = 4096
+    unlabelled: bool = True
     losses: Weights = field(default_factory=lambda: Weights(a=12.0, b=2.5))
     seed: int = 0
     source: str = "generative"
-
-
-@torch.no_grad()
-def codes_of(encoder: FaceEncoder, images: Tensor) -> Tensor:
-    """Codes ``[2 N, 28, code]`` of uint8 photos and their mirror images."""
-    codes = []
-    for index in torch.arange(len(images)).split(64):
-        photo = images[index].float().div_(255)
-        for view in (photo, photo.flip(-1)):
-            with torch.autocast("cpu", torch.bfloat16):
-                codes.append(encoder(view.contiguous(memory_format=torch.channels_last)).float())
-    return torch.cat(codes)
 
 
 def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, settings: Settings) -> Tensor:
@@ -65,7 +55,7 @@ def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, 
     chosen = torch.randperm(len(codes), generator=random)[: settings.probes]
     for index in chosen.split(16):
         c = codes[index].clone().requires_grad_(True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             image = generator(c).image.float()
             pixels = (losses.pixel * weight / (3 * weight.numel())).sqrt() * image
             out = (pixels * torch.randn(pixels.shape, generator=random)).sum()
@@ -82,12 +72,19 @@ def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, 
 
 def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     """Writes ``out/flow.safetensors``."""
-    encoder, generator, _ = load_generator(settings.source)
+    encoder, generator, link = load_generator(settings.source)
     faces = load_faces(data / "faces256", "train", 128)
-    more = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
-    val = codes_of(encoder, load_faces(data / "faces256", "val", 128).images)
-    codes = torch.cat((codes_of(encoder, faces.images), codes_of(encoder, more.images)))
-    del more
+    prepare(generator, faces.labels, settings.losses.a, settings.losses.b)
+
+    def unlabelled() -> Tensor:
+        more = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
+        return codes_of(encoder, generator, more.images)
+
+    out.mkdir(parents=True, exist_ok=True)
+    val = codes_of(encoder, generator, load_faces(data / "faces256", "val", 128).images)
+    codes = cached_codes(out / "codes.safetensors", lambda: codes_of(encoder, generator, faces.images))
+    if settings.unlabelled:
+        codes = torch.cat((codes, cached_codes(out / "codes-unlabelled.safetensors", unlabelled)))
     config = FlowConfig(dims=codes[0].numel())
     torch.manual_seed(settings.seed)
     flow = CodeFlow(config)
@@ -96,9 +93,12 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     settings_ = {"recipe": "flow", **asdict(settings), **asdict(config)}
     trainer = Trainer(out, {"flow": flow, "optimiser": optimiser, "average": average}, settings_, resume=resume)
     if trainer.first == 0:
-        generator.octaves = 2
-        weight = pixel_weight(faces.labels, settings.losses.a, settings.losses.b, 128)
-        metric = picture_metric(generator, codes, weight / weight.mean(), settings)
+        if settings.probes or link is None:
+            generator.octaves = 2
+            weight = pixel_weight(faces.labels, settings.losses.a, settings.losses.b, 128)
+            metric = picture_metric(generator, codes, weight / weight.mean(), settings)
+        else:
+            metric = link.flow.metric()
         flat = codes.flatten(1)
         flow.set_whitening(flat.mean(0), torch.cov(flat.T), metric)
         average.values = {k: v.detach().clone() for k, v in flow.state_dict().items()}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
+from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.semantics.encoder import EncoderConfig, FaceEncoder
 from semcast.semantics.generator import GeneratorConfig, SemanticGenerator, swap_part
@@ -25,7 +26,7 @@ from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.eigen_parts import initialise
 from semcast.train.loop import Averaged, Trainer, warm_cosine
 from semcast.train.picture import PictureLoss, Weights, outside_union, shrink
-from semcast.train.pretrained import load_generator
+from semcast.train.pretrained import load_generator, prepare
 from semcast.weights import save
 
 
@@ -60,6 +61,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     )  # fmt: skip
     average = Averaged(networks)
     labelled = load_faces(data / "faces256", "train", 128)
+    prepare(generator, labelled.labels, settings.losses.a, settings.losses.b)
     random = torch.Generator()
     loss = PictureLoss(settings.losses, labelled.labels, random)
     trainer = Trainer(
@@ -73,7 +75,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         if settings.warm_start:
             shipped_encoder, shipped_generator, _ = load_generator("generative")
             encoder.load_state_dict(shipped_encoder.state_dict())
-            generator.load_state_dict(shipped_generator.state_dict())
+            generator.load_state_dict(shipped_generator.state_dict() | {"care": generator.care})
         else:
             initialise(encoder, generator, labelled, load_sketch("face"))
         average.values = {k: v.detach().clone() for k, v in networks.state_dict().items()}
@@ -106,7 +108,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         judged = min(1.0, (i - settings.judge_from + 1) / 100)
         for group, scale in zip(optimiser.param_groups, (1.0, settings.closed_form), strict=True):
             group["lr"] = settings.rate * scale * warm_cosine(i, settings.steps, floor=0.1)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             codes = encoder(photo)
         level = torch.rand(len(photo), 1, 1, generator=random) * settings.code_noise
         codes = codes + level * torch.randn(codes.shape, generator=random)
@@ -130,7 +132,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         size = 64 * 2 ** (generator.octaves - 1)
         psnr, dist, swap = [], [], []
         total = torch.zeros(NUM_PARTS, NUM_PARTS, dtype=torch.long)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), mixed():
             for index in torch.arange(len(val)).split(16):
                 photo = F.interpolate(val.batch(index), (size, size), mode="area")
                 codes = guess(val.batch(index))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.coding.sketch import Sketch, SketchConfig, to_vector, weight_vector
+from semcast.coding.sketch import HEAD, Sketch, SketchConfig, to_vector, weight_vector
 from semcast.semantics.parts import PARTS
 from semcast.train.data import load_faces
 from semcast.train.loop import console
@@ -71,5 +71,6 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             "mean": mean, "weight": weight,
             "basis": torch.from_numpy(vectors_[:, ::-1].T.copy()), "eigenvalues": torch.from_numpy(values[::-1].copy()),
         })  # fmt: skip
-        save(path, sketch.state_dict(), kind="sketch", config={**asdict(config), "a": a, "b": b}, int8=("basis",))
+        settings_ = {**asdict(config), "a": a, "b": b}
+        save(path, sketch.state_dict(), kind="sketch", config=settings_, int8=("basis",), int4={"basis": HEAD})
         console.print(f"{path} written")

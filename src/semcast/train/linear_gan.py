@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from semcast.channels import make_channel
 from semcast.link import Budget
 from semcast.metrics.pixel import psnr_db
+from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.semantics.painter import Painter, PainterConfig
 from semcast.systems.linear import CARES, load_sketch
@@ -97,11 +98,11 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             group["lr"] = settings.rate * warm_cosine(i, settings.steps, floor=0.1)
         with torch.no_grad():
             received = channel.draw(len(photo), budget.symbols, budget.snr_db, generator)(system.encode(photo, budget))
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 target = lpips.features(photo)
         fake = system.paint(received)
         losses = {"mse": F.mse_loss(fake, photo)}
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             losses["lpips"] = lpips.distance(target, lpips.features(fake)).mean()
             total = settings.pixel * losses["mse"] + losses["lpips"]
             if judged:
@@ -124,7 +125,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         if judged:
             for p in judge.parameters():
                 p.requires_grad_(True)
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 both, _ = judge(torch.cat((photo, fake.detach().clamp(0, 1))))
             losses["judge"] = judge_loss(*both.chunk(2))
             judge_optimiser.zero_grad(set_to_none=True)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from semcast.metrics.semantic import confusion, mean_iou
+from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.semantics.parser import FaceParser, ParserConfig
 from semcast.semantics.parts import NUM_PARTS
@@ -19,12 +21,34 @@ from semcast.weights import save
 
 @dataclass(frozen=True)
 class Settings:
-    """Batch 16 at 128x128, Adam 1e-3, half of the photos seen through a random zoom, rotation and shift."""
+    """Batch 16 at 128x128, Adam 1e-3, half of the photos seen through a random zoom, rotation and shift.
+
+    ``overlap`` weights the soft intersection over union of the parts in the batch, which is what is reported in the end:
+    cross-entropy alone leaves small parts to chance. ``warm_start`` goes on from the shipped parser.
+    """
 
     steps: int = 3200
     batch: int = 16
     rate: float = 1e-3
+    overlap: float = 0.5
     seed: int = 0
+    warm_start: bool = False
+
+
+def overlap_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 - mean over the parts present of Σ p t / Σ (p + t - p t), over all labelled pixels of the batch.
+
+    Args:
+        logits: ``[B, parts, S, S]``.
+        labels: int64 ``[B, S, S]``, 255 where unknown.
+    """
+    known = (labels != 255)[:, None]
+    target = F.one_hot(labels.where(known[:, 0], 0), logits.shape[1]).permute(0, 3, 1, 2) * known
+    share = logits.float().softmax(1) * known
+    both = (share * target).sum((0, 2, 3))
+    either = (share + target).sum((0, 2, 3)) - both
+    present = target.sum((0, 2, 3)) > 0
+    return 1 - (both / either.clamp_min(1e-6))[present].mean()
 
 
 def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
@@ -33,7 +57,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     faces = load_faces(data / "faces256", "train", config.size)
     val = load_faces(data / "faces256", "val", config.size)
     torch.manual_seed(settings.seed)
-    model = channels_last(FaceParser(config))
+    model = FaceParser.load() if settings.warm_start else channels_last(FaceParser(config))
+    model.train()
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, weight_decay=1e-4)
     average = Averaged(model, 0.998)
     trainer = Trainer(
@@ -56,9 +81,10 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         image = (image * jitter).clamp(0, 1).contiguous(memory_format=torch.channels_last)
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * warm_cosine(i, settings.steps)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             logits = model(image)
         loss = F.cross_entropy(logits.float(), mask.long(), weight=weight, ignore_index=255)
+        loss = loss + settings.overlap * overlap_loss(logits, mask.long())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -72,7 +98,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         total = torch.zeros(NUM_PARTS, NUM_PARTS, dtype=torch.long)
         for index in torch.arange(len(val)).split(25):
             total += confusion(shipped.labels(val.batch(index)), val.labels[index], NUM_PARTS)
-        save(out / "parser.safetensors", average.values, kind="parser", config=asdict(config))
+        save(out / "parser.safetensors", average.values, kind="parser", config=asdict(config), int8=("",))
         return {"val_miou": round(float(mean_iou(total)), 4)}
 
     trainer.run(settings.steps, step, after_save=validate)

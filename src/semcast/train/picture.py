@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import Lpips, missing
+from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.semantics.generator import SemanticGenerator, swap_part
 from semcast.semantics.parts import NUM_PARTS, PARTS
@@ -98,7 +99,7 @@ class PictureLoss:
         w, size, half = self.weights, photo.shape[-1], len(photo) // 2
         weight = F.interpolate(self.pixel_weight[None, None], (size, size), mode="bilinear")[0, 0]
         losses: dict[str, Tensor] = {}
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             with torch.no_grad():
                 target = self.lpips.features(photo)
             made = generator(codes)
@@ -133,7 +134,7 @@ class PictureLoss:
         """One step of the discriminator: real photos with their masks against pictures and masks of the generator."""
         self.judge.requires_grad_(True)
         fake, fake_mask = made
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             scores, _ = self.judge(
                 torch.cat((photo, fake.detach().clamp(0, 1))), torch.cat((_one_hot(mask), fake_mask.detach()))
             )

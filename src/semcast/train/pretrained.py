@@ -1,14 +1,24 @@
-"""Where recipes find what an earlier recipe made: a run's file, or the shipped link."""
+"""Where recipes find what an earlier one made (a run's file, or the shipped link), and the codes of the training photos."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
 from semcast.coding.flow import CodeFlow, FlowConfig
+from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.semantics.encoder import EncoderConfig, FaceEncoder
 from semcast.semantics.generator import GeneratorConfig, SemanticGenerator
+from semcast.semantics.tangent import newton
 from semcast.systems.generative import Generative
+from semcast.train.linear import pixel_weight
+from semcast.train.loop import console
 from semcast.weights import load
 
 
@@ -21,7 +31,7 @@ def load_generator(source: str) -> tuple[FaceEncoder, SemanticGenerator, Generat
     encoder = FaceEncoder(checkpoint.configuration(EncoderConfig, "encoder"))
     generator = SemanticGenerator(checkpoint.configuration(GeneratorConfig, "generator"))
     encoder.load_state_dict(checkpoint.part("encoder"))
-    generator.load_state_dict(checkpoint.part("generator"))
+    generator.load_state_dict(checkpoint.part("generator"), strict=False)
     return channels_last(encoder.eval()), channels_last(generator.eval()), None
 
 
@@ -34,3 +44,34 @@ def load_flow(source: str, link: Generative | None) -> CodeFlow:
     flow.load_state_dict(checkpoint.tensors, strict=False)
     flow.refresh()
     return flow
+
+
+@torch.no_grad()
+def codes_of(encoder: FaceEncoder, generator: SemanticGenerator, images: Tensor) -> Tensor:
+    """Inversion of uint8 photos and, after them all, of their mirror images: ``[2 N, 28, code]``."""
+    views = []
+    for mirror in (False, True):
+        codes = []
+        for index in track(torch.arange(len(images)).split(32), "inverting", console=console, transient=True):
+            photo = images[index].float().div_(255)
+            photo = (photo.flip(-1) if mirror else photo).contiguous(memory_format=torch.channels_last)
+            with mixed():
+                guess = encoder(photo).float()
+            codes.append(newton(generator, guess, photo))
+        views.append(torch.cat(codes))
+    return torch.cat(views)
+
+
+def cached_codes(path: Path, make: Callable[[], Tensor]) -> Tensor:
+    """Codes from a file, or made and written there (float16): inverting thousands of photos takes minutes."""
+    if path.exists():
+        return load_file(path)["codes"].float()
+    codes = make()
+    save_file({"codes": codes.half().contiguous()}, path)
+    return codes.half().float()
+
+
+def prepare(generator: SemanticGenerator, masks: Tensor, a: float, b: float) -> None:
+    """Fill the generator's ``care`` from part masks ``[N, S, S]``."""
+    weight = pixel_weight(masks, a, b, 2 * generator.config.grid)
+    generator.care.copy_(weight / weight.mean())

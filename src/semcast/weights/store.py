@@ -1,7 +1,8 @@
 """Weights as safetensors: never unpickled, never trusted before their fingerprint was checked.
 
 A file's metadata holds ``format`` (the version), ``kind`` (what it is), ``config`` (JSON: the frozen dataclass of the
-model) and ``sha256`` over config and tensors. Matrices may be stored as int8 with one fp16 scale a row.
+model) and ``sha256`` over config and tensors. Matrices may be stored as int8 with one fp16 scale a row, their last rows in
+4 bits.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import Tensor
 from semcast.errors import SemcastError
 
 FORMAT = "semcast-1"
-_SCALE = ".int8_scale"
+_SCALE, _TAIL, _TAIL_SCALE = ".int8_scale", ".int4", ".int4_scale"
+_GROUP = 64  # entries of a row that share a 4-bit scale
 _HERE = Path(__file__).parent
 C = TypeVar("C")
 
@@ -87,19 +89,31 @@ def _digest(tensors: dict[str, Tensor], kind: str, config: str) -> str:
     return sha.hexdigest()
 
 
-def save(path: Path, tensors: dict[str, Tensor], *, kind: str, config: dict[str, Any], int8: tuple[str, ...] = ()) -> str:
-    """Write fp16 weights (matrices whose name starts with one of ``int8``: 8 bits a row-scaled entry); returns the fingerprint.
+def save(
+    path: Path, tensors: dict[str, Tensor], *, kind: str, config: dict[str, Any],
+    int8: tuple[str, ...] = (), int4: dict[str, int] | None = None,
+) -> str:  # fmt: skip
+    """Write fp16 weights; the file appears whole or not at all.
 
-    The file appears whole or not at all.
+    Args:
+        int8: matrices whose name starts with one of these are stored in 8 bits with a scale for each row.
+        int4: those with this name are stored in 4 bits from that row on, with a scale for every 64 entries.
+
+    Returns:
+        the fingerprint.
     """
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu()
         if tensor.ndim >= 2 and name.startswith(int8) and int8:
+            head = (int4 or {}).get(name, len(tensor))
             rows = tensor.float().flatten(1)
-            scale = (rows.abs().amax(1) / 127).clamp_min(1e-8).half()
-            stored[name] = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8).reshape(tensor.shape)
-            stored[name + _SCALE] = scale
+            whole, stored[name + _SCALE] = _quantised(rows[:head], 127)
+            stored[name] = whole.reshape(-1, *tensor.shape[1:])
+            if head < len(tensor):
+                tail, stored[name + _TAIL_SCALE] = _quantised(rows[head:].reshape(-1, _GROUP), 7)
+                nibbles = (tail + 8).to(torch.uint8).reshape(len(tensor) - head, -1)
+                stored[name + _TAIL] = nibbles[:, ::2] * 16 + nibbles[:, 1::2]
         else:
             stored[name] = tensor.half() if tensor.is_floating_point() else tensor
     stored = {k: v.clone(memory_format=torch.contiguous_format) for k, v in stored.items()}
@@ -109,6 +123,27 @@ def save(path: Path, tensors: dict[str, Tensor], *, kind: str, config: dict[str,
     save_file(stored, temporary, metadata={"format": FORMAT, "kind": kind, "config": text, "sha256": digest})
     temporary.replace(path)
     return digest
+
+
+def _quantised(rows: Tensor, largest: int) -> tuple[Tensor, Tensor]:
+    """Whole numbers in -largest..largest (int8) and the scale of each row (fp16)."""
+    scale = (rows.abs().amax(1) / largest).clamp_min(1e-6).half()  # a row of zeros needs a scale that 16 bits can hold
+    return (rows / scale.float()[:, None]).round().clamp(-largest, largest).to(torch.int8), scale
+
+
+def _restored(name: str, stored: dict[str, Tensor]) -> Tensor:
+    """The tensor of that name as it was, but for what the format rounded away."""
+    value = stored[name]
+    if name + _SCALE not in stored:
+        return value.float() if value.is_floating_point() else value
+    value = value.float() * stored[name + _SCALE].float().reshape(-1, *[1] * (value.ndim - 1))
+    if name + _TAIL not in stored:
+        return value
+    packed = stored[name + _TAIL]
+    nibbles = torch.stack((packed // 16, packed % 16), 2).flatten(1).float() - 8
+    scale = stored[name + _TAIL_SCALE].float()[:, None]
+    tail = (nibbles.reshape(-1, _GROUP) * scale).reshape(len(packed), *value.shape[1:])
+    return torch.cat((value, tail))
 
 
 def load(name: str, *, kind: str) -> Checkpoint:
@@ -131,11 +166,5 @@ def load(name: str, *, kind: str) -> Checkpoint:
     digest = _digest(stored, kind, meta.get("config", ""))
     if digest != meta.get("sha256"):
         raise SemcastError(f"{path} was changed or damaged: its fingerprint does not match")
-    tensors = {
-        key: value.float() * stored[key + _SCALE].float().reshape(-1, *[1] * (value.ndim - 1))
-        if key + _SCALE in stored
-        else (value.float() if value.is_floating_point() else value)
-        for key, value in stored.items()
-        if not key.endswith(_SCALE)
-    }
+    tensors = {key: _restored(key, stored) for key in stored if not key.endswith((_SCALE, _TAIL, _TAIL_SCALE))}
     return Checkpoint(tensors, json.loads(meta["config"]), kind, digest, path)

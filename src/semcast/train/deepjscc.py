@@ -1,0 +1,137 @@
+"""Recipe ``deepjscc``: the convolutional rival, one network for each bandwidth.
+
+k = 8192 is trained on random crops, on which the fully convolutional network is the same; the small budgets on whole
+faces. SNR uniform in [-2, 20] dB, MSE (and ``perceptual`` times LPIPS, ``name=deepjscc-perceptual``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semcast.channels import make_channel
+from semcast.coding.jscc import WIDEST_DB, Jscc, JsccConfig
+from semcast.errors import SemcastError
+from semcast.link import Budget
+from semcast.metrics.pixel import psnr_db
+from semcast.precision import mixed
+from semcast.semantics.blocks import channels_last
+from semcast.systems.deepjscc import DeepJscc, load_network
+from semcast.train.data import load_faces, random_flip, shuffled
+from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.picture import perceptual
+from semcast.weights import save
+
+WHOLE = ((9, 4), (5, 2), (5, 2), (3, 2), (3, 1))
+CONFIGS = {
+    8192: JsccConfig(channels=4),
+    640: JsccConfig(channels=20, layers=WHOLE, last=3),
+    64: JsccConfig(channels=2, layers=WHOLE, last=3),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``symbols``: k at 256 px; ``crop``: side of the random crops, 256 for whole faces.
+
+    ``warm_start``: the weights to go on from, a name or a path.
+    """
+
+    symbols: int = 8192
+    crop: int = 64
+    steps: int = 1500
+    batch: int = 32
+    rate: float = 1e-3
+    perceptual: float = 0.0
+    snr_low: float = WIDEST_DB[0]
+    snr_high: float = WIDEST_DB[1]
+    seed: int = 0
+    warm_start: str = ""
+
+
+def cross(network: Jscc, image: Tensor, snr: Tensor, random: torch.Generator) -> Tensor:
+    """Photos or crops through AWGN of each one's SNR ``[B]`` in dB; each burst has unit power per complex symbol."""
+    sent = network.analyse(image, snr).float()
+    # a real carries half of a symbol's power, and half of its noise
+    sent = sent * torch.rsqrt(2 * sent.square().mean((1, 2, 3), keepdim=True).clamp_min(1e-12))
+    deviation = (10 ** (-snr / 10) / 2).sqrt()[:, None, None, None]
+    return network.synthesise(sent + deviation * torch.randn(sent.shape, generator=random), snr)
+
+
+def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
+    """Writes ``out/deepjscc-K.safetensors``."""
+    if settings.symbols not in CONFIGS:
+        raise SemcastError(f"deepjscc is trained for {', '.join(map(str, CONFIGS))} symbols, not {settings.symbols}")
+    name = ("deepjscc-perceptual" if settings.perceptual else "deepjscc") + f"-{settings.symbols}"
+    torch.manual_seed(settings.seed)
+    network = load_network(settings.warm_start).train() if settings.warm_start else Jscc(CONFIGS[settings.symbols])
+    network = channels_last(network)
+    optimiser = torch.optim.Adam(network.parameters(), settings.rate)
+    average = Averaged(network)
+    trainer = Trainer(
+        out, {"network": network, "optimiser": optimiser, "average": average},
+        {"recipe": "deepjscc", **asdict(settings), **asdict(network.config)}, resume=resume,
+    )  # fmt: skip
+    random = torch.Generator().manual_seed(settings.seed + trainer.first)
+    lpips = perceptual() if settings.perceptual else None
+    val = load_faces(data / "faces256", "val", 256, limit=32)
+
+    def photos(start: int) -> Iterator[Tensor]:
+        faces = load_faces(data / "faces256", "train", 256)
+        images = faces.images
+        if settings.crop == 256:  # whole faces: the sketchier photos help as well
+            more = load_faces(data / "faces160-unlabelled", "train", 256, labelled=False)
+            images = torch.cat((images, more.images)).contiguous(memory_format=torch.channels_last)
+            del more
+        for index in shuffled(len(images), settings.batch, settings.seed, start):
+            photo = images[index]
+            if settings.crop < 256:
+                y, x = torch.randint(0, 257 - settings.crop, (2, len(index)), generator=random).tolist()
+                photo = torch.stack(
+                    [p[:, j : j + settings.crop, i : i + settings.crop] for p, j, i in zip(photo, y, x, strict=True)]
+                )
+            yield random_flip(photo.float().div_(255), None, random)[0]
+
+    stream = photos(trainer.first)
+
+    def step(i: int) -> dict[str, float]:
+        photo = next(stream).contiguous(memory_format=torch.channels_last)
+        snr = torch.empty(len(photo)).uniform_(settings.snr_low, settings.snr_high, generator=random)
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * warm_cosine(i, settings.steps, floor=0.02)
+        with mixed():
+            made = cross(network, photo, snr, random).float()
+            losses = {"mse": F.mse_loss(made, photo)}
+            total = losses["mse"]
+            if lpips is not None:
+                losses["lpips"] = lpips(photo, made).mean()
+                total = total + settings.perceptual * losses["lpips"]
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        average.update()
+        return {k: float(v.detach()) for k, v in losses.items()}
+
+    def validate(_: int) -> dict[str, float]:
+        shipped = Jscc(network.config)
+        shipped.load_state_dict(average.values)
+        k = settings.symbols
+        system, channel, numbers = DeepJscc({k: channels_last(shipped.eval())}), make_channel("awgn"), {}
+        with torch.no_grad():
+            for snr in (0.0, 10.0, 20.0):
+                fixed, psnr = torch.Generator().manual_seed(1), []
+                for index in torch.arange(len(val)).split(4):
+                    photo = val.batch(index)
+                    psnr.append(psnr_db(photo, system(photo, channel.draw(len(photo), k, snr, fixed), Budget(k, snr)).image))
+                numbers[f"psnr_{snr:.0f}"] = round(float(torch.cat(psnr).mean()), 2)
+        save(out / f"{name}.safetensors", average.values, kind="jscc", config=asdict(network.config), int8=("",))
+        return numbers
+
+    trainer.every_s = 180
+    trainer.run(settings.steps, step, after_save=validate)

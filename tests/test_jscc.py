@@ -1,0 +1,116 @@
+"""Deep JSCC: shapes, power, the noise convention (a popular implementation is 3.01 dB off), gradients."""
+
+from __future__ import annotations
+
+import pytest
+import skimage.data
+import torch
+
+from semcast.channels import make_channel
+from semcast.coding.jscc import GDN, Jscc, JsccConfig, SnrAttention
+from semcast.errors import SemcastError
+from semcast.images import to_tensor
+from semcast.link import Budget, Received
+from semcast.metrics.pixel import psnr_db
+from semcast.semantics.face import align
+from semcast.semantics.parser import FaceParser
+from semcast.systems import load_system
+from semcast.systems.deepjscc import DeepJscc
+from semcast.train.deepjscc import CONFIGS, Settings, cross, train
+
+
+def small(channels: int = 4) -> Jscc:
+    torch.manual_seed(0)
+    return Jscc(JsccConfig(channels=channels, filters=8))
+
+
+@pytest.mark.parametrize("symbols", CONFIGS)
+def test_each_bandwidth_has_as_many_symbols_as_its_name_says(symbols: int) -> None:
+    assert CONFIGS[symbols].symbols(256) == symbols
+    assert CONFIGS[symbols].filters == 128
+
+
+@pytest.mark.parametrize("layers", [((9, 2), (5, 2), (5, 1), (5, 1)), ((9, 4), (5, 2), (5, 2), (3, 2), (3, 1))])
+def test_synthesis_mirrors_analysis(layers: tuple[tuple[int, int], ...]) -> None:
+    config = JsccConfig(channels=6, filters=8, layers=layers)
+    network, image = Jscc(config), torch.rand(2, 3, 64, 64)
+    sent = network.analyse(image, torch.tensor([0.0, 10.0]))
+    side = 64 // config.stride
+    assert sent.shape == (2, 6, side, side)
+    assert network.synthesise(sent, torch.tensor([0.0, 10.0])).shape == image.shape
+
+
+def test_inverse_gdn_undoes_the_gain_of_a_constant() -> None:
+    x = torch.randn(2, 8, 4, 4)
+    forward, back = GDN(8), GDN(8, inverse=True)
+    gain = x / forward(x)
+    torch.testing.assert_close(back(x) / x, gain, rtol=1e-4, atol=1e-5)
+    naive = x / torch.sqrt(
+        forward.beta.square()[None, :, None, None] + 1e-6
+        + torch.einsum("ij,bjhw->bihw", forward.gamma.square(), x.square())
+    )  # fmt: skip
+    torch.testing.assert_close(forward(x), naive, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_hears_the_snr() -> None:
+    module, x = SnrAttention(16), torch.rand(1, 16, 4, 4)
+    assert not torch.allclose(module(x, torch.tensor([[0.0]])), module(x, torch.tensor([[2.0]])))
+
+
+def test_training_meets_the_noise_that_its_label_says() -> None:
+    """Es/N0 = label within 0.05 dB, measured where training adds its noise."""
+
+    class Ears(Jscc):
+        def synthesise(self, received: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+            return received
+
+    torch.manual_seed(0)
+    network, image = Ears(JsccConfig(channels=4, filters=8)), torch.rand(4, 3, 256, 256)
+    with torch.no_grad():
+        clean = cross(network, image, torch.full((4,), 300.0), torch.Generator().manual_seed(0))
+        for label in (0.0, 10.0):
+            snr = torch.full((4,), label)
+            # what was sent depends on the SNR that it was told, so it is heard without noise at the same label
+            sent = network.analyse(image, snr)
+            sent = sent * torch.rsqrt(2 * sent.square().mean((1, 2, 3), keepdim=True))
+            noise = cross(network, image, snr, torch.Generator().manual_seed(1)) - sent
+            power = 2 * sent.square().mean()  # of a complex symbol
+            measured = 10 * torch.log10(power / (2 * noise.square().mean()))
+            assert float(power) == pytest.approx(1, abs=1e-3)
+            assert float(measured) == pytest.approx(label, abs=0.05)
+    assert float(2 * clean.square().mean()) == pytest.approx(1, abs=1e-3)
+
+
+def test_bursts_have_unit_power_and_other_budgets_are_refused() -> None:
+    system = DeepJscc({8192: small()})
+    with torch.no_grad():
+        burst = system.encode(torch.rand(2, 3, 256, 256), Budget(8192, 5.0))
+        assert burst.symbols.shape == (2, 8192)
+        torch.testing.assert_close(burst.symbols.abs().square().mean(1), torch.ones(2))
+        image = system.decode(Received(burst.symbols, torch.full((2, 8192), 0.1), burst.budget)).image
+    assert image.shape == (2, 3, 256, 256)
+    with pytest.raises(SemcastError, match="works with 8192 symbols, not 640"):
+        system.encode(torch.rand(1, 3, 256, 256), Budget(640, 5.0))
+
+
+def test_gradients_reach_every_parameter() -> None:
+    network = small()
+    cross(network, torch.rand(2, 3, 32, 32), torch.zeros(2), torch.Generator().manual_seed(0)).square().mean().backward()
+    assert not [name for name, p in network.named_parameters() if p.grad is None]
+
+
+def test_a_bandwidth_that_has_no_network_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SemcastError, match="trained for 8192, 640, 64"):
+        train(tmp_path, tmp_path / "run", resume=False, settings=Settings(symbols=100))
+
+
+def test_what_ships_shows_the_face_better_with_a_better_channel() -> None:
+    system = load_system("deepjscc")
+    face = to_tensor(align(skimage.data.astronaut(), FaceParser.load(), name="the astronaut")[0])
+    quality = []
+    for snr in (-5.0, 5.0, 20.0):
+        draw = make_channel("awgn").draw(1, 8192, snr, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            quality.append(float(psnr_db(face, system(face, draw, Budget(8192, snr)).image)))
+    assert quality == sorted(quality)
+    assert quality[-1] > 20
