@@ -200,6 +200,7 @@ def stand_ins(name: str, **_: Any) -> Mosaic:
 def test_all_with_what_there_is(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(figures, "load_system", stand_ins)
+    monkeypatch.setattr(figures, "AtCapacity", stand_ins)
     monkeypatch.setattr(figures, "paper_inverted", lambda: stand_ins("generative"))
     said: list[str] = []
     written = {path.name for path in reproduce("all", bench(faces, tmp_path / "out", said))}
@@ -221,6 +222,7 @@ def test_all_with_what_there_is(faces: Path, tmp_path: Path, monkeypatch: pytest
 def test_a_second_run_measures_nothing_again(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(figures, "load_system", stand_ins)
+    monkeypatch.setattr(figures, "AtCapacity", stand_ins)
     monkeypatch.setattr(figures, "_opta", lambda bench: [])  # computed afresh each time, and not what is asked here
     first = bench(faces, tmp_path / "out", [])
     reproduce("fig3", first)
