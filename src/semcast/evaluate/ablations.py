@@ -11,6 +11,9 @@ whitened       the whitening alone (a linear flow)                     the flow'
 standardised   (P_i - μ_i) / σ_i                                       σ_i²
 pca            principal components of P                               variances of the components
 =============  ======================================================  ===================================
+
+And does separating inversion from transmission cost anything? :class:`EndToEnd` is trained as one network from the photo to
+the symbols and back into the same generator, with no code to hit on the way.
 """
 
 from __future__ import annotations
@@ -20,11 +23,15 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from semcast.coding.channel_codec import ChannelCodec
+from semcast.coding.channel_codec import ChannelCodec, CodecConfig
 from semcast.coding.flow import CodeFlow
 from semcast.errors import SemcastError
 from semcast.link import Budget, Burst, Received, Reception, System
+from semcast.precision import mixed
+from semcast.semantics.blocks import channels_last
+from semcast.semantics.encoder import EncoderConfig, FaceEncoder
 from semcast.systems.generative import Generative
+from semcast.weights import load
 
 
 class Coordinates(Protocol):
@@ -120,6 +127,59 @@ class ClosedForm(System):
         codes = self.coordinates.to_codes(self.codec.decode(received.checked()))
         image = self.link.render(codes).clamp(0, 1)
         return Reception(image, torch.ones(len(image), dtype=torch.bool))
+
+
+class EndToEnd(System):
+    """Photo → convolutional encoder → symbols → channel → two layers → the same generator, trained as one.
+
+    There is no inversion and no flow: the encoder's output has no other meaning than what the picture loss gives it. Its
+    coordinates start as whitened codes of the shipped encoder, and its channel codec as the closed-form code.
+
+    Args:
+        link: whose generator (frozen) and whitening are used.
+        encoder, codec: what was trained end to end; None starts from the link's encoder and the closed form.
+    """
+
+    name = "end-to-end"
+    min_symbols, max_symbols = Generative.min_symbols, Generative.max_symbols
+
+    def __init__(self, link: Generative, encoder: FaceEncoder | None = None, codec: ChannelCodec | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder or link.encoder
+        self.codec = codec or ChannelCodec(link.codec.config)
+        self.coordinates = whitened(link.flow)
+        self.codec.importance.copy_(self.coordinates.importance)
+        self.link = link
+
+    @classmethod
+    def load(cls, link: Generative) -> EndToEnd:
+        """From the weights ``end-to-end`` (they do not ship: ``semcast train end-to-end`` makes them).
+
+        Raises:
+            SemcastError: there are none.
+        """
+        checkpoint = load("end-to-end", kind="end-to-end")
+        encoder = FaceEncoder(checkpoint.configuration(EncoderConfig, "encoder"))
+        codec = ChannelCodec(checkpoint.configuration(CodecConfig, "codec"))
+        encoder.load_state_dict(checkpoint.part("encoder"))
+        codec.load_state_dict(checkpoint.part("codec"))
+        return cls(link, channels_last(encoder.eval()), codec.eval())
+
+    def encode(self, image: Tensor, budget: Budget) -> Burst:
+        """F → X."""
+        self.check(budget)
+        with mixed():
+            meaning = self.encoder(image.contiguous(memory_format=torch.channels_last)).float()
+        return Burst(self.codec.encode(self.coordinates.to_normal(meaning), budget), budget)
+
+    def decode(self, received: Received) -> Reception:
+        """Y → F̂."""
+        image = self.link.render(self.received(received.checked())).clamp(0, 1)
+        return Reception(image, torch.ones(len(image), dtype=torch.bool))
+
+    def received(self, received: Received) -> Tensor:
+        """What the generator is given, ``[B, 28, code]``."""
+        return self.coordinates.to_codes(self.codec.decode(received))
 
 
 VARIANTS = ("code-flow", "code-whitened", "code-standardised", "code-pca")

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from semcast.channels import Channel, make_channel
 from semcast.errors import SemcastError
 from semcast.evaluate import plots
-from semcast.evaluate.ablations import VARIANTS, paper_inverted, variant
+from semcast.evaluate.ablations import VARIANTS, EndToEnd, paper_inverted, variant
 from semcast.evaluate.bounds import AtCapacity, Ceiling, DigitalTwin, Floor, capacity_bits, opta_psnr_db, rgb_variances
 from semcast.evaluate.claims import NAMES, as_rows, claims, compare, mean_at, outcome, verdict
 from semcast.evaluate.crossing import cross, generator_for
@@ -154,11 +154,11 @@ class Bench:
         return self._systems[key]
 
     def _load(self, name: str, refine: int) -> System:
-        if name in ("ceiling", "floor", "digital-twin") or name in VARIANTS:
+        kinds = {"ceiling": Ceiling, "floor": Floor, "digital-twin": DigitalTwin, "end-to-end": EndToEnd.load}
+        if name in kinds or name in VARIANTS:
             link = self.system("generative")
             if not isinstance(link, Generative):
                 raise SemcastError("it needs the generative link")
-            kinds = {"ceiling": Ceiling, "floor": Floor, "digital-twin": DigitalTwin}
             return kinds[name](link) if name in kinds else variant(name, link)
         if name.endswith("-capacity"):
             return AtCapacity(name.removesuffix("-capacity"))

@@ -1,7 +1,8 @@
 """Recipe ``deepjscc``: the convolutional rival, one network for each bandwidth.
 
 k = 8192 is trained on random crops, on which the fully convolutional network is the same; the small budgets on whole
-faces. SNR uniform in [-2, 20] dB, MSE (and ``perceptual`` times LPIPS, ``name=deepjscc-perceptual``).
+faces. SNR uniform in [-2, 20] dB, MSE (and ``perceptual`` times LPIPS, ``name=deepjscc-perceptual``). Training starts at the
+closed-form linear code of image blocks, and learns what that cannot.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from semcast.weights import save
 
 WHOLE = ((9, 4), (5, 2), (5, 2), (3, 2), (3, 1))
 CONFIGS = {
-    8192: JsccConfig(channels=4),
-    640: JsccConfig(channels=20, layers=WHOLE, last=3),
-    64: JsccConfig(channels=2, layers=WHOLE, last=3),
+    8192: JsccConfig(channels=4, block=16),
+    640: JsccConfig(channels=20, layers=WHOLE, last=3, block=32),
+    64: JsccConfig(channels=2, layers=WHOLE, last=3, block=64),
 }
 
 
@@ -63,6 +64,26 @@ def cross(network: Jscc, image: Tensor, snr: Tensor, random: torch.Generator) ->
     return network.synthesise(sent + deviation * torch.randn(sent.shape, generator=random), snr)
 
 
+def _some_blocks(data: Path, side: int) -> Tensor:
+    """Blocks ``[N, 3, side, side]`` of training photos, for the linear code."""
+    faces = load_faces(data / "faces256", "train", 256, limit=600)
+    tiles = faces.images.float().div_(255).unfold(2, side, side).unfold(3, side, side)
+    return tiles.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, side, side)
+
+
+def _groups(network: Jscc) -> list[dict[str, object]]:
+    """Parameters, and the share of the learning rate that they get.
+
+    A tenth for the linear code, which starts at its optimum, and for β and γ: four inverse GDNs in a row raise a signal to
+    its sixteenth power, so they must not run ahead of the convolutions.
+    """
+    careful = ("blocks.", "down_norm.", "up_norm.")
+    return [
+        {"params": [p for name, p in network.named_parameters() if name.startswith(careful) == slow], "share": share}
+        for slow, share in ((False, 1.0), (True, 0.1))
+    ]
+
+
 def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     """Writes ``out/deepjscc-K.safetensors``."""
     if settings.symbols not in CONFIGS:
@@ -70,8 +91,10 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     name = ("deepjscc-perceptual" if settings.perceptual else "deepjscc") + f"-{settings.symbols}"
     torch.manual_seed(settings.seed)
     network = load_network(settings.warm_start).train() if settings.warm_start else Jscc(CONFIGS[settings.symbols])
+    if network.blocks is not None and not settings.warm_start:
+        network.blocks.start(_some_blocks(data, network.config.block))
     network = channels_last(network)
-    optimiser = torch.optim.Adam(network.parameters(), settings.rate)
+    optimiser = torch.optim.Adam(_groups(network), settings.rate)
     average = Averaged(network)
     trainer = Trainer(
         out, {"network": network, "optimiser": optimiser, "average": average},
@@ -103,7 +126,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         photo = next(stream).contiguous(memory_format=torch.channels_last)
         snr = torch.empty(len(photo)).uniform_(settings.snr_low, settings.snr_high, generator=random)
         for group in optimiser.param_groups:
-            group["lr"] = settings.rate * warm_cosine(i, settings.steps, floor=0.02)
+            group["lr"] = settings.rate * group["share"] * warm_cosine(i, settings.steps, floor=0.02)
         with mixed():
             made = cross(network, photo, snr, random).float()
             losses = {"mse": F.mse_loss(made, photo)}
@@ -113,7 +136,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
                 total = total + settings.perceptual * losses["lpips"]
         optimiser.zero_grad(set_to_none=True)
         total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.05)
         optimiser.step()
         average.update()
         return {k: float(v.detach()) for k, v in losses.items()}
