@@ -405,10 +405,10 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(metavar="RECIPE", show_default=False,
-                       help="parser, linear, linear-gan, generator, flow, link, knowledge or deepjscc."),
+                       help="parser, linear, linear-gan, generator, flow, link, knowledge, deepjscc, scene-parser or judge."),
     ],
     data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Holds faces256 and faces160-unlabelled.", show_default=False)
+        Path, typer.Option(metavar="DIR", help="Holds faces256, faces160-unlabelled and street256.", show_default=False)
     ],
     out: Annotated[
         Path, typer.Option(metavar="RUN", help="The run's folder: log, checkpoint, weights.", show_default=False)
