@@ -293,7 +293,7 @@ def rows(records: Sequence[CodecRecord]) -> list[list[str]]:
 
 def summary(records: Sequence[CodecRecord]) -> Table:
     """The rows as a table for reading."""
-    table = Table(caption="mIoU: of all photos together; everything else: means over photos (of PSNR: of the dB); budget in bytes")
+    table = Table(caption="mIoU: of all photos together; everything else: means over photos (of PSNR: of the dB); budgets: bytes")
     for heading in HEADING:
         table.add_column(heading, justify="left" if heading in ("codec", "labels") else "right", no_wrap=True)
     for cells in rows(records):

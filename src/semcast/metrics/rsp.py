@@ -24,7 +24,9 @@ class Weights:
     """λr, λs and λp; the defaults are our choice.
 
     1 - mIoU and LPIPS both run from 0 to about 1, and neither is to be bought with the other: they weigh the same. λr is the
-    price of a bit: 1 makes 100 bytes of a 256 x 256 photo cost as much as 0.012 of mIoU or of LPIPS.
+    price of a bit: 1 makes 82 bytes of a 256 x 256 photo cost as much as 0.01 of mIoU or of LPIPS. Measured on validation
+    photos, AVIF's LPIPS falls by 5.1 a bpp from 300 to 500 bytes, by 2.2 from there to 1,000 and by 1.0 to 2,000 (streets; faces:
+    4.4, 1.8, 0.7): at this price bits are worth sending over the budgets of interest, and just cease to be beyond them.
     """
 
     rate: float = 1.0
