@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from semcast.errors import SemcastError
+from semcast.semantics.domains import IGNORED, Domain
 from semcast.semantics.parts import parts_of
+
+Relabel = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,22 @@ class Faces:
         if self.masks is None:
             raise SemcastError("these photos have no part masks")
         return self.masks
+
+    def batch(self, index: Tensor) -> Tensor:
+        """Float photos in [0, 1] for these indices."""
+        return self.images[index].float().div_(255)
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Photos ``images`` uint8 [N, 3, S, S] and the dataset's own labels ``masks`` uint8 [N, S, S], 255 = ignored."""
+
+    images: Tensor
+    masks: Tensor
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
 
     def batch(self, index: Tensor) -> Tensor:
         """Float photos in [0, 1] for these indices."""
@@ -72,7 +91,7 @@ def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, li
     shards = sorted(folder.glob(f"{split}-*.tar"))
     if not shards:
         raise SemcastError(f"no {split}-*.tar in {folder}")
-    return _decoded(shards, size, labelled, limit)
+    return Faces(*_decoded(shards, size, parts_of if labelled else None, limit))
 
 
 def load_shard(path: Path, size: int, limit: int | None = None) -> Faces:
@@ -82,7 +101,7 @@ def load_shard(path: Path, size: int, limit: int | None = None) -> Faces:
         SemcastError: the file is missing, no tar, or holds no labelled photo.
     """
     try:
-        faces = _decoded([path], size, True, limit)
+        faces = Faces(*_decoded([path], size, parts_of, limit))
     except (OSError, tarfile.TarError) as error:
         raise SemcastError(f"{path} cannot be read ({error})") from None
     if not len(faces):
@@ -90,7 +109,28 @@ def load_shard(path: Path, size: int, limit: int | None = None) -> Faces:
     return faces
 
 
-def _decoded(shards: list[Path], size: int, labelled: bool, limit: int | None) -> Faces:
+def load_scenes(data: Path, domain: Domain, split: str, size: int = 256, limit: int | None = None) -> Scenes:
+    """The labelled photos of ``data/<the domain's folder>/split-*.tar`` with the categories of the domain.
+
+    Raises:
+        SemcastError: there is no such shard, or none of its photos has a mask.
+    """
+    folder = data / domain.folder
+    shards = sorted(folder.glob(f"{split}-*.tar"))
+    if not shards:
+        raise SemcastError(f"no {split}-*.tar in {folder}")
+    classes = len(domain.classes)
+    images, masks, names = _decoded(shards, size, lambda mask: np.where(mask < classes, mask, IGNORED), limit)
+    if masks is None or not names:
+        raise SemcastError(f"{split}-*.tar in {folder} hold no photo with a mask")
+    return Scenes(images, masks, names)
+
+
+def _decoded(
+    shards: list[Path], size: int, relabel: Relabel | None, limit: int | None
+) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
+    """Photos uint8 [N, 3, S, S], labels uint8 [N, S, S] (None without ``relabel``), names."""
+    labelled = relabel is not None
     members = [m for shard in shards for m in shard_members(shard) if m[2] is not None or not labelled][:limit]
 
     def decode(member: tuple[str, bytes, bytes | None]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -98,12 +138,12 @@ def _decoded(shards: list[Path], size: int, labelled: bool, limit: int | None) -
         photo: Image.Image = Image.open(io.BytesIO(data)).convert("RGB")
         if photo.size != (size, size):
             photo = photo.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=None)
-        if not labelled or mask is None:
+        if relabel is None or mask is None:
             return np.asarray(photo), None
         labels: Image.Image = Image.open(io.BytesIO(mask))
         if labels.size != (size, size):
             labels = labels.resize((size, size), Image.Resampling.NEAREST)
-        return np.asarray(photo), parts_of(np.asarray(labels))
+        return np.asarray(photo), relabel(np.asarray(labels))
 
     images = np.empty((len(members), size, size, 3), np.uint8)
     masks = np.empty((len(members), size, size), np.uint8) if labelled else None
@@ -113,7 +153,7 @@ def _decoded(shards: list[Path], size: int, labelled: bool, limit: int | None) -
             if masks is not None and labels is not None:
                 masks[i] = labels
     # channels_last storage: NCHW view over NHWC bytes, so a batch is channels_last without a copy
-    return Faces(
+    return (
         torch.from_numpy(images).permute(0, 3, 1, 2),
         None if masks is None else torch.from_numpy(masks),
         tuple(m[0] for m in members),
@@ -143,6 +183,36 @@ def random_flip(image: Tensor, mask: Tensor | None, generator: torch.Generator) 
     if mask is not None:
         mask = torch.where(flip[:, None, None], mask.flip(-1), mask)
     return image, mask
+
+
+def random_mirror(image: Tensor, mask: Tensor, domain: Domain, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Flip each photo with probability one half; in its mask what is left and right of somebody then trades places."""
+    flip = torch.rand(len(image), generator=generator) < 0.5
+    partner = torch.arange(256, dtype=torch.uint8)
+    partner[: len(domain.classes)] = torch.tensor(domain.flipped, dtype=torch.uint8)
+    image = torch.where(flip[:, None, None, None], image.flip(-1), image)
+    return image, torch.where(flip[:, None, None], partner[mask.flip(-1).long()], mask)
+
+
+def random_crop(
+    image: Tensor, mask: Tensor, generator: torch.Generator, *, side: int, zoom: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """A square of ``side`` pixels from each photo and its mask, at a scale within ``zoom`` and never beyond the border.
+
+    Args:
+        zoom: smallest and largest factor (log-uniform) by which the photo is enlarged before it is cut.
+    """
+    n, size = len(image), image.shape[-1]
+    u = torch.rand(n, 3, generator=generator)
+    low, high = torch.tensor(zoom).clamp_min(side / size).log()
+    share = side / size / torch.exp(low + u[:, 0] * (high - low))  # of the photo's side, at most 1
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = share
+    theta[:, :, 2] = (1 - share[:, None]) * (u[:, 1:] * 2 - 1)
+    grid = F.affine_grid(theta, [n, image.shape[1], side, side], align_corners=False)
+    photo = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    labels = F.grid_sample(mask[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+    return photo, labels[:, 0].to(torch.uint8)
 
 
 def random_affine(

@@ -11,7 +11,10 @@ from typing import Any
 
 from semcast.errors import SemcastError
 
-RECIPES = ("parser", "linear", "linear-gan", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end")
+RECIPES = (
+    "parser", "linear", "linear-gan", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
+    "scene-parser", "judge",
+)  # fmt: skip
 
 
 def run(name: str, data: Path, out: Path, *, resume: bool = False, overrides: Sequence[str] = ()) -> None:
@@ -19,7 +22,7 @@ def run(name: str, data: Path, out: Path, *, resume: bool = False, overrides: Se
 
     Args:
         name: one of :data:`RECIPES`.
-        data: the folder that holds ``faces256`` and ``faces160-unlabelled``.
+        data: the folder that holds ``faces256``, ``faces160-unlabelled`` and ``street256``.
         out: the run's folder.
         resume: go on from its last checkpoint.
         overrides: ``key=value`` for fields of the recipe's settings.

@@ -1,0 +1,132 @@
+"""Recipe ``scene-parser``: the semantic codec's parser of a domain (``--set domain=street`` or ``face``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semcast.metrics.semantic import confusion, mean_iou
+from semcast.precision import mixed
+from semcast.semantics.blocks import channels_last
+from semcast.semantics.domains import IGNORED, Domain, domain_named
+from semcast.semantics.scene_parser import SceneParser, SceneParserConfig
+from semcast.train.data import Scenes, load_scenes, random_crop, random_mirror, shuffled
+from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.parser import overlap_loss
+from semcast.weights import save
+
+Augment = Callable[[int, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Batch 8, AdamW 2e-3; whole photos and zoomed crops of ``crop`` pixels in turns.
+
+    ``overlap`` weights the soft intersection over union, as in the recipe ``parser``. ``warm_start`` goes on from what ships.
+    """
+
+    domain: str = "street"
+    steps: int = 1200
+    batch: int = 8
+    rate: float = 2e-3
+    overlap: float = 0.5
+    crop: int = 192
+    seed: int = 0
+    warm_start: bool = False
+
+
+def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
+    """Train on the domain's shards; writes ``out/parser-<domain>.safetensors``."""
+    config = SceneParserConfig()
+    domain = domain_named(settings.domain)
+
+    def augment(i: int, image: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        if i % 2:
+            image, mask = random_crop(image, mask, generator, side=settings.crop, zoom=(0.8, 1.6))
+        jitter = torch.empty(len(image), 3, 1, 1).uniform_(0.8, 1.2, generator=generator)
+        return (image * jitter).clamp(0, 1), mask
+
+    torch.manual_seed(settings.seed)
+    model = SceneParser.load(domain) if settings.warm_start else SceneParser(config)
+    run = asdict(settings) | {"recipe": "scene-parser", "kind": "scene-parser", "weights": f"parser-{domain.name}"}
+    train_segmenter(model, SceneParser(config), asdict(config), domain, data, out, augment, run, resume=resume)
+
+
+def train_segmenter(
+    model: nn.Module, shipped: nn.Module, config: dict[str, Any], domain: Domain, data: Path, out: Path, augment: Augment,
+    run: dict[str, Any], *, resume: bool,
+) -> None:  # fmt: skip
+    """Cross-entropy, rare classes weighted, plus the overlap loss, over random flips and ``augment``.
+
+    The loss is taken at a quarter of the pixels, another quarter at each step: at all of them it would cost as much as the
+    network. Each validation measures one confusion matrix over val and writes the weights.
+
+    Args:
+        model: trained in place: image → logits of the image's size.
+        shipped: of the same shape; takes the averaged weights for validation.
+        augment: (step, image, mask, generator) → image, mask.
+        run: the settings, with ``kind`` and ``weights`` (the name) of the file to write.
+    """
+    scenes = load_scenes(data, domain, "train", config["size"])
+    val = load_scenes(data, domain, "val", config["size"])
+    model = channels_last(model.train())
+    shipped = channels_last(shipped.eval())
+    optimiser = torch.optim.AdamW(model.parameters(), run["rate"], weight_decay=1e-4)
+    average = Averaged(model, 0.995)
+    state: dict[str, object] = {"model": model, "optimiser": optimiser, "average": average}
+    trainer = Trainer(out, state, run | config, resume=resume, every_s=180)
+    batches = shuffled(len(scenes), run["batch"], run["seed"], trainer.first)
+    generator = torch.Generator().manual_seed(run["seed"] * 7919 + trainer.first)
+    weight = class_weights(scenes.masks, len(domain.classes))
+
+    def step(i: int) -> dict[str, float]:
+        index = next(batches)
+        image, mask = random_mirror(scenes.batch(index), scenes.masks[index], domain, generator)
+        image, mask = augment(i, image, mask, generator)
+        for group in optimiser.param_groups:
+            group["lr"] = run["rate"] * warm_cosine(i, run["steps"])
+        with mixed():
+            logits = model(image.contiguous(memory_format=torch.channels_last))
+        row, column = divmod(i // 2 % 4, 2)
+        logits, labels = logits[..., row::2, column::2].float(), mask[:, row::2, column::2].long()
+        loss = F.cross_entropy(logits, labels, weight=weight, ignore_index=IGNORED)
+        loss = loss + run["overlap"] * overlap_loss(logits, labels)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average.update()
+        return {"loss": float(loss.detach())}
+
+    def validate(_: int) -> dict[str, float]:
+        shipped.load_state_dict(average.values)
+        save(out / f"{run['weights']}.safetensors", average.values, kind=run["kind"], config=config, int8=("",))
+        matrix = set_confusion(shipped, val, len(domain.classes))
+        right = float(matrix.diagonal().sum() / matrix.sum())
+        return {"val_miou": round(mean_iou(matrix), 4), "val_accuracy": round(right, 4)}
+
+    trainer.run(run["steps"], step, after_save=validate)
+
+
+@torch.no_grad()
+def set_confusion(model: nn.Module, scenes: Scenes, classes: int) -> Tensor:
+    """One confusion matrix ``[classes, classes]`` over a set; rows truth."""
+    total = torch.zeros(classes, classes, dtype=torch.long)
+    for index in torch.arange(len(scenes)).split(10):
+        with mixed():
+            logits = model(scenes.batch(index))
+        total += confusion(logits.argmax(1), scenes.masks[index], classes)
+    return total
+
+
+def class_weights(masks: Tensor, classes: int) -> Tensor:
+    """Weights ``[classes]``, 1 a pixel on average and at most 6: a class counts more by the square root of how rare it is."""
+    share = torch.bincount(masks[:1000].flatten().long(), minlength=IGNORED + 1)[:classes].float()
+    weight = (share.sum() / share.clamp_min(1)).sqrt()
+    return (weight / (weight * share).sum() * share.sum()).clamp_max(6)
