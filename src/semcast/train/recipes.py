@@ -11,7 +11,7 @@ from typing import Any
 
 from semcast.errors import SemcastError
 
-RECIPES = ("parser", "linear", "linear-gan", "generator", "flow", "link", "knowledge", "deepjscc")
+RECIPES = ("parser", "linear", "linear-gan", "generator", "flow", "link", "knowledge", "deepjscc", "tables")
 
 
 def run(name: str, data: Path, out: Path, *, resume: bool = False, overrides: Sequence[str] = ()) -> None:
