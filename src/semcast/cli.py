@@ -295,6 +295,53 @@ def evaluate(
     _say(f"{outcome.measured} measured, {len(outcome.records) - outcome.measured} were there already: {out}")
 
 
+@app.command("evaluate-codec")
+def evaluate_codec(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTOS|FOLDER|SHARD.tar", help="What to code.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="R.jsonl", show_default=False, rich_help_panel=_WRITING,
+                     help="One JSON line a result; where it exists it is resumed."),
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Start R.jsonl afresh.", rich_help_panel=_WRITING)
+    ] = False,
+    domain: Annotated[str, typer.Option(metavar="street|face", help="What the photos show.")] = "street",
+    codecs: Annotated[
+        str, typer.Option(metavar="NAME,...",
+                          help="rl-asc, the same codec with other allocations (uniform, greedy, random, area), or avif, hevc, "
+                               "webp, jpeg2000, jpeg.")
+    ] = "rl-asc,uniform,avif",
+    max_bytes: Annotated[str, typer.Option(metavar="N,...", help="Budgets, everything counted.")] = "300,500,1000",
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="The first N photos.", show_default=False)
+    ] = None,
+) -> None:  # fmt: skip
+    """Photos through codecs at equal true bytes, no channel: what can still be seen, and how it looks.
+
+    [cyan]semcast evaluate-codec street256/test-000.tar --codecs rl-asc,avif,hevc -o r.jsonl[/cyan]
+    [cyan]semcast evaluate-codec me.png --domain face --max-bytes 500 -o r.jsonl[/cyan]
+    """
+    from semcast.evaluate import codecs as bench
+    from semcast.evaluate.photos import find_photos
+    from semcast.evaluate.records import check_file
+
+    _threads()
+    check_file(out, True, ".jsonl")
+    tested, note = bench.load(domain, _names(codecs), _numbers(max_bytes, "--max-bytes", int))
+    sources = find_photos(photos, limit)
+    if note:
+        _say(note)
+    with _track("evaluating", len(sources) * len(tested.points)) as step:
+        outcome = bench.run(tested, sources, out, force=force, progress=step)
+    for reason in outcome.refused:
+        _say(f"skipped: {reason}")
+    _stdout().print(bench.summary(outcome.records))
+    _say(f"{outcome.measured} measured, {len(outcome.records) - outcome.measured} were there already: {out}")
+
+
 @app.command()
 def reproduce(
     study: Annotated[

@@ -364,6 +364,10 @@ class PhotoCodec:
         except Exception as error:  # noqa: BLE001 - decoders raise anything at all on a damaged stream
             raise SemcastError(f"the {self.name} stream is damaged ({type(error).__name__})") from None
 
+    def forget(self) -> None:
+        """Drop what was encoded of the last photo: a measurement of time must not find it there."""
+        self._photo, self._made = b"", {}
+
     def _remember(self, image: Photo) -> None:
         digest = hashlib.sha256(image.tobytes()).digest()
         if digest != self._photo:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from semcast.errors import SemcastError
-from semcast.images import Photo, read_aligned, read_photo
+from semcast.images import Photo, read_aligned, read_photo, resize
+from semcast.semantics.domains import IGNORED, Domain
 from semcast.semantics.face import align
 from semcast.semantics.parser import FaceParser
 from semcast.train.data import shard_members
@@ -18,15 +25,20 @@ SUFFIXES = frozenset([
     ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif",
 ])  # fmt: skip
 SIZE = 256
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One photo to come: its name in the results, and its file, or its bytes (out of that file or that shard)."""
+    """One photo to come: its name in the results, and its file, or its bytes (out of that file or that shard).
+
+    ``mask`` is the PNG of its labels, where a shard has one beside it.
+    """
 
     name: str
     path: Path
     data: bytes | None = None
+    mask: bytes | None = None
 
     def carried(self) -> Source:
         """The same photo with its bytes, for a computer that does not have the file.
@@ -47,14 +59,45 @@ class Source:
         Raises:
             SemcastError: the photo cannot be read, has no face, or (aligned) is not square.
         """
+        return self._opened(lambda path: _face(path, parser))
+
+    def scene(self, domain: Domain) -> Photo:
+        """The photo as a square uint8 ``[256, 256, 3]``: of a wide domain any photo, squeezed; of another square ones only.
+
+        Raises:
+            SemcastError: the photo cannot be read, or is not square where it must be.
+        """
+        if domain.aspect == 1.0:
+            return self._opened(lambda path: read_aligned(path, SIZE))
+        return resize(self._opened(read_photo), SIZE)
+
+    def labels(self, domain: Domain) -> NDArray[np.uint8] | None:
+        """Its own labels uint8 ``[256, 256]``, 255 where unknown; None where it has none.
+
+        Raises:
+            SemcastError: they cannot be read.
+        """
+        if self.mask is None:
+            return None
+        try:
+            with Image.open(io.BytesIO(self.mask), formats=["PNG"]) as image:
+                found = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.NEAREST))
+        except Exception as error:  # noqa: BLE001 - decoders raise anything at all
+            raise SemcastError(f"the mask of {self.name} in {self.path} is damaged ({type(error).__name__})") from None
+        if found.ndim != 2 or found.dtype != np.uint8:
+            raise SemcastError(f"the mask of {self.name} in {self.path} does not hold one label a pixel")
+        return np.where(found < len(domain.classes), found, IGNORED).astype(np.uint8)
+
+    def _opened(self, reader: Callable[[Path], T]) -> T:
+        """What a reader of files makes of it; a photo of a shard is a file for as long as that takes."""
         if self.data is None:
-            return _face(self.path, parser)
+            return reader(self.path)
         place = str(self.path) if self.path.name == self.name else f"{self.path}:{self.name}"
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / self.name
             copy.write_bytes(self.data)
             try:
-                return _face(copy, parser)
+                return reader(copy)
             except SemcastError as error:
                 raise SemcastError(str(error).replace(str(copy), place)) from None
 
@@ -89,7 +132,7 @@ def _expand(path: Path) -> list[Source]:
             files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
             return [Source(p.name, p) for p in files]
         if path.suffix.lower() == ".tar" and path.is_file():
-            return [Source(name, path, data) for name, data, _ in shard_members(path)]
+            return [Source(name, path, data, mask) for name, data, mask in shard_members(path)]
     except (OSError, tarfile.TarError) as error:
         raise SemcastError(f"{path} cannot be read ({error})") from None
     return [Source(path.name, path)]

@@ -10,19 +10,47 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO, TypeVar, overload
 
 from semcast.errors import SemcastError
 
+KEY = ("image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots", "private")
+
+
+class Line:
+    """One result, one line of JSONL. Subclasses are frozen dataclasses that begin with ``image``.
+
+    ``KEY`` names what was asked for, ``REQUIRED`` what a line must hold to be one.
+    """
+
+    KEY: ClassVar[tuple[str, ...]]
+    REQUIRED: ClassVar[frozenset[str]]
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is a result of: two lines with one key are the same measurement."""
+        return tuple(getattr(self, name) for name in self.KEY)
+
+    def line(self) -> str:
+        """One line of JSON with its newline; a value that JSON cannot hold (an infinite PSNR) is null."""
+        return json.dumps(finite(asdict(self)), allow_nan=False) + "\n"  # type: ignore[call-overload]
+
+
+L = TypeVar("L", bound=Line)
+
 
 @dataclass(frozen=True)
-class Record:
+class Record(Line):
     """One photo, one system, one point: what was asked for, then what was measured.
 
     ``symbols`` is k with pilots; ``snr_db`` is Es/N0; ``care`` and ``refine`` are None and 0 for systems without them,
     ``fading`` is None for AWGN; ``private`` is what was protected and how (None: nothing); ``weights`` fingerprints what the
     system computed with. A metric that was not available is None (null in the file).
     """
+
+    KEY: ClassVar[tuple[str, ...]] = KEY
+    # lines from before parts could be private lack it
+    REQUIRED: ClassVar[frozenset[str]] = frozenset(KEY) - {"private"} | {"aligned", "ok"}
 
     image: str
     system: str
@@ -49,24 +77,12 @@ class Record:
     ok: bool
     private: str | None = None
 
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What it is a result of: two records with one key are the same measurement."""
-        return tuple(getattr(self, name) for name in KEY)
 
-    def line(self) -> str:
-        """One line of JSON with its newline; a value that JSON cannot hold (an infinite PSNR) is null."""
-        return json.dumps(finite(asdict(self)), allow_nan=False) + "\n"
-
-
-KEY = ("image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots", "private")
 METRICS = ("psnr_db", "ms_ssim", "lpips_squeeze", "lpips_vgg", "identity", "identity_2")
 HEADINGS = {
     "psnr_db": "PSNR dB", "ms_ssim": "MS-SSIM", "lpips_squeeze": "LPIPS-squeeze", "lpips_vgg": "LPIPS-VGG",
     "identity": "identity", "identity_2": "identity 2",
 }  # fmt: skip
-_NAMES = frozenset(field.name for field in fields(Record))
-_REQUIRED = frozenset(KEY) - {"private"} | {"aligned", "ok"}  # lines from before parts could be private lack it
 _FIRST = '{"image": '
 
 
@@ -104,28 +120,36 @@ def check_file(path: Path, force: bool, suffix: str) -> None:
         raise SemcastError(f"{path} exists already (-f overwrites it)")
 
 
-def parse(line: str) -> Record | None:
-    """The record of a line, or None if it holds none."""
+def parse(line: str, kind: type[Any] = Record) -> Any:
+    """The record (of a subclass of :class:`Line`) that a line holds, or None if it holds none."""
     try:
         values = json.loads(line)
     except json.JSONDecodeError:
         return None
-    if not isinstance(values, dict) or not values.keys() <= _NAMES or not values.keys() >= _REQUIRED:
+    names = {field.name for field in fields(kind)}
+    if not isinstance(values, dict) or not values.keys() <= names or not values.keys() >= kind.REQUIRED:
         return None
-    every: dict[str, Any] = {name: values.get(name) for name in _NAMES}  # a line of an older version may lack some
-    return Record(**every)
+    return kind(**{name: values.get(name) for name in names})  # a line of an older version may lack some
 
 
-def read(path: Path) -> list[Record]:
+@overload
+def read(path: Path) -> list[Record]: ...
+@overload
+def read(path: Path, kind: type[L]) -> list[L]: ...
+def read(path: Path, kind: type[Any] = Record) -> list[Any]:
     """The records of a file.
 
     Raises:
         SemcastError: it cannot be read or a line of it is not a record.
     """
-    return _split(path)[0]
+    return _split(path, kind)[0]
 
 
-def resume(path: Path) -> list[Record]:
+@overload
+def resume(path: Path) -> list[Record]: ...
+@overload
+def resume(path: Path, kind: type[L]) -> list[L]: ...
+def resume(path: Path, kind: type[Any] = Record) -> list[Any]:
     """The records of an unfinished file, which can be appended to from here on.
 
     A run that was killed leaves a last line cut short: it is taken off. Nothing else is ever changed.
@@ -133,7 +157,7 @@ def resume(path: Path) -> list[Record]:
     Raises:
         SemcastError: the file holds something else.
     """
-    records, good, size = _split(path)
+    records, good, size = _split(path, kind)
     if good < size:
         os.truncate(path, good)
     elif good:
@@ -145,7 +169,7 @@ def resume(path: Path) -> list[Record]:
 
 
 @contextmanager
-def appender(path: Path, *, afresh: bool) -> Iterator[Callable[[Record], None]]:
+def appender(path: Path, *, afresh: bool) -> Iterator[Callable[[Line], None]]:
     """Gives a function that puts a record into the file, as a whole line, at once.
 
     The file is opened by the first record: until then an old one is untouched, even if it is to be started ``afresh``.
@@ -153,7 +177,7 @@ def appender(path: Path, *, afresh: bool) -> Iterator[Callable[[Record], None]]:
     with ExitStack() as stack:
         file: TextIO | None = None
 
-        def write(record: Record) -> None:
+        def write(record: Line) -> None:
             nonlocal file
             file = file or stack.enter_context(path.open("w" if afresh else "a", encoding="utf-8"))
             file.write(record.line())
@@ -162,7 +186,7 @@ def appender(path: Path, *, afresh: bool) -> Iterator[Callable[[Record], None]]:
         yield write
 
 
-def _split(path: Path) -> tuple[list[Record], int, int]:
+def _split(path: Path, kind: type[Any]) -> tuple[list[Any], int, int]:
     """Its records, how many bytes they take, and the size of the file; the rest is one line cut short."""
     try:
         data = path.read_bytes()
@@ -172,7 +196,7 @@ def _split(path: Path) -> tuple[list[Record], int, int]:
     lines = data.splitlines(keepends=True)
     for number, raw in enumerate(lines, 1):
         text = raw.decode("utf-8", "replace")
-        record = parse(text)
+        record = parse(text, kind)
         if record is None:
             cut_short = number == len(lines) and not text.endswith("\n")
             if cut_short and (text.startswith(_FIRST) or _FIRST.startswith(text)):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from semcast.evaluate import codecs
 from semcast.evaluate.records import HEADINGS, METRICS, Record, mean, read
 
 
@@ -62,7 +63,11 @@ def render(path: Path, document: Path = Path("README.md")) -> str:
         return f"![{path.stem}]({Path(os.path.relpath(path, document.parent)).as_posix()})"
     if path.suffix == ".md":
         return path.read_text().strip()
-    return means(read(path)) if path.suffix == ".jsonl" else nested(json.loads(path.read_text()))
+    if path.suffix == ".json":
+        return nested(json.loads(path.read_text()))
+    with path.open() as file:
+        of_codecs = '"codec": ' in file.readline()
+    return markdown([codecs.HEADING, *codecs.rows(read(path, codecs.CodecRecord))]) if of_codecs else means(read(path))
 
 
 def insert(document: str, marker: str, table: str) -> str:

@@ -73,6 +73,9 @@ class Judge(nn.Module):
     about 1 GMAC for 256 x 256 pixels.
     """
 
+    fingerprint = "untrained"
+    """Of the weights: results of another judge are not compared with those of this one."""
+
     def __init__(self, config: JudgeConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or JudgeConfig()
@@ -96,6 +99,7 @@ class Judge(nn.Module):
         checkpoint = load(f"judge-{domain}", kind="judge")
         judge = cls(checkpoint.configuration(JudgeConfig))
         judge.load_state_dict(checkpoint.tensors)
+        judge.fingerprint = checkpoint.fingerprint[:12]
         return judge.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def forward(self, image: Tensor) -> Tensor:

@@ -15,11 +15,46 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int, ignore: int = 255)
 
 def iou(matrix: Tensor) -> Tensor:
     """Per-class IoU = TP / (TP + FP + FN) of a confusion matrix; NaN for a class in neither map."""
-    hit = matrix.diagonal().double()
-    union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
-    return torch.where(union > 0, hit / union.clamp_min(1), torch.full_like(hit, torch.nan))
+    return counted_iou(torch.stack((matrix.diagonal(), matrix.sum(1), matrix.sum(0))))
 
 
 def mean_iou(matrix: Tensor) -> float:
     """Mean of :func:`iou` over the classes that appear in either map."""
     return float(torch.nanmean(iou(matrix)))
+
+
+def counts(predicted: Tensor, truth: Tensor, classes: int, ignore: int = 255) -> Tensor:
+    """What of a confusion matrix the IoU needs, an image at a time: int64 ``[B, 3, classes]``.
+
+    The three rows count the pixels of each class that are right, that are in the truth, and that are in the prediction;
+    ``truth == ignore`` is left out. Counts of several images add up.
+
+    Args:
+        predicted: labels ``[B, H, W]``.
+        truth: labels of the same shape.
+    """
+    truth, predicted = truth.flatten(1).long(), predicted.flatten(1).long()
+    known = truth != ignore
+    own = torch.arange(len(truth))[:, None] * classes
+
+    def each(labels: Tensor, where: Tensor) -> Tensor:
+        return torch.bincount((labels + own)[where], minlength=len(labels) * classes).view(-1, classes)
+
+    return torch.stack((each(truth, known & (predicted == truth)), each(truth, known), each(predicted, known)), 1)
+
+
+def counted_iou(counted: Tensor) -> Tensor:
+    """Per-class IoU ``[..., classes]`` of :func:`counts` ``[..., 3, classes]``; NaN for a class in neither map."""
+    hit, truth, predicted = counted.unbind(-2)
+    union = truth + predicted - hit
+    return torch.where(union > 0, hit / union.clamp_min(1), torch.nan).double()
+
+
+def counted_mean_iou(counted: Tensor) -> Tensor:
+    """Mean of :func:`counted_iou` over the classes that appear in either map, ``[...]``; NaN where nothing is labelled.
+
+    >>> truth, predicted = torch.tensor([[[0, 1, 1, 255]]]), torch.tensor([[[0, 1, 0, 0]]])
+    >>> counted_mean_iou(counts(predicted, truth, classes=3))
+    tensor([0.5000], dtype=torch.float64)
+    """
+    return torch.nanmean(counted_iou(counted), -1)

@@ -1,0 +1,36 @@
+"""Codecs by name, without a channel: a photo as bytes, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from semcast.coding.photo_codecs import CODECS, BitCodec, load_codec
+from semcast.errors import SemcastError
+from semcast.semantics.domains import domain_named
+
+SEMANTIC: dict[str, Callable[[str], BitCodec]] = {}
+"""The semantic codec with each of its allocations, by name: domain → codec with its shipped weights."""
+
+ALLOCATIONS = ("rl-asc", "uniform", "greedy", "random", "area")
+BIT_CODECS = (*ALLOCATIONS, *CODECS)
+"""The names that :func:`load_bit_codec` knows; the first ones are one semantic codec that spends its bits differently."""
+
+
+def load_bit_codec(name: str, domain: str) -> BitCodec:
+    """A codec by name, for photos of a domain.
+
+    Args:
+        name: one of :data:`BIT_CODECS`.
+        domain: ``street`` or ``face``; the codecs of :data:`~semcast.coding.photo_codecs.CODECS` serve any.
+
+    Raises:
+        SemcastError: the name or the domain is unknown, a library is missing, or there are no weights.
+    """
+    domain_named(domain)
+    if name not in BIT_CODECS:
+        raise SemcastError(f"unknown codec {name!r}; the known are {', '.join(BIT_CODECS)}")
+    if name in CODECS:
+        return load_codec(name)
+    if name not in SEMANTIC:
+        raise SemcastError(f"there are no weights of {name} for the domain {domain}")
+    return SEMANTIC[name](domain)
