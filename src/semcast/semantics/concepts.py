@@ -1,5 +1,7 @@
 """Semantic concepts: what of a photo the codec sends. A concept is (category, its cells, the features in them).
 
+Cells and features are made here; what a file holds of them, and in which order, is :mod:`semcast.coding.bitstream`'s.
+
 The method is RL-ASC's (Huang et al., 2023, arXiv:2208.04094) as far as its abstract tells it; grid, channels and levels are our
 choice. Everything that both ends must agree on (cells, order, dequantised values) is integer arithmetic on the layout.
 """
@@ -15,7 +17,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semcast.coding.bitstream import Concept
 from semcast.errors import SemcastError
+from semcast.precision import mixed
 from semcast.semantics.blocks import ResBlock, norm
 
 SIZE = 256
@@ -34,21 +38,6 @@ STEPS = (1, 2, 3, 5, 9, 17)
 """Steps of the quantiser at each level; one step is level 0: the concept is skipped and its values are 0."""
 
 LEVELS = len(STEPS)
-
-
-@dataclass(frozen=True, eq=False)
-class Concept:
-    """A category and its cells, positions ``row * GRID + column`` in raster order, int64 ``[cells]``."""
-
-    category: int
-    cells: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def of(self, features: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Its own columns ``[CHANNELS, cells]`` of a map ``[CHANNELS, GRID, GRID]``."""
-        return features.reshape(len(features), -1)[:, self.cells]
 
 
 def cells_of(layout: NDArray[np.uint8], classes: int = 19) -> NDArray[np.uint8]:
@@ -76,21 +65,6 @@ def cells_of(layout: NDArray[np.uint8], classes: int = 19) -> NDArray[np.uint8]:
     return counts.argmax(-1).astype(np.uint8)
 
 
-def concepts_of(layout: NDArray[np.uint8], importance: Sequence[int]) -> list[Concept]:
-    """The concepts of a layout ``[side, side]`` in the order of the file: by importance x cells, ties to the lower category.
-
-    Raises:
-        SemcastError: as :func:`cells_of`.
-
-    >>> layout = np.zeros((16, 16), np.uint8); layout[:2] = 1
-    >>> [(concept.category, len(concept)) for concept in concepts_of(layout, (1, 8))]
-    [(1, 32), (0, 224)]
-    """
-    cells = cells_of(layout, len(importance)).reshape(-1)
-    concepts = [Concept(int(category), np.flatnonzero(cells == category)) for category in np.unique(cells)]
-    return sorted(concepts, key=lambda concept: (-importance[concept.category] * len(concept), concept.category))
-
-
 def at_64(layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A layout ``[..., side, side]`` at 64 x 64, as encoder and painter take it (each place repeated)."""
     factor = SIDES[-1] // layout.shape[-1]
@@ -103,12 +77,6 @@ def level_map(concepts: Sequence[Concept], levels: Sequence[int]) -> NDArray[np.
     for concept, level in zip(concepts, levels, strict=True):
         cells[concept.cells] = level
     return cells.reshape(GRID, GRID)
-
-
-def quantise(features: NDArray[np.float32], level: int) -> NDArray[np.int64]:
-    """q = floor((v + 1) / 2 · L), clipped to 0 .. L - 1, with L the steps of the level; of the same shape."""
-    steps = STEPS[level]
-    return np.clip(np.floor((features + 1) / 2 * steps), 0, steps - 1).astype(np.int64)
 
 
 def dequantise(indices: NDArray[np.int64], level: int) -> NDArray[np.float32]:
@@ -141,6 +109,18 @@ def quantised(features: Tensor, levels: Tensor, noise: torch.Generator | None = 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """Labels ``[B, H, W]`` → float ``[B, classes, H, W]`` in channels_last order; a label beyond them is all zeros."""
     return (labels[..., None] == torch.arange(classes, dtype=labels.dtype)).float().permute(0, 3, 1, 2)
+
+
+def parsed_layout(parser: nn.Module, image: Tensor, side: int) -> Tensor:
+    """What a parser sees as a layout: probabilities averaged over each block, the likeliest, ``[B, side, side]`` uint8."""
+    return parsed_layouts(parser, image, (side,))[0]
+
+
+def parsed_layouts(parser: nn.Module, image: Tensor, sides: Sequence[int]) -> list[Tensor]:
+    """The layouts of several sides from one look of the parser: image ``[B, 3, 256, 256]`` → ``[B, side, side]`` each."""
+    with torch.no_grad(), mixed():
+        shares = parser(image).float().softmax(1)
+    return [F.adaptive_avg_pool2d(shares, side).argmax(1).to(torch.uint8) for side in sides]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
-from semcast.semantics.concepts import CHANNELS, GRID, LEVELS, SIDES, SIZE, STEPS, cells_of, one_hot, quantised
+from semcast.semantics.concepts import CHANNELS, GRID, LEVELS, SIDES, SIZE, STEPS, cells_of, one_hot, parsed_layout, quantised
 from semcast.semantics.domains import IGNORED, Domain, domain_named
 from semcast.semantics.scene_painter import BRANCHES, Painted, SceneCodec, branch_of
 from semcast.semantics.scene_parser import SceneParser
@@ -138,13 +138,6 @@ def layout_of(labels: Tensor, side: int, classes: int) -> Tensor:
         known = torch.where((shares.sum(1) > 0), known, around.argmax(1))
         shares = torch.where((shares.sum(1, keepdim=True) > 0), shares, around)
     return known.to(torch.uint8)
-
-
-def parsed_layout(parser: SceneParser, image: Tensor, side: int) -> Tensor:
-    """The parser's layout: its probabilities averaged over each block, the likeliest category, ``[B, side, side]`` uint8."""
-    with torch.no_grad(), mixed():
-        logits = parser(image)
-    return F.adaptive_avg_pool2d(logits.float().softmax(1), side).argmax(1).to(torch.uint8)
 
 
 def upsampled(layout: Tensor) -> Tensor:
