@@ -13,7 +13,7 @@ from semcast.errors import SemcastError
 
 RECIPES = (
     "parser", "linear", "linear-gan", "generator", "flow", "link", "knowledge", "deepjscc",
-    "scene-parser", "judge", "scene-codec", "features", "allocation",
+    "scene-parser", "judge", "tables", "scene-codec", "features", "allocation",
 )  # fmt: skip
 
 

@@ -1,0 +1,543 @@
+"""The .sem file: what is packed is unpacked, the cost is the size, and no bytes do harm."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("constriction")
+
+from semcast.coding.bitstream import (
+    DOMAIN_NAMES,
+    Sizes,
+    Stream,
+    Tables,
+    concepts_in_order,
+    domain_of,
+    groups_of,
+    model_number,
+    pack,
+    receipt,
+    unpack,
+)
+from semcast.coding.entropy import TOTAL, Decoder, Encoder, cost_bits, normalised, uniform
+from semcast.coding.feature_coder import (
+    CHANNELS,
+    LEVELS,
+    STEPS,
+    contexts,
+    default_tables,
+    learned_tables,
+    quantised,
+)
+from semcast.coding.layout_coder import (
+    CATEGORIES,
+    NEAR,
+    SIDES,
+    LayoutCoder,
+    LayoutTables,
+    Waves,
+    cells_of,
+    reduced,
+    simplify,
+)
+from semcast.errors import SemcastError
+from semcast.train.data import shard_members
+from semcast.train.recipes import run
+
+
+def spread(largest: int, *shape: int) -> np.ndarray:
+    """Whole numbers from -largest to largest in no order, the same for ever."""
+    return np.arange(np.prod(shape)).reshape(shape) * 7919 % 10007 % (2 * largest + 1) - largest
+
+
+def layout_tables(side: int, hidden: int = 4) -> LayoutTables:
+    """Tables without a pattern, but that they prefer the category to the left."""
+    width = hidden + CATEGORIES
+    near = spread(200, len(NEAR), CATEGORIES + 1, width)
+    left = NEAR.index((0, -1))
+    for category in range(CATEGORIES):
+        near[left, category, hidden + category] += 3000
+    return LayoutTables(
+        near=near.astype(np.int16), seen=spread(100, CATEGORIES, width), row=spread(100, side, width),
+        column=spread(100, side, width), inner=spread(900, hidden, hidden), bias=spread(9999, hidden),
+        outer=spread(900, hidden, CATEGORIES), power=np.round(2.0**20 * 2.0 ** (-np.arange(1281) / 64)).astype(np.int32),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return Tables("street", {side: LayoutCoder(layout_tables(side)) for side in SIDES}, default_tables(), "test")
+
+
+def blobs(side: int, seed: int, categories: int = 8) -> np.ndarray:
+    """A layout of a few areas."""
+    rng = np.random.default_rng(seed)
+    centres, kinds = rng.uniform(0, side, (categories, 2)), rng.integers(0, CATEGORIES, categories)
+    places = np.stack(np.mgrid[:side, :side], -1)[:, :, None]
+    return kinds[((places - centres) ** 2).sum(-1).argmin(-1)].astype(np.uint8)
+
+
+def smooth(seed: int) -> np.ndarray:
+    """Features ``[8, 16, 16]`` that vary slowly."""
+    rng = np.random.default_rng(seed)
+    return np.tanh(rng.normal(0, 0.3, (CHANNELS, 16, 16)).cumsum(1).cumsum(2) / 3)
+
+
+def stream_of(layout: np.ndarray, features: np.ndarray, tables: Tables, seed: int, **more: object) -> Stream:
+    """A stream with random levels."""
+    rng = np.random.default_rng(seed)
+    levels, indices = {}, {}
+    for concept in concepts_in_order(layout, tables.importance, more.get("care")):  # type: ignore[arg-type]
+        level = int(rng.integers(0, LEVELS))
+        levels[concept.category] = level
+        if level:
+            indices[concept.category] = quantised(features.reshape(CHANNELS, -1).T[concept.cells], level)
+    return Stream(tables.domain, layout, levels, indices, **more)  # type: ignore[arg-type]
+
+
+def same(a: Stream, b: Stream) -> bool:
+    return (
+        np.array_equal(a.layout, b.layout)
+        and dict(a.levels) == dict(b.levels)
+        and a.indices.keys() == b.indices.keys()
+        and all(np.array_equal(a.indices[c], b.indices[c]) for c in a.indices)
+        and (a.domain, a.model, a.width, a.height, a.care) == (b.domain, b.model, b.width, b.height, b.care)
+    )
+
+
+class Reference:
+    """The range decoder in Python's own whole numbers: 64-bit state, 32-bit words, 24-bit frequencies."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data + bytes(16)
+        self.point, self.at = int.from_bytes(self.data[:8], "big"), 8
+        self.lower, self.range = 0, (1 << 64) - 1
+
+    def get(self, frequencies: np.ndarray) -> int:
+        scale = self.range >> 24
+        quantile = ((self.point - self.lower) % (1 << 64)) // scale
+        edges = [0, *np.cumsum(frequencies).tolist()]
+        symbol = int(np.searchsorted(edges, quantile, "right")) - 1
+        self.lower = (self.lower + scale * edges[symbol]) % (1 << 64)
+        self.range = scale * int(frequencies[symbol])
+        if self.range < 1 << 32:
+            word = int.from_bytes((self.data[self.at :] + bytes(4))[:4], "big")
+            self.lower, self.range = (self.lower << 32) % (1 << 64), self.range << 32
+            self.point, self.at = ((self.point << 32) % (1 << 64)) | word, self.at + 4
+        return symbol
+
+
+def message(seed: int, count: int, alphabet: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    frequencies = normalised(rng.integers(0, 50, (count, alphabet)) ** 3 + 1)
+    return np.array([rng.choice(alphabet, p=row / TOTAL) for row in frequencies]), frequencies
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 30, 400])
+def test_entropy_coder_is_exact_and_short(count: int) -> None:
+    for seed in range(20):
+        symbols, frequencies = message(seed, count)
+        assert (frequencies.sum(1) == TOTAL).all() and (count == 0 or frequencies.min() >= 1)
+        encoder = Encoder()
+        encoder.put(symbols, frequencies)
+        data = encoder.finish()
+        assert Decoder(data).get(frequencies).tolist() == symbols.tolist()
+        reference = Reference(data)
+        assert [reference.get(row) for row in frequencies] == symbols.tolist()
+        assert len(data) <= np.ceil((cost_bits(symbols, frequencies) + 0.01) / 8)
+        if data:
+            assert Decoder(data[:-1]).get(frequencies).tolist() != symbols.tolist()
+
+
+def test_what_the_beginning_decides_is_alike_for_any_end() -> None:
+    symbols, frequencies = message(3, 300)
+    encoder = Encoder()
+    encoder.put(symbols, frequencies)
+    data = encoder.finish()[:40]
+    low, high = Decoder(data).get(frequencies[:200]), Decoder(data, 255).get(frequencies[:200])
+    decided = int((low == high).argmin())
+    assert 20 < decided < 200 and low[:decided].tolist() == symbols[:decided].tolist()
+
+
+def test_uniform_costs_its_logarithm() -> None:
+    assert cost_bits(np.array([200]), uniform(256)) == pytest.approx(8, abs=1e-4)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_waves_see_only_earlier_waves(side: int) -> None:
+    waves = Waves.of(side)
+    assert sorted(waves.places) == list(range(side * side))
+    wave = np.repeat(np.arange(len(waves.start) - 1), np.diff(waves.start))[np.argsort(waves.places)].reshape(side, side)
+    for dy, dx in NEAR:
+        y, x = np.mgrid[:side, :side]
+        inside = (y + dy >= 0) & (x + dx >= 0) & (x + dx < side)
+        assert (wave[(y + dy)[inside], (x + dx)[inside]] < wave[inside]).all()
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_layouts_come_back(side: int, tables: Tables) -> None:
+    coder = tables.layouts[side]
+    noise = np.random.default_rng(0).integers(0, CATEGORIES, (side, side)).astype(np.uint8)
+    for layout in (np.zeros((side, side), np.uint8), noise, *(blobs(side, seed) for seed in range(5))):
+        encoder = Encoder()
+        coder.encode(layout, encoder)
+        data = encoder.finish()
+        assert np.array_equal(coder.decode(Decoder(data)), layout)
+        assert len(data) <= np.ceil((coder.cost_bits(layout) + 2) / 8)  # zeros at the end are free
+
+
+def test_a_layout_of_another_size_is_refused(tables: Tables) -> None:
+    with pytest.raises(ValueError, match="16 x 16"):
+        tables.layouts[16].cost_bits(np.zeros((8, 8), np.uint8))
+
+
+def test_reduced_is_the_most_frequent() -> None:
+    labels = np.array([[1, 1, 2, 255], [0, 3, 2, 5], [255, 255, 4, 3], [255, 255, 3, 4]], np.uint8)
+    assert reduced(labels, 2).tolist() == [[1, 2], [1, 3]] or reduced(labels, 2).tolist() == [[1, 2], [3, 3]]
+    layout = np.repeat(np.repeat(blobs(16, 0), 4, 0), 4, 1)
+    assert np.array_equal(cells_of(layout), blobs(16, 0))
+
+
+def test_simplify_removes_specks() -> None:
+    layout = np.zeros((16, 16), np.uint8)
+    layout[:, 8:] = 3
+    clean = layout.copy()
+    layout[4, 4], layout[9, 12:14], layout[0, 0] = 5, 7, 2
+    assert np.array_equal(simplify(layout, 0), layout)
+    once = simplify(layout, 1)
+    assert once[4, 4] == 0 and once[9, 12] == 7 and once[0, 0] == 0
+    assert np.array_equal(simplify(layout, 2), clean)
+    assert np.array_equal(simplify(clean, 500), simplify(clean, 500))
+
+
+@pytest.mark.parametrize("level", range(1, LEVELS))
+def test_features_come_back_and_cost_what_they_take(level: int, tables: Tables) -> None:
+    for seed in range(4):
+        layout, features = blobs(16, seed), smooth(seed)
+        costs = tables.features.costs(features, layout)
+        for concept in concepts_in_order(layout, tables.importance):
+            indices = quantised(features.reshape(CHANNELS, -1).T[concept.cells], level)
+            encoder = Encoder()
+            tables.features.encode(concept.category, concept.cells, indices, level, encoder)
+            data = encoder.finish()
+            back = tables.features.decode(concept.category, concept.cells, level, Decoder(data))
+            assert np.array_equal(back, indices)
+            bits = tables.features.cost_bits(concept.category, concept.cells, indices, level)
+            assert bits == pytest.approx(costs[level].reshape(-1)[concept.cells].sum())
+            assert -2 < len(data) - bits / 8 <= 1
+    assert (costs[0] == 0).all()
+
+
+def test_tables_are_whole_numbers_that_sum_up() -> None:
+    rng = np.random.default_rng(0)
+    learned = learned_tables(np.tanh(rng.normal(size=(5, CHANNELS, 16, 16))), rng.integers(0, 19, (5, 16, 16)))
+    for made in (default_tables(), learned):
+        for level, table in made.frequencies.items():
+            assert table.shape == (CATEGORIES, CHANNELS, contexts(level), STEPS[level]) and table.dtype == np.int16
+            assert table.min() >= 1 and (table.sum(-1) == 4096).all()
+
+
+def test_learned_tables_are_shorter() -> None:
+    cells = np.stack([blobs(16, seed) for seed in range(30)])
+    features = np.stack([smooth(seed) * 0.5 + 0.3 for seed in range(30)])
+    learned = learned_tables(features[:25], cells[:25])
+    for level in range(1, LEVELS):
+        before, after = (
+            sum(t.costs(f, c)[level].sum() for f, c in zip(features[25:], cells[25:], strict=True))
+            for t in (default_tables(), learned)
+        )
+        assert after < 0.95 * before
+
+
+def test_order_is_importance_times_cells() -> None:
+    layout = np.zeros((16, 16), np.uint8)
+    layout[0, :3], layout[1, :12], layout[2, :12] = 11, 13, 10
+    order = [c.category for c in concepts_in_order(layout, (1,) * 19)]
+    assert order == [0, 10, 13, 11]
+    assert [c.category for c in concepts_in_order(layout, (1,) * 19, {11: 255})][0] == 11
+
+
+def test_groups_follow_from_the_levels() -> None:
+    concepts = concepts_in_order(blobs(16, 1, 12), (1,) * 19)
+    levels = [5] * len(concepts)
+    groups = groups_of(concepts, levels)
+    assert [i for group in groups for i in group] == list(range(len(concepts))) and len(groups) > 2
+    assert groups_of(concepts, [0] * len(concepts)) == ()
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_streams_come_back(side: int, tables: Tables) -> None:
+    for seed in range(8):
+        more: dict[str, object] = {"model": 1000 + seed}
+        if seed % 2:
+            more |= {"width": 2048, "height": 1024}
+        if seed % 3 == 0:
+            more |= {"care": {11: 4, 13: 2}}
+        layout, features = blobs(side, seed), smooth(seed)
+        stream = stream_of(layout, features, tables, seed, **more)
+        data = pack(stream, tables)
+        back = unpack(data, tables)
+        assert same(stream, back) and not back.missing and not back.notes
+        assert domain_of(data) == "street" and unpack(data, tables, model=1000 + seed).model == 1000 + seed
+        sizes = Sizes(tables, layout, features, **{k: v for k, v in more.items() if k != "model"})  # type: ignore[arg-type]
+        levels = [stream.levels[concept.category] for concept in sizes.concepts]
+        sections = 1 + len(groups_of(sizes.concepts, levels))
+        assert 0 <= sizes.at_most(levels) - len(data) <= sections
+        parts = receipt(data, tables)
+        total = parts.header + parts.layout + parts.levels + parts.checks + sum(parts.concepts.values()) + parts.unread
+        assert total == pytest.approx(len(data)) and parts.unread == pytest.approx(0, abs=1e-6)
+        for i, concept in enumerate(sizes.concepts):
+            if levels[i]:
+                assert parts.concepts[concept.category] == pytest.approx(sizes.bits[i, levels[i]] / 8, abs=1.5)
+
+
+def test_overhead_is_small(tables: Tables) -> None:
+    """Beside layout and features, levels included: at most 17 bytes in a file of about 300."""
+    seen = 0
+    for seed in range(60):
+        stream = stream_of(blobs(16, seed, 6), smooth(seed), tables, seed)
+        data = pack(stream, tables)
+        if 200 <= len(data) <= 320:
+            parts = receipt(data, tables)
+            assert parts.header + parts.levels + parts.checks <= 17
+            seen += 1
+    assert seen > 5
+
+
+def prefix_of(back: Stream, whole: Stream) -> bool:
+    """Whether all that was read is what was written."""
+    return (
+        np.array_equal(back.layout, whole.layout)
+        and all(np.array_equal(indices, whole.indices[c]) for c, indices in back.indices.items())
+        and set(back.indices) | set(back.missing) == set(whole.indices)
+        and all(back.levels[c] == (0 if c in back.missing else whole.levels[c]) for c in whole.levels)
+    )
+
+
+def test_every_truncation_shows_what_arrived(tables: Tables) -> None:
+    stream = stream_of(blobs(16, 2), smooth(2), tables, 5, model=7)
+    data = pack(stream, tables)
+    order = [c.category for c in concepts_in_order(stream.layout, tables.importance) if stream.levels[c.category]]
+    shown = []
+    for length in range(len(data)):
+        try:
+            back = unpack(data[:length], tables)
+        except SemcastError as error:
+            assert "nothing of it can be shown" in str(error) or "no .sem file" in str(error)
+            shown.append(-1)
+            continue
+        assert back.notes and prefix_of(back, stream)
+        assert [c for c in order if c in back.indices] == order[: len(back.indices)]
+        shown.append(len(back.indices))
+        assert receipt(data[:length], tables).total == length
+    assert shown == sorted(shown) and shown[-1] >= len(order) - 1 and 0 in shown
+
+
+def test_a_damaged_group_costs_its_own_concepts(tables: Tables) -> None:
+    stream = stream_of(blobs(16, 1, 12), smooth(1), tables, 3)
+    stream = replace(stream, levels={c: 5 for c in stream.levels})
+    concepts = concepts_in_order(stream.layout, tables.importance)
+    features = smooth(1).reshape(CHANNELS, -1).T
+    stream = replace(stream, indices={c.category: quantised(features[c.cells], 5) for c in concepts})
+    groups = groups_of(concepts, [5] * len(concepts))
+    data = bytearray(pack(stream, tables))
+    data[-3] ^= 16
+    back = unpack(bytes(data), tables)
+    assert prefix_of(back, stream)
+    assert set(back.missing) == {concepts[i].category for i in groups[-1]}
+    assert back.notes == (f"section {len(groups)} of {len(groups)} is damaged",)
+
+
+def test_a_thousand_mutated_and_cut_files(tables: Tables) -> None:
+    rng = np.random.default_rng(0)
+    files = []
+    for seed in range(20):
+        stream = stream_of(blobs(int(rng.choice(SIDES)), seed), smooth(seed), tables, seed, care={13: 3} if seed % 4 == 0 else {})
+        files.append((pack(stream, tables), stream))
+    slowest, read = 0.0, 0
+    for i in range(1000):
+        data, stream = files[i % len(files)]
+        changed = bytearray(data)
+        kind = i % 5
+        if kind == 0:
+            changed = changed[: int(rng.integers(0, len(data)))]
+        elif kind == 1:
+            changed[int(rng.integers(0, len(data)))] ^= 1 << int(rng.integers(0, 8))
+        elif kind == 2:
+            for at in rng.integers(0, len(data), 8):
+                changed[at] = int(rng.integers(0, 256))
+        elif kind == 3:
+            at = int(rng.integers(0, len(data)))
+            changed[at:at] = rng.bytes(int(rng.integers(1, 40)))
+        else:
+            changed = bytearray(data[:5] + rng.bytes(len(data)))
+        began = time.perf_counter()
+        try:
+            back = unpack(bytes(changed), tables)
+        except SemcastError as error:
+            assert str(error)
+        else:
+            read += 1
+            assert bytes(changed) == data or back.notes or kind == 1 and back.model != stream.model
+            assert prefix_of(back, stream)
+        slowest = max(slowest, time.perf_counter() - began)
+    assert read > 200 and slowest < 5
+
+
+def test_forged_files_are_bounded(tables: Tables) -> None:
+    """With checks that are right, whatever the head says, there is a stream or an error."""
+    from semcast.coding.bitstream import MAGIC, _crc, _length
+
+    rng = np.random.default_rng(0)
+    for i in range(150):
+        head = rng.bytes(int(rng.integers(0, 60)))
+        front = MAGIC + bytes([int(rng.choice([0, 8, 16])), 0, 0]) + _length(len(head)) + head
+        try:
+            back = unpack(front + _crc(tables.seed, 0, front) + rng.bytes(i), tables)
+        except SemcastError:
+            continue
+        assert back.layout.max() < CATEGORIES
+
+
+def test_what_is_no_sem_file(tables: Tables) -> None:
+    data = pack(stream_of(blobs(16, 0), smooth(0), tables, 0, model=5), tables)
+    for bad, why in (
+        (b"", "no .sem file"), (b"\x89PNG\r\n", "no .sem file"), (bytes(1 << 17), "too long"),
+        (data[:1] + b"\xc2" + data[2:], "version 2"), (data[:2] + b"\xff" + data[3:], "header is damaged"),
+    ):  # fmt: skip
+        with pytest.raises(SemcastError, match=why):
+            unpack(bad, tables)
+    with pytest.raises(SemcastError, match="other networks"):
+        unpack(data, tables, model=6)
+    with pytest.raises(SemcastError, match="other tables"):
+        unpack(data, replace(tables, fingerprint="another"))
+    with pytest.raises(SemcastError, match="shows a street"):
+        unpack(data, replace(tables, domain="face"))
+
+
+def test_what_cannot_be_written(tables: Tables) -> None:
+    stream = stream_of(blobs(16, 0), smooth(0), tables, 1)
+    assert stream.indices
+    for bad, why in (
+        (replace(stream, domain="sea"), "unknown domain"), (replace(stream, layout=np.zeros((8, 8), np.uint8)), "16, 32 or 64"),
+        (replace(stream, width=0), "width"), (replace(stream, care={3: 256}), "care"),
+        (replace(stream, levels={0: 6}), "levels"), (replace(stream, indices={}), "indices"),
+    ):  # fmt: skip
+        with pytest.raises(SemcastError, match=why):
+            pack(bad, tables)
+
+
+def test_golden_bytes(tables: Tables) -> None:
+    """The format does not change by accident: a new one needs a new version."""
+    layout = np.zeros((16, 16), np.uint8)
+    layout[6:, 4:], layout[10:14, 8:12] = 2, 13
+    features = (np.arange(CHANNELS * 256).reshape(CHANNELS, 16, 16) * 37 % 256) / 128 - 1 + 1 / 256
+    levels = {0: 1, 2: 0, 13: 3}
+    concepts = {c.category: c.cells for c in concepts_in_order(layout, tables.importance)}
+    indices = {c: quantised(features.reshape(CHANNELS, -1).T[concepts[c]], levels[c]) for c in (0, 13)}
+    stream = Stream("street", layout, levels, indices, model=0x1234, width=512, care={13: 4})
+    assert pack(stream, replace(tables, fingerprint="golden")).hex() == GOLDEN
+
+
+GOLDEN = (
+    "5ec160123401ff00ff010d042900000000000000000000000000c7edc2ecf340904225019e1ba6013c922056d261520d1fb6"
+    "dc519ac266b1400f18c353df4846cf3634bdc8b08bc56b213797d181298ac8f03d0dbf10000000004533cc03c684559f0bff"
+    "7f2721cdc995e444d2c85e0835c0015d54bc808a8d936a99718328605741c754594fc4deb2aee157c2ba3fe16809150ff23d"
+    "f0022efffffff87c7e2005191502361c05f68a93470943c9f8552d1c42b84c21ed381c5b2bbd4ebe085905a5e7198b7d06c4"
+    "74546d3cdbd081483a4f958c76dcaa550090000000145bfaeadafffffce5a76a93f650028dffe8f25bbdeffff46f29dfa86d"
+    "1000130ba8ae64dddff5b203703202"
+)
+
+
+@pytest.mark.parametrize("domain", DOMAIN_NAMES)
+def test_shipped_tables_on_real_layouts(domain: str, shared: Path) -> None:
+    """Layouts of val in far less than PNG and WebP take (docs/bitstream.md), and back."""
+    from semcast.semantics.domains import domain_named
+
+    tables = Tables.load(domain)
+    shard = shared / "data" / domain_named(domain).folder / "val-000.tar"
+    masks = [mask for _, _, mask in shard_members(shard) if mask is not None][:12]
+    most = {16: 30, 32: 60, 64: 130}
+    for side in SIDES:
+        lengths = []
+        for mask in masks:
+            layout = reduced(png(mask), side)
+            data = pack(Stream(domain, layout, {}, {}), tables)
+            assert np.array_equal(unpack(data, tables).layout, layout)
+            lengths.append(len(data))
+        assert np.mean(lengths) < most[side]
+
+
+@pytest.mark.parametrize("domain", DOMAIN_NAMES)
+def test_golden_layout(domain: str) -> None:
+    """The shipped layout networks give the same bytes on every machine."""
+    y, x = np.mgrid[:32, :32]
+    layout = np.where(y > 20, 0, np.where((x - 12) ** 2 + (y - 14) ** 2 < 40, 13, 2)).astype(np.uint8)
+    encoder = Encoder()
+    Tables.load(domain).layouts[32].encode(layout, encoder)
+    assert encoder.finish().hex() == GOLDEN_LAYOUT[domain]
+
+
+GOLDEN_LAYOUT = {"street": "", "face": ""}
+
+
+def png(data: bytes) -> np.ndarray:
+    import io
+
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_model_number_is_16_bits() -> None:
+    assert 0 <= model_number("a" * 64, "b" * 64) < 1 << 16
+
+
+def test_recipe_learns_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps on a shard of our own, then feature tables on top of the layout networks learned before."""
+    import io
+    import tarfile
+
+    from PIL import Image
+
+    data = tmp_path / "data" / "street256"
+    data.mkdir(parents=True)
+    for split, count in (("train", 40), ("val", 3)):
+        with tarfile.open(data / f"{split}-000.tar", "w") as tar:
+            for i in range(count):
+                for kind, mode in (("jpg", "RGB"), ("mask.png", "L")):
+                    buffer = io.BytesIO()
+                    labels = Image.fromarray(np.repeat(np.repeat(blobs(64, i, 4), 4, 0), 4, 1))
+                    labels.convert(mode).save(buffer, "JPEG" if kind == "jpg" else "PNG")
+                    info = tarfile.TarInfo(f"{i}.{kind}")
+                    info.size = buffer.tell()
+                    buffer.seek(0)
+                    tar.addfile(info, buffer)
+    out = tmp_path / "run"
+    run("tables", tmp_path / "data", out, overrides=["steps=40", "hidden=8", "rate=0.02"])
+    monkeypatch.setenv("SEMCAST_WEIGHTS", str(out))
+    from semcast.coding import bitstream
+
+    bitstream._loaded.cache_clear()
+    layout = blobs(16, 3, 4)
+    first = Tables.load("street")
+    before = first.layouts[16].cost_bits(layout)
+    assert first.layouts[64].cost_bits(blobs(64, 3, 4)) < 64 * 64 * np.log2(19) / 2
+    cells = np.stack([cells_of(blobs(64, i, 4)) for i in range(5)])
+    np.savez(tmp_path / "features.npz", features=np.stack([smooth(i) for i in range(5)]), cells=cells)
+    kept = [f"layout={out / 'bits-street.safetensors'}", f"features={tmp_path / 'features.npz'}"]
+    run("tables", tmp_path / "data", tmp_path / "again", overrides=kept)
+    monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path / "again"))
+    bitstream._loaded.cache_clear()
+    second = Tables.load("street")
+    assert second.layouts[16].cost_bits(layout) == before
+    assert (second.features.frequencies[3] != first.features.frequencies[3]).any()
+    assert second.fingerprint != first.fingerprint and second.seed != first.seed
+    bitstream._loaded.cache_clear()
+    with pytest.raises(SemcastError, match="no .npz"):
+        run("tables", tmp_path / "data", tmp_path / "third", overrides=[kept[0], "features=/nowhere.npz"])
