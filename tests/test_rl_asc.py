@@ -79,7 +79,8 @@ def layout_tables(side: int, hidden: int = 4) -> LayoutTables:
     return LayoutTables(
         near=near.astype(np.int16), seen=np.zeros((CATEGORIES, hidden + CATEGORIES), np.int64),
         row=np.zeros((side, hidden + CATEGORIES), np.int64), column=np.zeros((side, hidden + CATEGORIES), np.int64),
-        inner=np.zeros((hidden, hidden), np.int64), bias=np.zeros(hidden, np.int64), outer=np.zeros((hidden, CATEGORIES), np.int64),
+        inner=np.zeros((hidden, hidden), np.int64), bias=np.zeros(hidden, np.int64),
+        outer=np.zeros((hidden, CATEGORIES), np.int64),
         power=np.round(2.0**20 * 2.0 ** (-np.arange(1281) / 64)).astype(np.int32),
     )  # fmt: skip
 
@@ -199,7 +200,7 @@ def test_painter_shapes_branches_and_gradients() -> None:
     assert made.shape == (2, CHANNELS, GRID, GRID) and made.abs().max() < 1
     painted = codec.painter(layout, quantised(made, levels), one_hot(levels, LEVELS))
     assert painted.image.shape == (2, 3, 256, 256) and painted.share.shape == (2, 1, 256, 256)
-    assert 0 <= painted.share.min() and painted.share.max() <= 1
+    assert painted.share.min() >= 0 and painted.share.max() <= 1
     mixture = painted.share * painted.whole + (1 - painted.share) * painted.parts
     assert torch.allclose(painted.image, mixture, atol=1e-5)
     assert [branch_of(painted, b) is p for b, p in zip(BRANCHES, painted[:3], strict=True)] == [True] * 3
