@@ -376,6 +376,8 @@ def test_a_file_shows_what_the_sender_expected(name: str, networks: Networks) ->
         expected = shown(networks.codec, options.sides, [choice])[0]
         assert np.abs(picture / 255.0 - expected.permute(1, 2, 0).numpy()).max() < 0.01
         assert codec.decompress(stream).tobytes() == picture.tobytes()
+        alone = RlAsc(networks, PLAIN[name], name, branch="local")
+        assert alone.compress(photo, budget) == stream and (alone.decompress(stream) != picture).any()
 
 
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")

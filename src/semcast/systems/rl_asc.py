@@ -147,13 +147,15 @@ class RlAsc:
         name: what the codec is called.
         version: what beside the networks decides the bytes (the policy's fingerprint).
         care: whole factors from 1 to 255 by category: cared for categories go first and get more levels.
+        branch: what of the painter the receiver shows, ``fused``, or ``global`` or ``local`` alone (for the ablation).
     """
 
     def __init__(
-        self, networks: Networks, allocation: Allocation, name: str, *, version: str = "", care: Mapping[int, int] | None = None
-    ) -> None:
-        self.networks, self.allocation, self.name, self.care = networks, allocation, name, dict(care or {})
-        own = (networks.version, version, str(sorted(self.care.items())))
+        self, networks: Networks, allocation: Allocation, name: str, *, version: str = "",
+        care: Mapping[int, int] | None = None, branch: str = "fused",
+    ) -> None:  # fmt: skip
+        self.networks, self.allocation, self.name, self.care, self.branch = networks, allocation, name, dict(care or {}), branch
+        own = (networks.version, version, str(sorted(self.care.items())), branch)
         self.version = hashlib.sha256(" ".join(own).encode()).hexdigest()[:16]
 
     @classmethod
@@ -223,7 +225,7 @@ class RlAsc:
                 features[:, concept.cells] = dequantise(read.indices[concept.category].astype(np.int64), level).T
         picture = paint(
             self.networks.codec, at_64(read.layout)[None], torch.from_numpy(features.reshape(1, CHANNELS, GRID, GRID)),
-            level_map(concepts, levels)[None],
+            level_map(concepts, levels)[None], self.branch,
         )  # fmt: skip
         lost = tuple(f"the features of {self.networks.domain.classes[c]} did not arrive" for c in read.missing)
         return Received(to_uint8(picture[0]), (read.width, read.height), (*read.notes, *lost))
