@@ -483,7 +483,17 @@ def test_golden_layout(domain: str) -> None:
     assert encoder.finish().hex() == GOLDEN_LAYOUT[domain]
 
 
-GOLDEN_LAYOUT = {"street": "", "face": ""}
+GOLDEN_LAYOUT = {
+    "street": (
+        "02654e2465a71d9f15424832e0c4838008a4a5"
+    ),
+    "face": (
+        "f87667a709ce6aa0ca9c026fc3cfa7122b9d0aaaee3d85694b0fd33dc28f30c4ca8292d880373796d8650e675e07f6329485"
+        "d33256287812ee730353173e81cc3ad22b3f7c2ec653eb25444b75ea20479ea34d1553a8fd2b4aaa1386685b3d62ba1f0250"
+        "cb5e60ada166c7d199deb024fde7575f62751b17f9b784293f3a39766995bbedaf68af09bd57ed861bdb9b115c6db894cd48"
+        "509ca01bef707a389e37e14f3f05a79bc11263676e77"
+    ),
+}
 
 
 def png(data: bytes) -> np.ndarray:
