@@ -62,7 +62,7 @@ class Settings:
     domain: str = "street"
     steps: int = 9000
     judged_from: int = 6000
-    bits_from: int = 500
+    bits_from: int = 2000
     batch: int = 8
     rate: float = 1e-3
     parsed: float = 0.5
