@@ -8,10 +8,21 @@ from semcast.coding.photo_codecs import CODECS, BitCodec, load_codec
 from semcast.errors import SemcastError
 from semcast.semantics.domains import domain_named
 
-SEMANTIC: dict[str, Callable[[str], BitCodec]] = {}
+ALLOCATIONS = ("rl-asc", "uniform", "greedy", "random", "area")
+
+
+def _semantic(name: str) -> Callable[[str], BitCodec]:
+    def load(domain: str) -> BitCodec:
+        from semcast.systems.rl_asc import RlAsc  # only now: the other codecs need none of its networks
+
+        return RlAsc.load(name, domain)
+
+    return load
+
+
+SEMANTIC: dict[str, Callable[[str], BitCodec]] = {name: _semantic(name) for name in ALLOCATIONS}
 """The semantic codec with each of its allocations, by name: domain → codec with its shipped weights."""
 
-ALLOCATIONS = ("rl-asc", "uniform", "greedy", "random", "area")
 BIT_CODECS = (*ALLOCATIONS, *CODECS)
 """The names that :func:`load_bit_codec` knows; the first ones are one semantic codec that spends its bits differently."""
 

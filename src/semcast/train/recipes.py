@@ -13,7 +13,7 @@ from semcast.errors import SemcastError
 
 RECIPES = (
     "parser", "linear", "linear-gan", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
-    "scene-parser", "judge", "tables",
+    "scene-parser", "judge", "tables", "scene-codec", "features", "allocation",
 )  # fmt: skip
 
 

@@ -1,0 +1,43 @@
+"""Recipe ``features``: what the encoder makes of the training photos, for the recipe ``tables`` to learn its statistics from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from semcast.semantics.concepts import SIZE, cells_of
+from semcast.semantics.domains import domain_named
+from semcast.systems.rl_asc import Networks
+from semcast.train.data import load_scenes
+from semcast.train.loop import console
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``photos`` of the training set, each at every side of the layout."""
+
+    domain: str = "street"
+    photos: int = 1500
+
+
+def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
+    """Write ``out/features.npz``: ``features`` ``[N, 8, 16, 16]`` and ``cells`` ``[N, 16, 16]``.
+
+    Raises:
+        SemcastError: no data, or no weights of the codec, its parser or its (layout) tables.
+    """
+    domain = domain_named(settings.domain)
+    networks, features, cells = Networks.load(domain), [], []
+    scenes = load_scenes(data, domain, "train", SIZE, limit=settings.photos)
+    for i in range(len(scenes)):
+        for layout, own in networks.described(scenes.batch(torch.tensor([i]))):
+            features.append(own)
+            cells.append(cells_of(layout))
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / "features.part.npz"
+    np.savez_compressed(part, features=np.stack(features), cells=np.stack(cells))
+    part.replace(out / "features.npz")
+    console.print(f"{out / 'features.npz'} written: semcast train tables --set features={out / 'features.npz'}")

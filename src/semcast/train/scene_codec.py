@@ -1,0 +1,313 @@
+"""Recipe ``scene-codec``: the semantic codec's encoder and painter together (``--set domain=street`` or ``face``).
+
+One pair serves every allocation: levels are drawn for each concept and the layout's side for each step. Loss: MSE + L1 +
+LPIPS-squeeze + parsing of the picture by the codec's frozen parser + bits of the features, and late in training a
+discriminator at two scales with feature matching.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semcast.metrics.pixel import psnr_db
+from semcast.metrics.semantic import confusion, mean_iou
+from semcast.precision import mixed
+from semcast.semantics.blocks import channels_last
+from semcast.semantics.concepts import CHANNELS, GRID, LEVELS, SIDES, SIZE, STEPS, cells_of, one_hot, parsed_layout, quantised
+from semcast.semantics.domains import IGNORED, Domain, domain_named
+from semcast.semantics.scene_painter import BRANCHES, Painted, SceneCodec, branch_of
+from semcast.semantics.scene_parser import SceneParser
+from semcast.train.adversary import DualJudge, PatchJudge, feature_loss, judge_loss, painter_loss
+from semcast.train.data import load_scenes, random_mirror, shuffled
+from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.picture import perceptual
+from semcast.weights import save
+
+LIKELY = (0.3, 0.24, 0.2, 0.13, 0.08, 0.05)
+"""How often each level is drawn: a few hundred bytes buy low ones."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of the losses. ``bits`` is per bit of a photo: a thousand bits of features are then worth about .02 LPIPS.
+
+    ``branches`` weights the MSE of the two branches' own pictures, so that each stays able to stand alone.
+    """
+
+    mse: float = 4.0
+    absolute: float = 0.5
+    lpips: float = 1.0
+    parsing: float = 0.08
+    branches: float = 0.5
+    bits: float = 2e-5
+    adversarial: float = 0.03
+    matching: float = 0.4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Batch 8, Adam 1e-3.
+
+    ``parsed`` of the steps see the parser's layout, the others the dataset's; ``single`` of them train one branch alone;
+    ``noisy`` of them add uniform noise instead of rounding. The bits count from ``bits_from`` on, the discriminator from
+    ``judged_from``, both ramped. Without a shipped parser set ``parsed=0`` and ``parsing=0``. ``warm_start`` goes on from the
+    shipped codec.
+    """
+
+    domain: str = "street"
+    steps: int = 9000
+    judged_from: int = 6000
+    bits_from: int = 2000
+    batch: int = 8
+    rate: float = 1e-3
+    parsed: float = 0.5
+    single: float = 0.2
+    noisy: float = 0.25
+    losses: Losses = field(default_factory=Losses)
+    seed: int = 0
+    warm_start: bool = False
+
+
+class RateModel(nn.Module):
+    """Bits of the quantised features, differentiable: a logistic for each value given its neighbours in the same concept.
+
+    P(v^) = σ((v^ + 1/L - μ) / s) - σ((v^ - 1/L - μ) / s), the outermost steps open, with μ and s from the left and the upper
+    cell, their belonging to the same category, and the level. Used in training only: it makes features that the table-driven
+    arithmetic coder can compress.
+    """
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(2 * CHANNELS + 2 + LEVELS, width, 1), nn.SiLU(), nn.Conv2d(width, 2 * CHANNELS, 1))
+
+    def forward(self, made: Tensor, cells: Tensor, levels: Tensor) -> Tensor:
+        """Bits of each photo, ``[B]``.
+
+        Args:
+            made: dequantised (or noisy) features ``[B, CHANNELS, GRID, GRID]``.
+            cells: categories ``[B, GRID, GRID]``.
+            levels: of each cell, as ``cells``.
+        """
+        made, known = made.float(), []
+        for axis in (-1, -2):
+            same = _before(cells + 1, axis) == cells + 1
+            known += [_before(made, axis) * same[:, None], same[:, None].float()]
+        mean, spread = self.layers(torch.cat((*known, one_hot(levels, LEVELS)), 1)).float().chunk(2, 1)
+        half = (1 / torch.tensor(STEPS, dtype=torch.float32)[levels.long()])[:, None]
+        scale = F.softplus(spread) + 0.02
+        upper = torch.where(made + half > 0.999, 1.0, ((made + half - mean) / scale).sigmoid())
+        lower = torch.where(made - half < -0.999, 0.0, ((made - half - mean) / scale).sigmoid())
+        return -((upper - lower).clamp_min(1e-6).log2() * (levels > 0)[:, None]).sum((1, 2, 3))
+
+
+def _before(x: Tensor, axis: int) -> Tensor:
+    """Each value's neighbour to the left (axis -1) or above (axis -2); 0 at the border."""
+    pad = (1, 0, 0, 0) if axis == -1 else (0, 0, 1, 0)
+    return F.pad(x, pad).narrow(axis, 0, x.shape[axis])
+
+
+class SceneJudge(nn.Module):
+    """Is the picture natural, and does it belong to the layout? At 256 px with the layout, at 128 px without."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.fine, self.coarse = DualJudge(classes, (24, 48, 96, 128, 160)), PatchJudge((24, 48, 96, 128))
+
+    def forward(self, image: Tensor, masks: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Image ``[B, 3, 256, 256]``, one-hot layout ``[B, classes, 64, 64]`` → scores and features of all scales."""
+        scores, features = self.fine(image, masks)
+        score, more = self.coarse(F.avg_pool2d(image, 2))
+        return [*scores, score], features + more
+
+
+def layout_of(labels: Tensor, side: int, classes: int) -> Tensor:
+    """Labels ``[B, S, S]`` with ignored places → the most frequent category of each block, ``[B, side, side]`` uint8.
+
+    A block without a known label takes that of the block around it, twice as large, and so on.
+    """
+    shares = F.adaptive_avg_pool2d(one_hot(labels, classes), side)
+    known, counts = shares.argmax(1), shares
+    while counts.shape[-1] > 1 and not bool((shares.sum(1) > 0).all()):
+        counts = F.avg_pool2d(counts, 2)
+        around = F.interpolate(counts, (side, side), mode="nearest")
+        known = torch.where((shares.sum(1) > 0), known, around.argmax(1))
+        shares = torch.where((shares.sum(1, keepdim=True) > 0), shares, around)
+    return known.to(torch.uint8)
+
+
+def upsampled(layout: Tensor) -> Tensor:
+    """A layout at 64 x 64, each place repeated."""
+    factor = SIDES[-1] // layout.shape[-1]
+    return layout.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+def random_levels(cells: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    """Levels of each cell ``[B, GRID, GRID]``: of the photos a tenth is skipped, three tenths have one level, the rest one a
+    concept."""
+    batch = len(cells)
+    likely = torch.tensor(LIKELY)
+    table = torch.multinomial(likely, batch * classes, replacement=True, generator=generator).view(batch, classes)
+    kind = torch.rand(batch, 1, generator=generator)
+    table = torch.where(kind < 0.4, table[:, :1], table)
+    table = torch.where(kind < 0.1, 0, table)
+    return table.gather(1, cells.flatten(1).long()).view_as(cells)
+
+
+def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
+    """Train on the domain's shards; writes ``out/codec-<domain>.safetensors``.
+
+    Raises:
+        SemcastError: no data, no LPIPS, or no parser where the settings ask for one.
+    """
+    domain, w = domain_named(settings.domain), settings.losses
+    classes = len(domain.classes)
+    torch.manual_seed(settings.seed)
+    parser = None
+    if settings.parsed > 0 or w.parsing > 0:
+        parser = SceneParser.load(domain).requires_grad_(False)
+    codec = channels_last((SceneCodec.load(domain) if settings.warm_start else SceneCodec()).train())
+    coder, judge, lpips = RateModel(), channels_last(SceneJudge(classes)), perceptual()
+    optimiser = torch.optim.Adam([*codec.parameters(), *coder.parameters()], settings.rate, betas=(0.9, 0.99))
+    judge_optimiser = torch.optim.Adam(judge.parameters(), 4e-4, betas=(0.0, 0.99))
+    average = Averaged(codec, 0.998)
+    state: dict[str, object] = {
+        "codec": codec, "coder": coder, "judge": judge, "optimiser": optimiser, "judge_optimiser": judge_optimiser,
+        "average": average,
+    }  # fmt: skip
+    config = {"encoder": asdict(codec.encoder.config), "painter": asdict(codec.painter.config), "domain": domain.name}
+    trainer = Trainer(out, state, {"recipe": "scene-codec", **asdict(settings), **config}, resume=resume, every_s=240)
+    scenes = load_scenes(data, domain, "train", SIZE)
+    batches = shuffled(len(scenes), settings.batch, settings.seed, trainer.first)
+    random = torch.Generator().manual_seed(settings.seed * 7919 + trainer.first)
+
+    def coin() -> float:
+        return float(torch.rand((), generator=random))
+
+    def step(i: int) -> dict[str, float]:
+        index = next(batches)
+        photo, mask = random_mirror(scenes.batch(index), scenes.masks[index], domain, random)
+        photo = photo.contiguous(memory_format=torch.channels_last)
+        side = SIDES[int(torch.randint(len(SIDES), (), generator=random))]
+        if parser is not None and coin() < settings.parsed:
+            layout = parsed_layout(parser, photo, side)
+        else:
+            layout = layout_of(mask, side, classes)
+        cells = torch.from_numpy(cells_of(layout.numpy(), classes))
+        layout = upsampled(layout)
+        levels = random_levels(cells, classes, random)
+        judged = min(1.0, max(0.0, (i - settings.judged_from) / 200))
+        kind = coin()  # mostly the fused picture, now and then that of one branch alone
+        branch = BRANCHES[0] if kind >= settings.single else BRANCHES[1 + int(kind < settings.single / 2)]
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * warm_cosine(i, settings.steps)
+        with mixed():
+            with torch.no_grad():
+                target = lpips.features(photo)
+            features = codec.encoder(photo, layout)
+            made = quantised(features, levels, random if coin() < settings.noisy else None)
+            painted = codec.painter(layout, made, one_hot(levels, LEVELS))
+            image = branch_of(painted, branch)
+            losses = _picture_losses(painted, image, photo, w)
+            losses["lpips"] = w.lpips * lpips.distance(target, lpips.features(image)).mean()
+            bits = coder(made, cells, levels)
+            losses["bits"] = w.bits * min(1.0, i / max(1, settings.bits_from)) * bits.mean()
+            if parser is not None and w.parsing > 0:
+                losses["parsing"] = w.parsing * _parsing_loss(parser, image, mask, i)
+            masks = one_hot(layout, classes)
+            if judged > 0:
+                judge.requires_grad_(False)
+                scores, shown = judge(image, masks)
+                with torch.no_grad():
+                    _, real = judge(photo, masks)
+                losses["adversarial"] = judged * w.adversarial * torch.stack([painter_loss(s) for s in scores]).mean()
+                losses["matching"] = judged * w.matching * feature_loss(real, shown)
+        total = torch.stack(list(losses.values())).sum()
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(coder.parameters(), 1.0)
+        optimiser.step()
+        average.update()
+        if judged > 0:
+            losses["judge"] = _judge_step(judge, judge_optimiser, photo, image, masks)
+        coded = (levels > 0).sum((1, 2)) * CHANNELS
+        losses["bits_a_value"] = bits.sum() / coded.sum().clamp_min(1)
+        losses["psnr"] = psnr_db(photo, image.detach().clamp(0, 1)).mean()
+        losses["share"] = painted.share.mean()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    validate = Validation(data, domain, coder, lpips, parser)
+
+    def after_save(_: int) -> dict[str, float]:
+        save(out / f"codec-{domain.name}.safetensors", average.values, kind="scene-codec", config=config, int8=("",))
+        return validate(average)
+
+    trainer.run(settings.steps, step, after_save=after_save)
+
+
+def _picture_losses(painted: Painted, image: Tensor, photo: Tensor, w: Losses) -> dict[str, Tensor]:
+    alone = ((painted.whole - photo).square().mean() + (painted.parts - photo).square().mean()) / 2
+    return {
+        "mse": w.mse * (image - photo).square().mean(),
+        "absolute": w.absolute * (image - photo).abs().mean(),
+        "branches": w.branches * alone,
+    }
+
+
+def _parsing_loss(parser: SceneParser, image: Tensor, mask: Tensor, step: int) -> Tensor:
+    """Cross-entropy of what the frozen parser sees in the picture, at a quarter of the pixels, another quarter each step."""
+    row, column = divmod(step % 4, 2)
+    logits = parser(image)[..., row::2, column::2].float()
+    labels = mask[:, row::2, column::2].long()
+    loss = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    return loss / (labels != IGNORED).sum().clamp_min(1)
+
+
+def _judge_step(judge: SceneJudge, optimiser: torch.optim.Optimizer, photo: Tensor, image: Tensor, masks: Tensor) -> Tensor:
+    """One step of the discriminator: photos against pictures, each with the layout that was sent."""
+    judge.requires_grad_(True)
+    with mixed():
+        scores, _ = judge(torch.cat((photo, image.detach().clamp(0, 1))), masks.repeat(2, 1, 1, 1))
+        loss = torch.stack([judge_loss(s[: len(photo)], s[len(photo) :]) for s in scores]).mean()
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return loss.detach()
+
+
+class Validation:
+    """What the averaged networks do on 24 photos of val: layout side 32, every concept skipped, at 3 steps, at 17 steps."""
+
+    def __init__(self, data: Path, domain: Domain, coder: RateModel, lpips: nn.Module, parser: SceneParser | None) -> None:
+        self.scenes = load_scenes(data, domain, "val", SIZE, limit=24)
+        self.classes, self.coder, self.lpips, self.parser = len(domain.classes), coder, lpips, parser
+
+    @torch.no_grad()
+    def __call__(self, average: Averaged) -> dict[str, float]:
+        """At each level PSNR (dB), LPIPS, bits of the features by the rate model, and with a parser mIoU."""
+        codec = SceneCodec(average.module.encoder.config, average.module.painter.config)  # type: ignore[arg-type, union-attr]
+        codec.load_state_dict(average.values)
+        channels_last(codec.eval())
+        photo = self.scenes.batch(torch.arange(len(self.scenes))).contiguous(memory_format=torch.channels_last)
+        masks = self.scenes.masks
+        layout = parsed_layout(self.parser, photo, 32) if self.parser else layout_of(masks, 32, self.classes)
+        cells = torch.from_numpy(cells_of(layout.numpy(), self.classes))
+        layout, found = upsampled(layout), {}
+        for level in (0, 2, 5):
+            levels = torch.full((len(photo), GRID, GRID), level)
+            with mixed():
+                made = quantised(codec.encoder(photo, layout), levels)
+                image = codec.painter(layout, made, one_hot(levels, LEVELS)).image.clamp(0, 1)
+                found[f"val_lpips_{level}"] = round(float(self.lpips(photo, image).mean()), 4)
+            found[f"val_psnr_{level}"] = round(float(psnr_db(photo, image).mean()), 2)
+            found[f"val_bits_{level}"] = round(float(self.coder(made, cells, levels).mean()), 1)
+            if self.parser is not None:
+                with mixed():
+                    seen = self.parser(image).argmax(1)
+                found[f"val_miou_{level}"] = round(mean_iou(confusion(seen, masks, self.classes)), 4)
+        return found
