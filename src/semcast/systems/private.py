@@ -20,6 +20,7 @@ from torch import Tensor
 
 from semcast.errors import SemcastError
 from semcast.link import Budget, Burst, Received, Reception, System
+from semcast.precision import mixed
 from semcast.semantics.knowledge import KnowledgeBase
 from semcast.semantics.parser import FaceParser
 from semcast.semantics.privacy import (
@@ -169,12 +170,19 @@ class Private(System):
             return given_region(asked.mask, side)
         if asked.coarse:
             return coarse_region(asked.choice, side)
-        return found_region(self.parser.labels(image), asked.choice)
+        with mixed():
+            labels = self.parser.labels(image)
+        return found_region(labels, asked.choice)
 
     def natural(self, rest: Tensor, mask: Tensor) -> Tensor:
-        """Codes ``[B, 28, code]`` of a photo without private pixels, the private parts' from the knowledge base."""
+        """Codes ``[B, 28, code]`` of a photo without private pixels, the private parts' from the knowledge base.
+
+        Where only the private parts are painted from them the encoder's guess will do: the rest of the photo stays what it is.
+        """
         neutral = seamless(rest, self.neutral, mask)
-        return self.knowledge.replace(self.link.invert(neutral, ~mask), self.private_codes)
+        sent = isinstance(self.system, Generative)
+        codes = self.link.invert(neutral, ~mask) if sent else self.link.guess(neutral)
+        return self.knowledge.replace(codes, self.private_codes)
 
     def painted(self, rest: Tensor, mask: Tensor, codes: Tensor) -> Tensor:
         """The photo with the generator's private parts in place of its own."""
