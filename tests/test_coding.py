@@ -13,6 +13,7 @@ from semcast.coding.flow import CodeFlow, FlowConfig
 from semcast.coding.sketch import Sketch, SketchConfig, allocate, to_image, to_vector, weight_vector
 from semcast.link import Budget, Burst
 from semcast.systems.linear import Linear
+from semcast.train.linear import recalibrate
 
 DIMS = 28 * 4
 
@@ -72,6 +73,22 @@ def test_mean_power_of_the_sketch_is_one_over_photos() -> None:
     components = torch.randn(40000, 24) * sketch.eigenvalues.sqrt()
     sent = sketch.modulate(components, 16, 5.0)
     assert float(sent.square().sum(1).mean() / 16) == pytest.approx(1.0, abs=0.03)
+
+
+def test_recalibrated_eigenvalues_are_the_variances_that_photos_have() -> None:
+    """A KLT whose eigenvalues are those of other, softer photos: 0.7 of what they should be."""
+    generator = torch.Generator().manual_seed(4)
+    images = (torch.rand(400, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3) * 255).to(torch.uint8)
+    sketch = tiny_sketch()
+    vectors = torch.cat([to_vector(view.float() / 255, 8) for view in (images, images.flip(-1))])
+    weighted = (vectors - vectors.mean(0)) * sketch.weight
+    values, basis = torch.linalg.eigh(weighted.T @ weighted / len(weighted))
+    right = values.flip(0)[:24]
+    sketch.mean.copy_(vectors.mean(0))
+    sketch.basis.copy_(basis.flip(1)[:, :24].T)
+    sketch.eigenvalues.copy_(0.7 * right)
+    recalibrate(sketch, images)
+    torch.testing.assert_close(sketch.eigenvalues, right, rtol=0.02, atol=0)
 
 
 def test_reported_error_of_the_sketch_is_the_measured_one() -> None:

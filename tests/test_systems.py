@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 import skimage.data
 import torch
@@ -16,6 +19,7 @@ from semcast.semantics.face import align
 from semcast.semantics.parser import FaceParser
 from semcast.systems import load_system
 from semcast.systems.generative import Generative, prefix
+from semcast.train.data import load_faces
 
 # PSNR in dB of the astronaut at 640 and 64 symbols, 10 dB, that must not be lost again (about 1 dB under what was measured)
 LEAST = {"linear": (19.0, 15.5), "linear-gan": (18.5, 15.0), "generative": (16.0, 14.5)}
@@ -61,6 +65,19 @@ def test_symbols_have_unit_power(system: System, face: Tensor) -> None:
             symbols = system.encode(face, Budget(k, 5.0)).symbols
             assert symbols.shape == (1, k)
             assert float(symbols.abs().square().mean()) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["linear", "linear-gan"])
+def test_mean_power_over_photos_is_one(name: str, shared: Path) -> None:
+    """Within 0.05 dB and what a sample of this size leaves open (two standard errors), on photos that fixed no eigenvalue."""
+    chosen, photos = load_system(name), load_faces(shared / "data" / "faces256", "val", 128)
+    for k in (64, 640):
+        with torch.no_grad():
+            bursts = [chosen.encode(photos.batch(i), Budget(k, 10.0)).symbols for i in torch.arange(len(photos)).split(50)]
+        power = torch.cat(bursts).abs().square().mean(1)
+        error = float(power.std()) / len(power) ** 0.5
+        low, high = (10 * math.log10(float(power.mean()) + sign * 2 * error) for sign in (-1, 1))
+        assert low - 0.05 < 0 < high + 0.05, (k, low, high)
 
 
 def test_receivers_need_only_what_arrived(system: System, face: Tensor) -> None:
