@@ -25,7 +25,7 @@ from semcast.semantics.blocks import channels_last
 from semcast.systems.deepjscc import DeepJscc, load_network
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, warm_cosine
-from semcast.train.picture import perceptual
+from semcast.train.picture import perceptual, random_window
 from semcast.weights import save
 
 WHOLE = ((9, 4), (5, 2), (5, 2), (3, 2), (3, 1))
@@ -132,7 +132,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             losses = {"mse": F.mse_loss(made, photo)}
             total = losses["mse"]
             if lpips is not None:
-                losses["lpips"] = lpips(photo, made).mean()
+                window = random_window(random)
+                losses["lpips"] = lpips(photo[window], made[window]).mean()
                 total = total + settings.perceptual * losses["lpips"]
         optimiser.zero_grad(set_to_none=True)
         total.backward()

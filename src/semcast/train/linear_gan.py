@@ -25,7 +25,7 @@ from semcast.systems.linear_gan import LinearGan
 from semcast.train.adversary import PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, warm_cosine
-from semcast.train.picture import perceptual
+from semcast.train.picture import perceptual, random_window
 from semcast.weights import load, save
 
 
@@ -98,12 +98,13 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             group["lr"] = settings.rate * warm_cosine(i, settings.steps, floor=0.1)
         with torch.no_grad():
             received = channel.draw(len(photo), budget.symbols, budget.snr_db, generator)(system.encode(photo, budget))
+            window = random_window(generator)
             with mixed():
-                target = lpips.features(photo)
+                target = lpips.features(photo[window])
         fake = system.paint(received)
         losses = {"mse": F.mse_loss(fake, photo)}
         with mixed():
-            losses["lpips"] = lpips.distance(target, lpips.features(fake)).mean()
+            losses["lpips"] = lpips.distance(target, lpips.features(fake[window])).mean()
             total = settings.pixel * losses["mse"] + losses["lpips"]
             if judged:
                 for p in judge.parameters():

@@ -25,7 +25,7 @@ from semcast.semantics.scene_parser import SceneParser
 from semcast.train.adversary import DualJudge, PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import load_scenes, random_mirror, shuffled
 from semcast.train.loop import Averaged, Trainer, warm_cosine
-from semcast.train.picture import perceptual
+from semcast.train.picture import perceptual, random_window
 from semcast.weights import save
 
 LIKELY = (0.3, 0.24, 0.2, 0.13, 0.08, 0.05)
@@ -207,13 +207,14 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             group["lr"] = settings.rate * warm_cosine(i, settings.steps)
         with mixed():
             with torch.no_grad():
-                target = lpips.features(photo)
+                window = random_window(random)
+                target = lpips.features(photo[window])
             features = codec.encoder(photo, layout)
             made = quantised(features, levels, random if coin() < settings.noisy else None)
             painted = codec.painter(layout, made, one_hot(levels, LEVELS))
             image = branch_of(painted, branch)
             losses = _picture_losses(painted, image, photo, w)
-            losses["lpips"] = w.lpips * lpips.distance(target, lpips.features(image)).mean()
+            losses["lpips"] = w.lpips * lpips.distance(target, lpips.features(image[window])).mean()
             bits = coder(made, cells, levels)
             losses["bits"] = w.bits * min(1.0, i / max(1, settings.bits_from)) * bits.mean()
             if parser is not None and w.parsing > 0:
