@@ -11,7 +11,7 @@ from semcast.systems.generative import Generative
 from semcast.systems.linear import CARES, Linear
 from semcast.systems.linear_gan import LinearGan
 
-SYSTEMS = ("generative", "linear", "linear-gan", "deepjscc", *CODECS)
+SYSTEMS = ("generative", "linear", "linear-gan", "deepjscc", "deepjscc-perceptual", *CODECS)
 
 
 def load_system(name: str, *, care: str | None = None, refine: int = 0, inversion: str = "newton") -> System:
