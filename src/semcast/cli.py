@@ -452,8 +452,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(metavar="RECIPE", show_default=False,
-                       help="parser, linear, linear-gan, generator, flow, link, knowledge, deepjscc, end-to-end, scene-parser, judge, "
-                            "tables, scene-codec, features or allocation."),
+                       help="parser, linear, linear-gan, generator, flow, link, knowledge, deepjscc, end-to-end, scene-parser, "
+                            "judge, tables, scene-codec, features or allocation."),
     ],
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="Holds faces256, faces160-unlabelled and street256.", show_default=False)
