@@ -103,6 +103,17 @@ def test_directions_are_fresh() -> None:
     assert float(angle) < 0.7
 
 
+def test_a_direction_towards_a_natural_face_keeps_the_equations() -> None:
+    own, natural, private = 0.3 * CODES, 0.3 * MEAN, ALL_BUT_EYES.codes  # small: nothing meets the bound of the codes
+    towards = 0.3 * CODES.flip(0) + 0.1
+    found = filter_codes(own, natural, private, FilterConfig(1.0, 0.9), np.random.default_rng(1), towards)
+    assert found.kept > found.length and found.pulled < 0.9 * found.left
+    step = (found.codes - own)[private].flatten()
+    # P - L lies in the plane of (towards - L) and (natural - L): nothing is left once both are taken out
+    basis = torch.linalg.qr(torch.stack([(x - own)[private].flatten() for x in (towards, natural)], 1)).Q
+    assert float((step - basis @ (basis.T @ step)).norm()) < 1e-3 * float(step.norm())
+
+
 def test_impossible_filters() -> None:
     with pytest.raises(SemcastError, match="outside the generator's range"):
         filter_codes(torch.full((28, 48), 2.9), MEAN, EYES.codes, FilterConfig(3.0, 0.9), np.random.default_rng(0))

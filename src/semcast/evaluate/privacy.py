@@ -105,8 +105,11 @@ def protect(bench: Bench, source: Source, modes: Sequence[str]) -> Sent:
 
 
 def _filtered(bench: Bench, codes: Tensor, private: Tensor, *, bare: bool) -> Tensor:
-    strength = replace(bench.strength, lambda2=0.0) if bare else bench.strength
-    return filter_codes(codes[0], bench.knowledge.mean, private, strength, np.random.default_rng()).codes[None]
+    random, base = np.random.default_rng(), bench.knowledge
+    if bare:  # a uniform direction and no way back: the paper's filter alone
+        return filter_codes(codes[0], base.mean, private, replace(bench.strength, lambda2=0.0), random).codes[None]
+    natural = base.replace(codes, private)[0]
+    return filter_codes(codes[0], natural, private, bench.strength, random, base.draw(random)).codes[None]
 
 
 def over_the_air(bench: Bench, codes: Tensor, name: str, draw: int = 0) -> Any:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from semcast.errors import SemcastError
 from semcast.semantics.encoder import BOUND
 from semcast.semantics.parts import NUM_CODES
+from semcast.semantics.privacy import Randomness
 from semcast.weights import load, save
 
 
@@ -76,6 +77,11 @@ class KnowledgeBase(nn.Module):
                 f"the knowledge base is for codes of {self.config.code} numbers, the generator's have {code}: "
                 "make it again (semcast train knowledge)"
             )
+
+    def draw(self, random: Randomness) -> Tensor:
+        """Codes ``[28, code]`` of a face of nobody from the factor model: μ + (zᵀF) / w, z normal."""
+        z = torch.from_numpy(random.standard_normal((self.config.factors,))).float()
+        return self.mean + torch.einsum("r,rnc->nc", z, self.factors) / self.weight
 
     def explain(self, codes: Tensor, visible: Tensor) -> Tensor:
         """ẑ ``[B, R]``: the factors that the visible codes (bool ``[28]``) of ``codes`` ``[B, 28, code]`` ask for."""

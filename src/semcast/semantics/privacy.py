@@ -1,14 +1,16 @@
 """Which parts are private, the paper's filter on their codes, and the pixels that ``blind`` never lets through.
 
 **filter** (Han et al. 2023, sec. 3.2; norms are over the private codes only). A fresh random direction u moves the private
-codes L to L' = L + s u; the knowledge base pulls them back towards its mean L_m,
+codes L to L' = L + s u; the knowledge base pulls them back towards natural ones, L_m,
 
     P = L' + t (L_m - L'),   t just below t* = λ2 / (1 + λ2),
 
 which is as far as eq. 5, ||P - L'|| < λ2 ||P - L_m||, lets P go on that line (t ||·|| < λ2 (1 - t) ||·||): as printed,
 "increase until it holds", eq. 5 holds at once and asks for nothing. Eq. 4, ||P - L|| > λ1 ||L||, is checked *after* that,
 and s grows until it holds. The direction comes from a generator that is drawn anew for every photo: a fixed one could be
-subtracted again.
+subtracted again. The paper's u is uniform and its L_m the mean, and what comes of that is hardly a face where much is private:
+almost every direction leads away from all faces. Here u leads towards a face drawn from the knowledge base's model, and L_m
+are the parts that it finds for the rest of this one.
 
 **blind** (ours). Pixels of a region are taken out before anything is computed from the photo; what is put there is made of
 the rest alone.
@@ -152,20 +154,26 @@ class Filtered:
         return {name: round(getattr(self, name), 4) for name in names} | {"tries": self.tries}
 
 
-def filter_codes(codes: Tensor, mean: Tensor, private: Tensor, config: FilterConfig, random: Randomness) -> Filtered:
+def filter_codes(
+    codes: Tensor, natural: Tensor, private: Tensor, config: FilterConfig, random: Randomness, towards: Tensor | None = None
+) -> Filtered:
     """Privacy filter and pull-back (eq. 4 and 5) for one photo.
 
     Args:
         codes: L ``[28, code]``.
-        mean: L_m of the knowledge base, the same shape.
+        natural: L_m of the knowledge base, the same shape.
         private: which codes, bool ``[28]``.
         random: a generator of this photo alone.
+        towards: codes drawn for this photo alone, whence the direction; None: the paper's, uniform, from ``random``.
 
     Raises:
         SemcastError: eq. 4 cannot be met while the codes stay within the generator's bound.
     """
-    here, there = codes[private].double(), mean[private].double()
-    direction = torch.from_numpy(random.standard_normal(tuple(here.shape)))
+    here, there = codes[private].double(), natural[private].double()
+    if towards is None:
+        direction = torch.from_numpy(random.standard_normal(tuple(here.shape)))
+    else:
+        direction = towards[private].double() - here
     direction /= direction.norm()
     least, step = config.lambda1 * here.norm(), config.lambda1 * here.norm() / (1 - config.pull)
     for tries in range(_TRIES):

@@ -201,9 +201,11 @@ class Private(System):
     def _filter(self, image: Tensor, budget: Budget) -> Burst:
         codes = self.link.invert(image)
         moved = []
-        for photo, code in zip(image, codes, strict=True):
+        natural = self.knowledge.replace(codes, self.private_codes)
+        for photo, code, near in zip(image, codes, natural, strict=True):
+            random = self._direction(photo)
             self.filtered = filter_codes(
-                code, self.knowledge.mean, self.private_codes, self.protection.strength, self._direction(photo)
+                code, near, self.private_codes, self.protection.strength, random, self.knowledge.draw(random)
             )
             moved.append(self.filtered.codes)
         return self.link.send(torch.stack(moved), budget)
