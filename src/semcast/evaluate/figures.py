@@ -91,7 +91,7 @@ class Size:
 
 FULL = Size(
     photos=100, snr_db=(-5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0), cliffs=3,
-    flow_symbols=(32, 64, 128, 256, 640, 1280), fading_snr_db=(-5.0, 0.0, 5.0, 10.0, 15.0, 20.0), fading_photos=12, draws=5,
+    flow_symbols=(32, 64, 128, 256, 640, 1280), fading_snr_db=(-5.0, 0.0, 5.0, 10.0, 15.0, 20.0), fading_photos=8, draws=5,
     kid_snr_db=(-5.0, 0.0, 5.0, 10.0, 20.0), slow_photos=20, paper_photos=5,
 )  # fmt: skip
 QUICK = Size(

@@ -115,7 +115,7 @@ class EigenParts(nn.Module):
     @torch.no_grad()
     def energy(self) -> Tensor:
         """Mean square of each basis map a pixel, summed over channels, ``[P, code]``; kept until a basis changes."""
-        versions = tuple(basis._version for basis in self.basis)
+        versions = tuple(0 if basis.is_inference() else basis._version for basis in self.basis)  # those never change
         if self._energy is None or self._energy[0] != versions:
             self._energy = versions, torch.stack([basis.square().mean(1) * self.channels for basis in self.basis])
         return self._energy[1]
