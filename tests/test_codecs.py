@@ -139,7 +139,7 @@ def test_codecs_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bit_codecs, "SEMANTIC", {})
     with pytest.raises(SemcastError, match="no weights of greedy for the domain face"):
         load_bit_codec("greedy", "face")
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"greedy": lambda domain: Tiny()})
+    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"greedy": lambda domain, care: Tiny()})
     assert load_bit_codec("greedy", "face").name == "tiny"
     assert len(set(BIT_CODECS)) == len(BIT_CODECS)
 
@@ -257,7 +257,7 @@ def test_tables_of_codecs(tar: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"rl-asc": lambda domain: Tiny(), "uniform": lambda domain: Tiny()})
+    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"rl-asc": lambda domain, care: Tiny(), "uniform": lambda domain, care: Tiny()})
     monkeypatch.setattr(Judge, "load", classmethod(lambda cls, domain: Greyscale()))
     monkeypatch.setattr("semcast.evaluate.codecs.Lpips.load", lambda net: None)
     yield

@@ -60,6 +60,11 @@ Care = Annotated[
     typer.Option(metavar="plain|face|identity", show_default=False, rich_help_panel=_SENDING,
                  help="[bold]linear-gan[/bold]: what the symbols are spent on (both ends know it)."),
 ]  # fmt: skip
+CategoryCare = Annotated[
+    str | None,
+    typer.Option("--care", metavar="NAME,NAME=N,...", show_default=False,
+                 help="Categories that count N times (4 where nothing is said), person,car=2: first in the file, at finer levels."),
+]  # fmt: skip
 Fading = Annotated[
     str, typer.Option(metavar="block|fast", rich_help_panel=_SENDING,
                       help="Rayleigh, Rician: one gain a burst, or another for each symbol.")
@@ -293,6 +298,116 @@ def evaluate(
         _say(f"skipped: {reason}")
     _stdout().print(summary(outcome.records))
     _say(f"{outcome.measured} measured, {len(outcome.records) - outcome.measured} were there already: {out}")
+
+
+@app.command()
+def encode(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A street, or any photo with a face.", show_default=False)],
+    domain: Annotated[str, typer.Option(metavar="street|face", help="What the photo shows.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="X.sem", help="The file.", show_default=False, rich_help_panel=_WRITING)
+    ],
+    max_bytes: Annotated[int, typer.Option(metavar="N", help="Bytes of the file at most, everything counted.")] = 500,
+    care: CategoryCare = None,
+    allocation: Annotated[
+        str, typer.Option(metavar="NAME", help="Who spends the bytes: rl-asc (learned), uniform, area, random, or greedy (slow).")
+    ] = "rl-asc",
+    aligned: Aligned = False,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Write a photo as a few hundred bytes of meaning: what is where, and each concept as well as its bytes allow.
+
+    [cyan]semcast encode street.jpg --domain street --max-bytes 500 -o street.sem[/cyan]
+    [cyan]semcast encode me.jpg --domain face --care "left eye,right eye" -o me.sem[/cyan]
+    """
+    from semcast.evaluate.bit_receipt import bit_receipt, write_sem
+    from semcast.evaluate.photos import Source
+    from semcast.evaluate.records import check_file
+    from semcast.images import read_photo
+    from semcast.semantics.domains import domain_named
+    from semcast.semantics.parser import FaceParser
+    from semcast.systems.bit_codecs import ALLOCATIONS, load_bit_codec
+
+    _threads()
+    kind = domain_named(domain)
+    cares = kind.cares(care)
+    check_file(out, force, ".sem")
+    _check_not_input(out, [photo])
+    if allocation not in ALLOCATIONS:
+        raise SemcastError(f"unknown allocation {allocation!r}; the known are {', '.join(ALLOCATIONS)}")
+    if kind.name == "face":
+        picture, found = Source(photo.name, photo).face(None if aligned else FaceParser.load())
+        if found > 1:
+            _say(f"{found} faces found in {photo}: the largest is coded")
+    else:
+        picture = read_photo(photo)
+    data = load_bit_codec(allocation, kind.name, cares).compress(picture, max_bytes)
+    write_sem(out, data)
+    made = bit_receipt(data)
+    sent = sum(concept.level > 0 for concept in made.concepts)
+    side = len(made.stream.layout)
+    _say(f"{out}: {len(data)} bytes, layout {side} x {side}, features of {sent} of {len(made.concepts)} concepts")
+
+
+@app.command()
+def decode(
+    file: Annotated[Path, typer.Argument(metavar="X.sem", help="What encode wrote.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT.png", help="The picture.", show_default=False, rich_help_panel=_WRITING)
+    ],
+    force: Force = False,
+    stretch: Annotated[
+        bool, typer.Option("--stretch", help="At the size of the photo (at most 2048 pixels), not 256 x 256.")
+    ] = False,
+) -> None:
+    """Paint what a .sem file says; of a damaged one what arrived, and say what is missing.
+
+    [cyan]semcast decode street.sem -o street.png --stretch[/cyan]
+    """
+    from semcast.evaluate.bit_receipt import read_sem
+    from semcast.images import check_output, write_image
+    from semcast.systems.rl_asc import receive
+
+    _threads()
+    check_output(out, force)
+    _check_not_input(out, [file])
+    received = receive(read_sem(file))
+    for note in received.notes:
+        _say(f"{file}: {note}")
+    write_image(out, received.stretched() if stretch else received.picture)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="X.sem", help="What encode wrote.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="OVERLAY.png", show_default=False, rich_help_panel=_WRITING,
+                     help="The layout, and the bytes of each cell over it."),
+    ] = None,
+    force: Force = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.", rich_help_panel=_WRITING)] = False,
+) -> None:  # fmt: skip
+    """Where the bytes of a .sem file went: sections, concepts, and what did not arrive. Needs no network.
+
+    [cyan]semcast inspect street.sem -o bytes.png[/cyan]
+    """
+    from semcast.evaluate.bit_receipt import as_json as values_of
+    from semcast.evaluate.bit_receipt import bit_receipt, overlay, read_sem, table
+    from semcast.images import check_output, write_image
+
+    if out:
+        check_output(out, force)
+        _check_not_input(out, [file])
+    found = bit_receipt(read_sem(file))
+    for note in found.stream.notes:
+        _say(f"{file}: {note}")
+    if out:
+        write_image(out, overlay(found))
+    if as_json:
+        print(json.dumps(values_of(found)))
+    else:
+        _stdout().print(table(found))
 
 
 @app.command("evaluate-codec")
