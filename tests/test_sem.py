@@ -17,7 +17,10 @@ from test_rl_asc import networks, photo_of, shipped  # noqa: E402, F401 - fixtur
 from semcast.coding.bitstream import MAX_FILE
 from semcast.errors import SemcastError
 from semcast.evaluate.bit_receipt import bit_receipt, overlay
+from semcast.semantics.allocation import Policy, PolicyConfig
 from semcast.semantics.domains import CARED, FACE, STREET
+from semcast.systems.digital import mean_picture
+from semcast.weights import save
 
 BUDGET = 1500
 
@@ -141,6 +144,49 @@ def test_no_face(run: Run, street: Path, tmp_path: Path) -> None:  # noqa: F811
     refused(run("encode", grey, "--domain", "face", "-o", "x.sem"), "no face")
     refused(run("encode", street, "--domain", "face", "--aligned", "-o", "x.sem"), "must be square")
     assert not Path("x.sem").exists()
+
+
+# ---- over a channel --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def policy(shipped: Path, tmp_path: Path) -> None:  # noqa: F811
+    """An untrained policy beside the tiny networks: rl-asc by its name."""
+    config = PolicyConfig(hidden=(8,))
+    save(tmp_path / "weights" / "allocation-street.safetensors", Policy(config).state_dict(), kind="allocation",
+         config={"hidden": [8], "inputs": config.inputs})  # fmt: skip
+
+
+def test_rl_asc_over_a_channel(run: Run, street: Path, policy: None) -> None:  # noqa: F811
+    pytest.importorskip("sionna")
+    given = ("transmit", street, "--domain", "street", "--symbols", 8192, "--snr", 10, "--json", "-o", "a.png", "-f")
+    code, out, err = run(*given)
+    values = json.loads(out)
+    assert code == 0 and values["ok"] and values["system"] == "rl-asc" and values["domain"] == "street", err
+    code, out, err = run(*given[:4], "--symbols", 64, "--json", "-o", "b.png")
+    values = json.loads(out)
+    assert code == 0 and not values["ok"] and "reason" in values
+    assert np.unique(np.asarray(Image.open("b.png"))).tolist() == [128]  # a street that did not arrive is grey
+    refused(run(*given, "--private", "eyes"), "about faces")
+    refused(run(*given, "--system", "linear"), "linear sends faces alone", "rl-asc")
+
+
+def test_rl_asc_in_a_sweep(run: Run, shipped: Path, policy: None) -> None:  # noqa: F811
+    pytest.importorskip("sionna")
+    given = ("evaluate", shipped / "street256" / "val-000.tar", "--snr", 10, "--symbols", 8192, "-o", "r.jsonl")
+    code, out, err = run(*given, "--domain", "street", "--systems", "rl-asc,webp")
+    assert code == 0 and "4 measured" in err, err
+    assert {json.loads(line)["domain"] for line in Path("r.jsonl").read_text().splitlines()} == {"street"}
+    assert "0 measured, 4 were there already" in run(*given, "--domain", "street", "--systems", "rl-asc,webp")[2]
+    code, _, err = run(*given, "--aligned", "--systems", "webp")
+    assert code == 2 and "of the domain street" in err
+
+
+def test_faces_that_do_not_arrive_are_the_mean_face() -> None:
+    assert mean_picture("street").unique().tolist() == [0.5]
+    assert mean_picture("face").std() > 0.05
+    with pytest.raises(SemcastError, match="unknown domain"):
+        mean_picture("sea")
 
 
 def test_cares() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semcast.evaluate.crossing import Crossing
     from semcast.evaluate.sweep import Measure, Plan, Sweep
     from semcast.link import Budget, System
+    from semcast.semantics.domains import Domain
     from semcast.systems.private import Private, Protection
 
 app = typer.Typer(
@@ -60,10 +61,14 @@ Care = Annotated[
     typer.Option(metavar="plain|face|identity", show_default=False, rich_help_panel=_SENDING,
                  help="[bold]linear-gan[/bold]: what the symbols are spent on (both ends know it)."),
 ]  # fmt: skip
+PhotoDomain = Annotated[
+    str, typer.Option("--domain", metavar="face|street", rich_help_panel=_SENDING,
+                      help="What the photos show. A street is squeezed to a square, no face is looked for.")
+]  # fmt: skip
 CategoryCare = Annotated[
     str | None,
     typer.Option("--care", metavar="NAME,NAME=N,...", show_default=False,
-                 help="Categories that count N times (4 where nothing is said), person,car=2: first in the file, at finer levels."),
+                 help="Categories that count N times (4 where nothing is said), person,car=2: first in the file, finer levels."),
 ]  # fmt: skip
 Fading = Annotated[
     str, typer.Option(metavar="block|fast", rich_help_panel=_SENDING,
@@ -121,8 +126,8 @@ def transmit(
     system: Annotated[
         str | None,
         typer.Option(metavar="NAME", show_default=False, rich_help_panel=_SENDING,
-                     help="generative, linear-gan, linear, or a codec over 5G LDPC and QAM: jpeg, jpeg2000, webp, avif, hevc "
-                          "(avif:16qam-1/2 fixes modulation and code rate); by default the best one for that many symbols."),
+                     help="generative, linear-gan, linear, or a codec over 5G LDPC and QAM: rl-asc, jpeg, jpeg2000, webp, avif, "
+                          "hevc (avif:16qam-1/2 fixes modulation and code rate); by default the best one for that many symbols."),
     ] = None,
     channel: Annotated[str, typer.Option(metavar="awgn|rayleigh|rician", rich_help_panel=_SENDING)] = "awgn",
     snr: Annotated[float, typer.Option(metavar="DB", help="Es/N0 in dB.", rich_help_panel=_SENDING)] = 5.0,
@@ -137,6 +142,7 @@ def transmit(
     care: Care = None,
     fading: Fading = "block",
     pilots: Pilots = 0,
+    domain: PhotoDomain = "face",
     aligned: Aligned = False,
     private: PrivateParts = None,
     privacy: Privacy = "blind",
@@ -178,11 +184,13 @@ def transmit(
     over = _channel(channel, fading, pilots)
     protection = _protection(private, privacy, lambda1, lambda2, private_mask, coarse_mask, aligned, photo)
     filtered = protection is not None and protection.mode == "filter"  # which is for generative alone
-    name = system or ("generative" if filtered else default_system(symbols))
-    link = _systems([name], care, refine, inversion)[0]
+    scene = _scene(domain, private, identity)
+    name = system or ("rl-asc" if scene else "generative" if filtered else default_system(symbols))
+    link = _systems([name], care, refine, inversion, domain)[0]
     sender = _protected([link], protection)[0]
     metrics = Metrics.load(identity)
-    face, found = Source(photo.name, photo).face(None if aligned else FaceParser.load())
+    source = Source(photo.name, photo)
+    face, found = (source.scene(scene), 0) if scene else source.face(None if aligned else FaceParser.load())
     if found > 1:
         _say(f"{found} faces found in {photo}: the largest is sent")
     image = to_tensor(face)
@@ -191,14 +199,15 @@ def transmit(
     received = to_uint8(crossing.reception.image)
     if save_symbols:
         _save_symbols(save_symbols, crossing)
+    shown = f"{'squeezed' if scene else 'aligned'}, {SIZE} x {SIZE}"
     caption = f"{link.name}, k = {symbols}, {snr:g} dB" + (f", private: {protection.choice.name}" if protection else "")
-    write_image(target, received if out else side_by_side([face, received], [f"aligned, {SIZE} x {SIZE}", caption]))
+    write_image(target, received if out else side_by_side([face, received], [shown, caption]))
     values = {
         "image": photo.name, "system": link.name, "default_system": system is None and not filtered,
         "channel": over.name, "snr_db": snr,
         "symbols": symbols, "data_symbols": crossing.burst.symbols.shape[1],
         "bandwidth_ratio": symbols / image[0].numel(), "seed": seed,
-        "aligned": aligned, "faces_found": found, **metrics.measure(image, crossing.reception.image),
+        "domain": domain, "aligned": aligned, "faces_found": found, **metrics.measure(image, crossing.reception.image),
         "side_bytes": crossing.burst.side_bytes, "encode_s": crossing.encode_s, "decode_s": crossing.decode_s,
         "ok": bool(crossing.reception.ok.all()), "output": str(target),
     }  # fmt: skip
@@ -245,6 +254,7 @@ def evaluate(
     care: Care = None,
     fading: Fading = "block",
     pilots: Pilots = 0,
+    domain: PhotoDomain = "face",
     aligned: Aligned = False,
     private: PrivateParts = None,
     privacy: Privacy = "blind",
@@ -271,6 +281,7 @@ def evaluate(
     [cyan]semcast evaluate faces256/test-000.tar --aligned --systems linear-gan,linear -o r.jsonl[/cyan]
     [cyan]semcast evaluate photos/ --workers 8 -o r.jsonl[/cyan]
     [cyan]semcast evaluate photos/ --systems linear,avif,avif:16qam-1/2 --symbols 8192 -o r.jsonl[/cyan]
+    [cyan]semcast evaluate street256/test-000.tar --domain street --systems rl-asc,avif --symbols 1024 -o r.jsonl[/cyan]
     """
     from semcast.evaluate.photos import find_photos
     from semcast.evaluate.records import check_file
@@ -278,10 +289,11 @@ def evaluate(
 
     _threads()
     protection = _protection(private, privacy, lambda1, lambda2, private_mask, coarse_mask, aligned, None)
+    scene = _scene(domain, private, identity)
     plan = Plan(
         snr_db=_numbers(snr, "--snr", float), symbols=_numbers(symbols, "--symbols", int), draws=draws, seed=seed,
         aligned=aligned, care=care, refine=refine, fading=fading, pilots=pilots,
-        private=protection.name if protection else None,
+        private=protection.name if protection else None, domain=scene.name if scene else None,
     )  # fmt: skip
     check_file(out, True, ".jsonl")
     embedders = [path.absolute() for path in identity or ()]
@@ -705,7 +717,21 @@ def _channel(name: str, fading: str, pilots: int, *, mixed: bool = False) -> Cha
     return make_channel(name, **options)
 
 
-def _systems(names: Sequence[str], care: str | None, refine: int, inversion: str = "newton") -> list[System]:
+def _scene(domain: str, private: str | None, identity: Sequence[Path] | None) -> Domain | None:
+    """The domain of photos that are no faces; None for faces."""
+    from semcast.semantics.domains import domain_named
+
+    kind = domain_named(domain)
+    if kind.name == "face":
+        return None
+    if private or identity:
+        raise SemcastError(f"--private and --identity are about faces: leave them out of --domain {domain}")
+    return kind
+
+
+def _systems(
+    names: Sequence[str], care: str | None, refine: int, inversion: str = "newton", domain: str = "face"
+) -> list[System]:
     """Systems by name, each with the options that are its own."""
     from semcast.systems import SYSTEMS, load_system
 
@@ -722,7 +748,7 @@ def _systems(names: Sequence[str], care: str | None, refine: int, inversion: str
         "linear-gan": {"care": care},
         "generative": {"refine": refine, "inversion": inversion},
     }
-    return [load_system(name, **own.get(name, {})).eval() for name in names]
+    return [load_system(name, domain=domain, **own.get(name, {})).eval() for name in names]
 
 
 def _sweep(
@@ -735,7 +761,7 @@ def _sweep(
     from semcast.semantics.parser import FaceParser
 
     over = [_channel(name, plan.fading, plan.pilots, mixed=True) for name in channels]
-    links = _protected(_systems(systems, plan.care, plan.refine), protection, repeatable=plan.seed)
+    links = _protected(_systems(systems, plan.care, plan.refine, domain=plan.domain or "face"), protection, repeatable=plan.seed)
     return Sweep(plan, links, over, Metrics.load(identity, vgg), FaceParser.load)
 
 
