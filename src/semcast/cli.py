@@ -473,11 +473,11 @@ def evaluate_codec(
 def reproduce(
     study: Annotated[
         str, typer.Argument(metavar="STUDY", show_default=False,
-                            help="link, fig3, fig4, fig5, fading, rivals, ablations, all (of the figures) or privacy.")
+                            help="link, fig3, fig4, fig5, fading, rivals, ablations, all (of the figures), privacy or rl-asc.")
     ],
     photos: Annotated[
         Path,
-        typer.Argument(metavar="FOLDER|SHARD.tar", help="Aligned faces; for link a shard with masks.", show_default=False),
+        typer.Argument(metavar="FOLDER|SHARD.tar", help="Aligned faces; for link and rl-asc with masks.", show_default=False),
     ],
     out: Annotated[
         Path,
@@ -491,13 +491,15 @@ def reproduce(
     limit: Annotated[
         int | None, typer.Option(min=2, metavar="N", help="The first N photos (100; 6 with --quick).", show_default=False)
     ] = None,
+    domain: Annotated[str, typer.Option(metavar="street|face", help="[bold]rl-asc[/bold]: what the photos show.")] = "street",
     identity: Identity = None,
 ) -> None:  # fmt: skip
-    """Measure again what the documents show: the paper's figures, fading, the rivals; privacy; or the report on the link.
+    """Measure again what the documents show: the paper's figures, fading, the rivals; privacy; the codec; or the link.
 
     [cyan]semcast reproduce all faces256/test-000.tar --quick -o quick[/cyan]
     [cyan]semcast reproduce fig3 faces256/test-000.tar --limit 100 -o results[/cyan]
     [cyan]semcast reproduce link faces256/test-000.tar --limit 100 -o link.json[/cyan]
+    [cyan]semcast reproduce rl-asc street256/test-000.tar --domain street -o results/rl-asc[/cyan]
     [cyan]semcast reproduce privacy faces256/test-000.tar --identity mobileface_v2.onnx -o privacy[/cyan]
     """
     from semcast.evaluate.figures import FULL, QUICK, STUDIES, Bench
@@ -505,8 +507,11 @@ def reproduce(
     from semcast.evaluate.photos import find_photos
     from semcast.metrics.report import Metrics
 
-    if study not in ("link", "privacy", *STUDIES, "all"):
-        raise SemcastError(f"unknown study {study!r}; known: link, privacy, {', '.join(STUDIES)}, all")
+    if study not in ("link", "privacy", "rl-asc", *STUDIES, "all"):
+        raise SemcastError(f"unknown study {study!r}; known: link, privacy, rl-asc, {', '.join(STUDIES)}, all")
+    if study == "rl-asc":
+        _reproduce_rl_asc(photos, out, force, quick, limit, domain)
+        return
     if study in ("link", "privacy") and quick:
         raise SemcastError(f"--quick is for the figures; give {study} a --limit")
     if study == "privacy":
@@ -527,6 +532,22 @@ def reproduce(
     command = " ".join(["semcast reproduce", study, photos.name, *options, *named, "-o", out.name])
     bench = Bench(sources, out, size, metrics, say=_say, track=_track, force=force, command=command)
     for path in dict.fromkeys(measure(study, bench)):
+        _say(f"written: {path}")
+
+
+def _reproduce_rl_asc(photos: Path, out: Path, force: bool, quick: bool, limit: int | None, domain: str) -> None:
+    from semcast.evaluate import rl_asc
+    from semcast.evaluate.figures import ready_folder
+    from semcast.evaluate.photos import find_photos
+
+    _threads()
+    ready_folder(out, rl_asc.STUDY)
+    size = rl_asc.QUICK if quick else rl_asc.FULL
+    options = ["--domain", domain] + ["--quick"] * quick + (["--limit", str(limit)] if limit else [])
+    command = " ".join(["semcast reproduce", rl_asc.STUDY, photos.name, *options, "-o", out.name])
+    sources = find_photos([photos], limit or size.photos)
+    study = rl_asc.load_study(domain, sources, out, size, say=_say, track=_track, force=force, command=command)
+    for path in dict.fromkeys(rl_asc.reproduce(study)):
         _say(f"written: {path}")
 
 

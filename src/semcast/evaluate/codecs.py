@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.table import Table
 from torch import Tensor
 
@@ -251,16 +252,37 @@ def _check(bench: Bench, earlier: Sequence[CodecRecord]) -> None:
             raise SemcastError(f"the results there are of another version of {record.codec} (-f starts afresh)")
 
 
-def set_miou(records: Sequence[CodecRecord], *, draws: int = 1000, seed: int = 0) -> Interval:
+class Counted(Protocol):
+    """Whatever counts pixels of each category as :class:`CodecRecord` does."""
+
+    @property
+    def hit(self) -> list[int]: ...
+    @property
+    def truth(self) -> list[int]: ...
+    @property
+    def shown(self) -> list[int]: ...
+
+
+def set_miou(records: Sequence[Counted], *, draws: int = 1000, seed: int = 0) -> Interval:
     """mIoU of all pixels of a set together, over the categories in either map; its interval resamples the photos.
 
     A category that no photo of a resampled set has does not count there.
     """
+    whole, resampled = resampled_miou(records, draws, seed)
+    low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(whole, float(low), float(high), len(records))
+
+
+def resampled_miou(records: Sequence[Counted], draws: int, seed: int) -> tuple[float, NDArray[np.float64]]:
+    """mIoU of the set, and of ``draws`` resampled ones; two codecs over the same photos meet the same ones."""
     counted = torch.tensor([[r.hit, r.truth, r.shown] for r in records], dtype=torch.float64)
-    chosen = np.random.default_rng(seed).multinomial(len(records), np.full(len(records), 1 / len(records)), draws)
-    resampled = torch.einsum("dn,nkc->dkc", torch.from_numpy(chosen).double(), counted)
-    low, high = np.nanquantile(counted_mean_iou(resampled).numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(counted_mean_iou(counted.sum(0))), float(low), float(high), len(records))
+    resampled = torch.einsum("dn,nkc->dkc", torch.from_numpy(resampling(len(records), draws, seed)).double(), counted)
+    return float(counted_mean_iou(counted.sum(0))), counted_mean_iou(resampled).numpy()
+
+
+def resampling(count: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """How often each of ``count`` photos is in each resampled set, ``[draws, count]``."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
 
 
 HEADING = (
