@@ -442,6 +442,7 @@ def evaluate_codec(
                                "webp, jpeg2000, jpeg.")
     ] = "rl-asc,uniform,avif",
     max_bytes: Annotated[str, typer.Option(metavar="N,...", help="Budgets, everything counted.")] = "300,500,1000",
+    care: CategoryCare = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="The first N photos.", show_default=False)
     ] = None,
@@ -457,7 +458,7 @@ def evaluate_codec(
 
     _threads()
     check_file(out, True, ".jsonl")
-    tested, note = bench.load(domain, _names(codecs), _numbers(max_bytes, "--max-bytes", int))
+    tested, note = bench.load(domain, _names(codecs), _numbers(max_bytes, "--max-bytes", int), care)
     sources = find_photos(photos, limit)
     if note:
         _say(note)

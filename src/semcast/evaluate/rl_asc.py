@@ -422,7 +422,7 @@ def oracle(study: Study) -> list[OracleRecord]:
     records += study.lines("oracle.jsonl", OracleRecord, study.sources[: size.small_photos], small, _searcher(study))
     notes = [
         "J by the codec's own parser, which the searches maximise; *judged*: by the judge and the photo's labels. Differences "
-        "are taken photo by photo; % of the mean |J| of the search. Times: the median decision, without parser and encoder.",
+        "are taken photo by photo; in %: of the mean J of the search. Times: the median decision, without parser and encoder.",
         f"small: the {size.small_concepts} largest concepts alone, at {SIDES[0]} x {SIDES[0]}; every combination was tried.",
     ]
     study.write("oracle.md", "\n\n".join([markdown(oracle_rows(records)), *notes]) + "\n")
@@ -496,7 +496,7 @@ def reduced(layout: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 def oracle_rows(records: Sequence[OracleRecord]) -> list[list[str]]:
     """A row for each case, budget and allocation, against the best search of the case."""
-    rows = [["case", "budget", "allocation", "J", "judged", "bytes", "J less the search's", "% of |J|", "decision ms", "photos"]]
+    rows = [["case", "budget", "allocation", "J", "judged", "bytes", "J less the search's", "in %", "decision ms", "photos"]]
     for case, most in sorted({(r.case, r.max_bytes) for r in records}):
         mine = [r for r in records if (r.case, r.max_bytes) == (case, most)]
         search = "exhaustive" if case == "small" else "greedy"
