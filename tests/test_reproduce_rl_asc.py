@@ -18,12 +18,14 @@ from test_sem import policy  # noqa: E402, F401 - a fixture
 
 from semcast.coding.bitstream import unpack
 from semcast.errors import SemcastError
-from semcast.evaluate import rl_asc
+from semcast.evaluate import rl_asc, targets
 from semcast.evaluate.codecs import CodecRecord
 from semcast.evaluate.noise import BITS, NoiseRecord, painted, pooled, with_bit_errors, with_index_errors
 from semcast.evaluate.photos import find_photos
 from semcast.evaluate.records import read
-from semcast.evaluate.rl_asc import QUICK, OracleRecord, Study, Target, load_study, reproduce
+from semcast.evaluate.rl_asc import QUICK, Study, load_study, reproduce
+from semcast.evaluate.search import OracleRecord
+from semcast.evaluate.targets import Target
 from semcast.metrics.judge import Judge
 from semcast.metrics.perceptual import missing
 from semcast.semantics.allocation import PLAIN
@@ -44,7 +46,7 @@ def study(shipped: Path, policy: None, tmp_path: Path, monkeypatch: pytest.Monke
     return load_study("street", sources, tmp_path / "out", SMALL, command="semcast reproduce rl-asc")
 
 
-def test_the_whole_study_and_again(study: Study) -> None:
+def test_the_whole_study_and_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     written = {path.name for path in reproduce(study)}
     tables = {f"{name}.md" for name in ("rates", "paired", "branches", "noise", "targets")}
@@ -68,6 +70,7 @@ def test_the_whole_study_and_again(study: Study) -> None:
         assert max(small.values()) <= small["exhaustive"] + 1e-5
         assert "exhaustive" in (study.out / "oracle.md").read_text()
     before = {path.name: path.read_bytes() for path in study.out.glob("*.jsonl")}
+    monkeypatch.setattr(rl_asc.plots, "draw", lambda *_: [])  # drawn once is enough
     again = replace(study, written=[], _begun=set())
     reproduce(again)
     assert {path.name: path.read_bytes() for path in study.out.glob("*.jsonl")} == before
@@ -139,22 +142,22 @@ def test_ratios_against_the_best_standard_codec() -> None:
             ("avif", 2000, 70, 0.3),
         )
     ]  # fmt: skip
-    seen, needed, looks = rl_asc._against_standard(records, 500)
+    seen, needed, looks = targets._against_standard(records, 500)
     assert seen.value == pytest.approx(2.0) and seen.note == "avif" and seen.verdict == "must"
     assert needed.value == pytest.approx(1000 * 2**0.5 / 500) and needed.note.startswith("avif")
     assert looks.value == pytest.approx(0.5) and looks.note == "hevc" and looks.verdict == "aim"
     few = [record for record in records if record.max_bytes == 500]
-    bound = rl_asc._against_standard(few, 500)[1]
+    bound = targets._against_standard(few, 500)[1]
     assert bound.value == 1 and "lower bound" in bound.note
-    assert rl_asc._against_standard([], 500)[0].verdict == "not measured"
+    assert targets._against_standard([], 500)[0].verdict == "not measured"
 
 
 def test_paired_differences_and_verdicts() -> None:
     records = [coded(codec, 500, 50, image, rsp=rsp + i / 100) for i, image in enumerate("abcd")
                for codec, rsp in (("rl-asc", -0.8), ("uniform", -0.9))]  # fmt: skip
-    gap = rl_asc.difference(records, "rl-asc", "uniform", 500, "rsp")
+    gap = targets.difference(records, "rl-asc", "uniform", 500, "rsp")
     assert gap is not None and gap.mean == pytest.approx(0.1) and gap.low == pytest.approx(0.1)
-    assert rl_asc.difference(records, "rl-asc", "area", 500, "rsp") is None
+    assert targets.difference(records, "rl-asc", "area", 500, "rsp") is None
     clear = Target("x", 0.1, 0, low=-0.1, high=0.3, clear=True)
     assert clear.verdict == "missed" and replace(clear, low=0.01).verdict == "must"
     assert Target("ms", 250.0, 300, 100, over=False).verdict == "must"

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from itertools import pairwise, product
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
-from statistics import median
 from time import perf_counter
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -30,7 +27,7 @@ from semcast.coding.photo_codecs import BitCodec, load_codec
 from semcast.errors import SemcastError
 from semcast.evaluate import codecs as bench
 from semcast.evaluate import plots
-from semcast.evaluate.codecs import Bench, CodecRecord, Original, resampled_miou, resampling, set_miou
+from semcast.evaluate.codecs import Bench, CodecRecord, Original, set_miou
 from semcast.evaluate.figures import about_run, ready_folder, write_text
 from semcast.evaluate.noise import (
     BITS,
@@ -46,30 +43,28 @@ from semcast.evaluate.noise import (
 from semcast.evaluate.photos import SIZE, Source
 from semcast.evaluate.picture import grid
 from semcast.evaluate.plots import Axis, Curve, Page, Panel
-from semcast.evaluate.records import Line, appender, resume
-from semcast.evaluate.statistics import LEVEL, Interval, bootstrap, paired
+from semcast.evaluate.records import Line, appender, finite, resume
+from semcast.evaluate.search import OracleRecord, oracle_rows, small_case
+from semcast.evaluate.statistics import Interval, bootstrap
 from semcast.evaluate.tables import markdown
+from semcast.evaluate.targets import RIVALS, STANDARD, Target, against_bytes, all_targets, best_standard, difference
 from semcast.images import Photo, to_tensor, write_image
 from semcast.metrics.judge import Judge
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.metrics.rsp import Criterion
-from semcast.precision import mixed
 from semcast.semantics.allocation import PLAIN, Allocation, Choice, Options, Policy, Side, shown
-from semcast.semantics.concepts import SIDES, at_64
+from semcast.semantics.concepts import SIDES
 from semcast.semantics.domains import domain_named
 from semcast.semantics.scene_painter import BRANCHES
 from semcast.systems.rl_asc import POLICY, Networks, RlAsc
 
 STUDY = "rl-asc"
-RIVALS = ("uniform", "random", "area")
-STANDARD = ("jpeg2000", "webp", "avif", "hevc")
 IN_NOISE = ("jpeg2000", "avif", "hevc")
 CONVENTIONS = (
     "Bytes: everything that is sent (for the standard codecs without their container). mIoU: of all pixels of the set together, "
     "labels of the judge against those of the photo; LPIPS: SqueezeNet at 256 px; PSNR per image, then averaged."
 )
 _GREY = 128
-_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -112,32 +107,6 @@ QUICK = replace(
     FULL, photos=4, budgets=(300, 500, 1000), standard=(300, 500, 1000, 3000), oracle_photos=1, oracle_budgets=(500,),
     small_photos=2, small_concepts=2, small_budgets=(150,), noise_photos=2, draws=1, sheet_photos=3,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class OracleRecord(Line):
-    """One photo, one allocation, one budget: what it chose, how long it took, and J.
-
-    ``case`` is ``photo``, or ``small``: few concepts at the coarsest side, so that every combination can be tried. ``score`` is J
-    by the codec's own parser and the labels that it sees in the photo, which is what searches maximise; ``judged`` is J by the
-    judge. ``decision_s`` is the allocation alone, without parser and encoder.
-    """
-
-    KEY: ClassVar[tuple[str, ...]] = ("image", "case", "allocation", "domain", "max_bytes")
-    REQUIRED: ClassVar[frozenset[str]] = frozenset(KEY) | {"version", "score", "decision_s"}
-
-    image: str
-    case: str
-    allocation: str
-    domain: str
-    max_bytes: int
-    version: str
-    bytes: int
-    side: int
-    levels: list[int]
-    decision_s: float
-    score: float
-    judged: float | None
 
 
 Track = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -344,42 +313,6 @@ def rates(study: Study) -> list[CodecRecord]:
     return records
 
 
-def against_bytes(records: Sequence[CodecRecord], metric: str) -> dict[Curve, dict[float, Interval]]:
-    """For each codec the metric's interval at the mean bytes of each budget."""
-    curves: dict[Curve, dict[float, Interval]] = {}
-    for (codec, _), members in sorted(_grouped(records).items()):
-        value, coded = _measured(members, metric), [r.bytes for r in members if r.ok]
-        if codec != Original.name and value is not None and coded:
-            curves.setdefault(Curve(0, codec), {})[float(np.mean(coded))] = value
-    return curves
-
-
-def _grouped(records: Sequence[CodecRecord]) -> dict[tuple[str, int], list[CodecRecord]]:
-    """By codec and budget, the photos in one order."""
-    groups: dict[tuple[str, int], list[CodecRecord]] = {}
-    for record in sorted(records, key=lambda r: r.image):
-        groups.setdefault((record.codec, record.max_bytes), []).append(record)
-    return groups
-
-
-def _measured(records: Sequence[CodecRecord], metric: str) -> Interval | None:
-    if metric == "miou":
-        return set_miou(records)
-    values = [value for value in (getattr(r, metric) for r in records) if value is not None]
-    return bootstrap(values) if values else None
-
-
-def _by_photo(records: Sequence[CodecRecord], codec: str, most: int, metric: str) -> dict[str, float]:
-    values = {r.image: getattr(r, metric) for r in records if (r.codec, r.max_bytes) == (codec, most)}
-    return {image: value for image, value in values.items() if value is not None}
-
-
-def difference(records: Sequence[CodecRecord], first: str, second: str, most: int, metric: str) -> Interval | None:
-    """First less second, photo by photo; None where one was not measured."""
-    one, two = (_by_photo(records, name, most, metric) for name in (first, second))
-    return paired(one, two) if one.keys() & two.keys() else None
-
-
 def paired_rows(study: Study, records: Sequence[CodecRecord]) -> list[list[str]]:
     """The learned allocation less each plain one, at each budget."""
     rows = [["budget", "rl-asc less", "J", "mIoU a photo", "LPIPS-squeeze", "photos"]]
@@ -467,52 +400,6 @@ def _searcher(study: Study) -> Callable[[Source, Sequence[tuple[object, ...]]], 
             )  # fmt: skip
 
     return make
-
-
-def small_case(networks: Networks, image: Tensor, concepts: int) -> dict[int, Side]:
-    """A photo at the coarsest side with its largest categories alone; each other place has that of the nearest of theirs."""
-    described = min(networks.described(image), key=lambda pair: len(pair[0]))
-    layout = reduced(described[0], concepts)
-    with torch.no_grad(), mixed():
-        features = networks.codec.encoder(image, torch.from_numpy(at_64(layout)[None])).numpy()[0]
-    return {len(layout): networks.side(layout, features)}
-
-
-def reduced(layout: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """A layout of at most ``count`` categories, the largest; ties to the lower number and to the earlier place.
-
-    >>> reduced(np.array([[1, 1, 2], [1, 3, 3], [1, 3, 3]], np.uint8), 2)[0].tolist()
-    [1, 1, 1]
-    """
-    counts = np.bincount(layout.reshape(-1), minlength=256)
-    kept = np.argsort(-counts, kind="stable")[:count]
-    places = np.argwhere(np.isin(layout, kept))
-    made = layout.copy()
-    for y, x in np.argwhere(~np.isin(layout, kept)):
-        nearest = places[np.square(places - (y, x)).sum(1).argmin()]
-        made[y, x] = layout[tuple(nearest)]
-    return made
-
-
-def oracle_rows(records: Sequence[OracleRecord]) -> list[list[str]]:
-    """A row for each case, budget and allocation, against the best search of the case."""
-    rows = [["case", "budget", "allocation", "J", "judged", "bytes", "J less the search's", "in %", "decision ms", "photos"]]
-    for case, most in sorted({(r.case, r.max_bytes) for r in records}):
-        mine = [r for r in records if (r.case, r.max_bytes) == (case, most)]
-        search = "exhaustive" if case == "small" else "greedy"
-        best = {r.image: r.score for r in mine if r.allocation == search}
-        for name in dict.fromkeys(r.allocation for r in mine):
-            own = [r for r in mine if r.allocation == name]
-            scores = {r.image: r.score for r in own}
-            gap = paired(scores, best) if scores.keys() & best.keys() else None
-            judged = [r.judged for r in own if r.judged is not None]
-            rows.append([
-                case, str(most), name, f"{np.mean([r.score for r in own]):.4f}", f"{np.mean(judged):.4f}" if judged else "-",
-                f"{np.mean([r.bytes for r in own]):.0f}", gap.text(4) if gap else "-",
-                f"{100 * gap.mean / abs(float(np.mean(list(best.values())))):.2f}" if gap else "-",
-                f"{1000 * median(r.decision_s for r in own):.1f}", str(len(own)),
-            ])  # fmt: skip
-    return rows
 
 
 # ---- noise -----------------------------------------------------------------------------------------------------------
@@ -614,15 +501,6 @@ def _rounded(value: Tensor | None) -> float | None:
 # ---- contact sheets --------------------------------------------------------------------------------------------------
 
 
-def best_standard(records: Sequence[CodecRecord], most: int, metric: str = "miou") -> str | None:
-    """The codec in use that is best at a budget: by the mIoU of the set, or by the mean LPIPS; None where none was measured."""
-    found = {name: _measured(members, metric) for (name, budget), members in _grouped(records).items()
-             if budget == most and name in STANDARD}  # fmt: skip
-    known = {name: value.mean for name, value in found.items() if value is not None}
-    sign = -1 if metric == "lpips_squeeze" else 1
-    return max(known, key=lambda name: sign * known[name], default=None)
-
-
 def sheet(study: Study, records: Sequence[CodecRecord]) -> None:
     """Photos, what of them is sent as layout, what arrives at each budget, and the best standard codec at the same bytes."""
     ours, rows = study.codec(), []
@@ -669,175 +547,14 @@ def _proportioned(tile: Photo, aspect: float) -> Photo:
 # ---- what it must show -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Target:
-    """One of the aims: what was measured, and what it is held against.
-
-    ``over`` says whether more is better; ``clear`` whether the whole interval must be beyond ``must``.
-    """
-
-    what: str
-    value: float | None
-    must: float | None
-    aim: float | None = None
-    low: float | None = None
-    high: float | None = None
-    over: bool = True
-    clear: bool = False
-    note: str = ""
-
-    @property
-    def verdict(self) -> str:
-        """``aim``, ``must``, ``missed`` (``no`` where there is an aim alone), or ``not measured``."""
-        if self.value is None or not math.isfinite(self.value):
-            return "not measured"
-        sign = 1 if self.over else -1
-        if self.aim is not None and sign * self.value >= sign * self.aim:
-            return "aim"
-        if self.must is None:
-            return "no"
-        held = (self.low if self.over else self.high) if self.clear else self.value
-        return "must" if held is not None and sign * held > sign * self.must else "missed"
-
-    def cells(self) -> list[str]:
-        """A row of the table."""
-        value = "-" if self.value is None else f"{self.value:.3f}"
-        within = f" [{self.low:.3f}, {self.high:.3f}]" if self.low is not None and self.high is not None else ""
-        sense = "over" if self.over else "under"
-        must, aim = ("-" if each is None else f"{sense} {each:g}" for each in (self.must, self.aim))
-        return [self.what, value + within, must, aim, self.verdict, self.note]
-
-
 def targets(
     study: Study, records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[OracleRecord]
 ) -> list[Target]:
     """``targets.md`` and ``targets.json``: the ratios that the codec is held to, at the main budget."""
     main = study.size.main
-    found = [
-        *_against_standard(records, main), *_allocation_targets(records, main), *_search_targets(searched),
-        *_branch_targets(branches, main), *_time_targets(records, main),
-    ]  # fmt: skip
+    found = all_targets(records, branches, searched, main)
     rows = [["what", "measured [95 %]", "must be", "aim", "met", ""], *(target.cells() for target in found)]
     study.write("targets.md", f"{study.domain}, {main} bytes where no budget is named\n\n{markdown(rows)}\n")
-    named = [{name: value for name, value in vars(target).items()} | {"verdict": target.verdict} for target in found]
-    study.write("targets.json", json.dumps(named, indent=1) + "\n")
+    named = [finite(asdict(target)) | {"verdict": target.verdict} for target in found]
+    study.write("targets.json", json.dumps(named, indent=1, allow_nan=False) + "\n")
     return found
-
-
-def _against_standard(records: Sequence[CodecRecord], main: int) -> list[Target]:
-    groups = _grouped(records)
-    ours = groups.get((POLICY, main), [])
-    rival, prettiest = best_standard(records, main), best_standard(records, main, "lpips_squeeze")
-    seen, looks = Target("mIoU / that of the best standard codec", None, 1.5, 2.5), Target(
-        "LPIPS / that of the best standard codec", None, 0.8, 0.5, over=False
-    )
-    if ours and rival:
-        value, low, high = miou_ratio(ours, groups[rival, main])
-        seen = replace(seen, value=value, low=low, high=high, note=rival)
-    if ours and prettiest:
-        value, low, high = mean_ratio(ours, groups[prettiest, main], "lpips_squeeze")
-        looks = replace(looks, value=value, low=low, high=high, note=prettiest)
-    return [seen, _bytes_target(records, ours), looks]
-
-
-def _bytes_target(records: Sequence[CodecRecord], ours: Sequence[CodecRecord]) -> Target:
-    target = Target("bytes that the best standard codec needs for our mIoU / ours", None, 2, 5)
-    curves = {curve.system: points for curve, points in against_bytes(records, "miou").items() if curve.system in STANDARD}
-    if not ours or not curves:
-        return target
-    aim, own = set_miou(ours).mean, float(np.mean([r.bytes for r in ours]))
-    needed = {name: bytes_for({x: found.mean for x, found in points.items()}, aim) for name, points in curves.items()}
-    reaching = {name: value for name, value in needed.items() if value is not None}
-    if reaching:
-        name = min(reaching, key=lambda each: reaching[each])
-        return replace(target, value=reaching[name] / own, note=f"{name}, {reaching[name]:.0f} bytes")
-    most = max(max(points) for points in curves.values())
-    return replace(target, value=most / own, note=f"a lower bound: none reaches it with {most:.0f} bytes")
-
-
-def bytes_for(curve: Mapping[float, float], aim: float) -> float | None:
-    """The bytes at which a curve first reaches a value, straight in log bytes between its points; None: it never does.
-
-    >>> bytes_for({100: 0.0, 400: 1.0}, 0.5), bytes_for({100: 0.6}, 0.5), bytes_for({100: 0.2, 200: 0.4}, 0.5)
-    (200.0, 100.0, None)
-    """
-    points = sorted(curve.items())
-    if points and points[0][1] >= aim:
-        return float(points[0][0])
-    for (low, below), (high, above) in pairwise(points):
-        if below < aim <= above:
-            return round(low * (high / low) ** ((aim - below) / (above - below)), 6)
-    return None
-
-
-def miou_ratio(first: Sequence[CodecRecord], second: Sequence[CodecRecord]) -> tuple[float, float, float]:
-    """mIoU of one set over that of another, of the same photos in the same order, with its interval over photos."""
-    first, second = _common(first, second)
-    (one, ones), (two, twos) = (resampled_miou(each, _DRAWS, 0) for each in (first, second))
-    return (one / two, *_ends(ones, twos))
-
-
-def mean_ratio(first: Sequence[CodecRecord], second: Sequence[CodecRecord], metric: str) -> tuple[float, float, float]:
-    """Likewise the ratio of means; NaN where the metric was not measured."""
-    first, second = _common(first, second)
-    one, two = (np.array([getattr(r, metric) for r in each], np.float64) for each in (first, second))  # None becomes NaN
-    chosen = resampling(len(one), _DRAWS, 0)
-    return (float(one.mean() / two.mean()), *_ends(chosen @ one, chosen @ two))
-
-
-def _common(first: Sequence[CodecRecord], second: Sequence[CodecRecord]) -> tuple[list[CodecRecord], list[CodecRecord]]:
-    names = sorted({r.image for r in first} & {r.image for r in second})
-    one, two = ({r.image: r for r in each} for each in (first, second))
-    return [one[name] for name in names], [two[name] for name in names]
-
-
-def _ends(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.nanquantile(first / np.maximum(second, 1e-12), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def _allocation_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
-    found = []
-    for rival in RIVALS:
-        gap = difference(records, POLICY, rival, main, "rsp")
-        target = Target(f"J of rl-asc less that of {rival}", None, 0, clear=True)
-        found.append(replace(target, value=gap.mean, low=gap.low, high=gap.high) if gap else target)
-    return found
-
-
-def _search_targets(records: Sequence[OracleRecord]) -> list[Target]:
-    """J lost against greedy search in %, and how much faster the decision is, over all budgets."""
-    lost = Target("J lost against greedy, %", None, None, 1, over=False, note="J by the codec's own parser")
-    faster = Target("decisions in the time of a greedy one", None, 10, 100)
-    mine, greedy = (
-        {(r.image, r.max_bytes): r for r in records if r.case == "photo" and r.allocation == name} for name in (POLICY, "greedy")
-    )
-    common = [key for key in mine if key in greedy]
-    if not common:
-        return [lost, faster]
-    scale = abs(float(np.mean([greedy[key].score for key in common])))
-    photos: dict[str, list[float]] = {}
-    for key in common:
-        photos.setdefault(str(key[0]), []).append(100 * (greedy[key].score - mine[key].score) / scale)
-    gap = bootstrap([float(np.mean(values)) for values in photos.values()])
-    times = median(greedy[key].decision_s / max(mine[key].decision_s, 1e-9) for key in common)
-    return [replace(lost, value=gap.mean, low=gap.low, high=gap.high), replace(faster, value=times)]
-
-
-def _branch_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
-    found = []
-    metrics = (("miou", "mIoU a photo", True), ("lpips_squeeze", "LPIPS", False))
-    for branch, (metric, name, over) in product(BRANCHES[1:], metrics):
-        gap = difference(records, BRANCHES[0], branch, main, metric)
-        target = Target(f"{name}: fused less {branch}", None, 0, over=over)
-        found.append(replace(target, value=gap.mean, low=gap.low, high=gap.high) if gap else target)
-    return found
-
-
-def _time_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
-    ours = _grouped(records).get((POLICY, main), [])
-    threads = f"{torch.get_num_threads()} threads, median"
-    return [
-        Target(f"{what}, ms", median(1000 * getattr(r, name) for r in ours) if ours else None, 300, 100, over=False, note=threads)
-        for what, name in (("encode", "encode_s"), ("decode", "decode_s"))
-    ]
