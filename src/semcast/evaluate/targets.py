@@ -227,7 +227,7 @@ def _branch_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
     metrics = (("miou", "mIoU a photo", True), ("lpips_squeeze", "LPIPS", False))
     for branch, (metric, name, over) in product(BRANCHES[1:], metrics):
         gap = difference(records, BRANCHES[0], branch, main, metric)
-        target = Target(f"{name}: fused less {branch}", None, 0, over=over)
+        target = Target(f"{name}: fused less {branch}", None, 0, over=over, clear=True)
         found.append(replace(target, value=gap.mean, low=gap.low, high=gap.high) if gap else target)
     return found
 
