@@ -139,7 +139,7 @@ def test_codecs_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bit_codecs, "SEMANTIC", {})
     with pytest.raises(SemcastError, match="no weights of greedy for the domain face"):
         load_bit_codec("greedy", "face")
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"greedy": lambda domain: Tiny()})
+    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"greedy": lambda domain, care: Tiny()})
     assert load_bit_codec("greedy", "face").name == "tiny"
     assert len(set(BIT_CODECS)) == len(BIT_CODECS)
 
@@ -257,7 +257,7 @@ def test_tables_of_codecs(tar: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"rl-asc": lambda domain: Tiny(), "uniform": lambda domain: Tiny()})
+    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"rl-asc": lambda domain, care: Tiny(), "uniform": lambda domain, care: Tiny()})
     monkeypatch.setattr(Judge, "load", classmethod(lambda cls, domain: Greyscale()))
     monkeypatch.setattr("semcast.evaluate.codecs.Lpips.load", lambda net: None)
     yield
@@ -272,6 +272,18 @@ def test_command(run: Run, tar: Path, stand_ins: None) -> None:  # noqa: F811
     assert "10 measured" in run(*given, "-f")[2]
 
 
+def test_what_is_cared_for_is_part_of_the_key(run: Run, tar: Path, stand_ins: None) -> None:  # noqa: F811
+    given = ("evaluate-codec", tar, "--codecs", "uniform,webp", "--max-bytes", 192, "--limit", 1, "-o", "r.jsonl")
+    assert "3 measured, 0 were" in run(*given)[2]
+    code, out, err = run(*given, "--care", "car=2,person")
+    assert code == 0 and "1 measured, 2 were there already" in err, err
+    assert "uniform, person=4,car=2" in out
+    lines = [json.loads(line) for line in Path("r.jsonl").read_text().splitlines()]
+    assert [(line["codec"], line["care"]) for line in lines][-1] == ("uniform", "person=4,car=2")
+    assert {line["care"] for line in lines[:-1]} == {None}
+    assert "0 measured, 3 were" in run(*given, "--care", "person=4,car=2")[2]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -280,6 +292,8 @@ def test_command(run: Run, tar: Path, stand_ins: None) -> None:  # noqa: F811
         (["--codecs", "greedy"], "no weights of greedy"),
         (["--max-bytes", "0"], "at least 1 byte"),
         (["--max-bytes", "x"], "--max-bytes takes numbers"),
+        (["--care", "boat"], "no 'boat' in the domain street"),
+        (["--codecs", "webp", "--care", "car"], "--care is for rl-asc"),
         (["-o", "r.json"], "extension .jsonl"),
         (["--limit", "0"], "--limit"),
     ],

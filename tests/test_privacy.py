@@ -23,7 +23,7 @@ from semcast.semantics.generator import BOXES
 from semcast.semantics.knowledge import KnowledgeBase, KnowledgeConfig
 from semcast.semantics.parts import PARTS
 from semcast.semantics.privacy import FilterConfig, PartChoice, filter_codes, found_region, given_region, hidden, seamless
-from semcast.systems import CODECS, SYSTEMS, load_system
+from semcast.systems import CODED, SYSTEMS, load_system
 from semcast.systems.generative import Generative
 from semcast.systems.private import Private, Protection
 from semcast.train.knowledge import Settings, learn
@@ -253,7 +253,7 @@ def test_private_pixels_change_no_symbol(name: str, link: Generative, face: Tens
         system = link if name == "generative" else load_system(name)
     except SemcastError as error:
         pytest.skip(str(error))
-    symbols = 2000 if name in CODECS else max(64, system.min_symbols)  # 64 carry no photo of a codec: nothing to compare
+    symbols = 2000 if name in CODED else max(64, system.min_symbols)  # 64 carry no photo of a codec: nothing to compare
     budget = Budget(symbols, 10.0)
     protections = [Protection(EYES, mask=eyes_mask), Protection(EYES, coarse=True)]
     for protection in protections[: 2 if name == "generative" else 1]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semcast.evaluate.crossing import Crossing
     from semcast.evaluate.sweep import Measure, Plan, Sweep
     from semcast.link import Budget, System
+    from semcast.semantics.domains import Domain
     from semcast.systems.private import Private, Protection
 
 app = typer.Typer(
@@ -59,6 +60,15 @@ Care = Annotated[
     str | None,
     typer.Option(metavar="plain|face|identity", show_default=False, rich_help_panel=_SENDING,
                  help="[bold]linear-gan[/bold]: what the symbols are spent on (both ends know it)."),
+]  # fmt: skip
+PhotoDomain = Annotated[
+    str, typer.Option("--domain", metavar="face|street", rich_help_panel=_SENDING,
+                      help="What the photos show. A street is squeezed to a square, no face is looked for.")
+]  # fmt: skip
+CategoryCare = Annotated[
+    str | None,
+    typer.Option("--care", metavar="NAME,NAME=N,...", show_default=False,
+                 help="Categories that count N times (4 where nothing is said), person,car=2: first in the file, finer levels."),
 ]  # fmt: skip
 Fading = Annotated[
     str, typer.Option(metavar="block|fast", rich_help_panel=_SENDING,
@@ -116,8 +126,8 @@ def transmit(
     system: Annotated[
         str | None,
         typer.Option(metavar="NAME", show_default=False, rich_help_panel=_SENDING,
-                     help="generative, linear-gan, linear, or a codec over 5G LDPC and QAM: jpeg, jpeg2000, webp, avif, hevc "
-                          "(avif:16qam-1/2 fixes modulation and code rate); by default the best one for that many symbols."),
+                     help="generative, linear-gan, linear, or a codec over 5G LDPC and QAM: rl-asc, jpeg, jpeg2000, webp, avif, "
+                          "hevc (avif:16qam-1/2 fixes modulation and code rate); by default the best one for that many symbols."),
     ] = None,
     channel: Annotated[str, typer.Option(metavar="awgn|rayleigh|rician", rich_help_panel=_SENDING)] = "awgn",
     snr: Annotated[float, typer.Option(metavar="DB", help="Es/N0 in dB.", rich_help_panel=_SENDING)] = 5.0,
@@ -132,6 +142,7 @@ def transmit(
     care: Care = None,
     fading: Fading = "block",
     pilots: Pilots = 0,
+    domain: PhotoDomain = "face",
     aligned: Aligned = False,
     private: PrivateParts = None,
     privacy: Privacy = "blind",
@@ -173,11 +184,13 @@ def transmit(
     over = _channel(channel, fading, pilots)
     protection = _protection(private, privacy, lambda1, lambda2, private_mask, coarse_mask, aligned, photo)
     filtered = protection is not None and protection.mode == "filter"  # which is for generative alone
-    name = system or ("generative" if filtered else default_system(symbols))
-    link = _systems([name], care, refine, inversion)[0]
+    scene = _scene(domain, private, identity)
+    name = system or ("rl-asc" if scene else "generative" if filtered else default_system(symbols))
+    link = _systems([name], care, refine, inversion, domain)[0]
     sender = _protected([link], protection)[0]
     metrics = Metrics.load(identity)
-    face, found = Source(photo.name, photo).face(None if aligned else FaceParser.load())
+    source = Source(photo.name, photo)
+    face, found = (source.scene(scene), 0) if scene else source.face(None if aligned else FaceParser.load())
     if found > 1:
         _say(f"{found} faces found in {photo}: the largest is sent")
     image = to_tensor(face)
@@ -186,14 +199,15 @@ def transmit(
     received = to_uint8(crossing.reception.image)
     if save_symbols:
         _save_symbols(save_symbols, crossing)
+    shown = f"{'squeezed' if scene else 'aligned'}, {SIZE} x {SIZE}"
     caption = f"{link.name}, k = {symbols}, {snr:g} dB" + (f", private: {protection.choice.name}" if protection else "")
-    write_image(target, received if out else side_by_side([face, received], [f"aligned, {SIZE} x {SIZE}", caption]))
+    write_image(target, received if out else side_by_side([face, received], [shown, caption]))
     values = {
         "image": photo.name, "system": link.name, "default_system": system is None and not filtered,
         "channel": over.name, "snr_db": snr,
         "symbols": symbols, "data_symbols": crossing.burst.symbols.shape[1],
         "bandwidth_ratio": symbols / image[0].numel(), "seed": seed,
-        "aligned": aligned, "faces_found": found, **metrics.measure(image, crossing.reception.image),
+        "domain": domain, "aligned": aligned, "faces_found": found, **metrics.measure(image, crossing.reception.image),
         "side_bytes": crossing.burst.side_bytes, "encode_s": crossing.encode_s, "decode_s": crossing.decode_s,
         "ok": bool(crossing.reception.ok.all()), "output": str(target),
     }  # fmt: skip
@@ -240,6 +254,7 @@ def evaluate(
     care: Care = None,
     fading: Fading = "block",
     pilots: Pilots = 0,
+    domain: PhotoDomain = "face",
     aligned: Aligned = False,
     private: PrivateParts = None,
     privacy: Privacy = "blind",
@@ -266,6 +281,7 @@ def evaluate(
     [cyan]semcast evaluate faces256/test-000.tar --aligned --systems linear-gan,linear -o r.jsonl[/cyan]
     [cyan]semcast evaluate photos/ --workers 8 -o r.jsonl[/cyan]
     [cyan]semcast evaluate photos/ --systems linear,avif,avif:16qam-1/2 --symbols 8192 -o r.jsonl[/cyan]
+    [cyan]semcast evaluate street256/test-000.tar --domain street --systems rl-asc,avif --symbols 1024 -o r.jsonl[/cyan]
     """
     from semcast.evaluate.photos import find_photos
     from semcast.evaluate.records import check_file
@@ -273,10 +289,11 @@ def evaluate(
 
     _threads()
     protection = _protection(private, privacy, lambda1, lambda2, private_mask, coarse_mask, aligned, None)
+    scene = _scene(domain, private, identity)
     plan = Plan(
         snr_db=_numbers(snr, "--snr", float), symbols=_numbers(symbols, "--symbols", int), draws=draws, seed=seed,
         aligned=aligned, care=care, refine=refine, fading=fading, pilots=pilots,
-        private=protection.name if protection else None,
+        private=protection.name if protection else None, domain=scene.name if scene else None,
     )  # fmt: skip
     check_file(out, True, ".jsonl")
     embedders = [path.absolute() for path in identity or ()]
@@ -293,6 +310,116 @@ def evaluate(
         _say(f"skipped: {reason}")
     _stdout().print(summary(outcome.records))
     _say(f"{outcome.measured} measured, {len(outcome.records) - outcome.measured} were there already: {out}")
+
+
+@app.command()
+def encode(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A street, or any photo with a face.", show_default=False)],
+    domain: Annotated[str, typer.Option(metavar="street|face", help="What the photo shows.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="X.sem", help="The file.", show_default=False, rich_help_panel=_WRITING)
+    ],
+    max_bytes: Annotated[int, typer.Option(metavar="N", help="Bytes of the file at most, everything counted.")] = 500,
+    care: CategoryCare = None,
+    allocation: Annotated[
+        str, typer.Option(metavar="NAME", help="Who spends the bytes: rl-asc (learned), uniform, area, random, or greedy (slow).")
+    ] = "rl-asc",
+    aligned: Aligned = False,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Write a photo as a few hundred bytes of meaning: what is where, and each concept as well as its bytes allow.
+
+    [cyan]semcast encode street.jpg --domain street --max-bytes 500 -o street.sem[/cyan]
+    [cyan]semcast encode me.jpg --domain face --care "left eye,right eye" -o me.sem[/cyan]
+    """
+    from semcast.evaluate.bit_receipt import bit_receipt, write_sem
+    from semcast.evaluate.photos import Source
+    from semcast.evaluate.records import check_file
+    from semcast.images import read_photo
+    from semcast.semantics.domains import domain_named
+    from semcast.semantics.parser import FaceParser
+    from semcast.systems.bit_codecs import ALLOCATIONS, load_bit_codec
+
+    _threads()
+    kind = domain_named(domain)
+    cares = kind.cares(care)
+    check_file(out, force, ".sem")
+    _check_not_input(out, [photo])
+    if allocation not in ALLOCATIONS:
+        raise SemcastError(f"unknown allocation {allocation!r}; the known are {', '.join(ALLOCATIONS)}")
+    if kind.name == "face":
+        picture, found = Source(photo.name, photo).face(None if aligned else FaceParser.load())
+        if found > 1:
+            _say(f"{found} faces found in {photo}: the largest is coded")
+    else:
+        picture = read_photo(photo)
+    data = load_bit_codec(allocation, kind.name, cares).compress(picture, max_bytes)
+    write_sem(out, data)
+    made = bit_receipt(data)
+    sent = sum(concept.level > 0 for concept in made.concepts)
+    side = len(made.stream.layout)
+    _say(f"{out}: {len(data)} bytes, layout {side} x {side}, features of {sent} of {len(made.concepts)} concepts")
+
+
+@app.command()
+def decode(
+    file: Annotated[Path, typer.Argument(metavar="X.sem", help="What encode wrote.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT.png", help="The picture.", show_default=False, rich_help_panel=_WRITING)
+    ],
+    force: Force = False,
+    stretch: Annotated[
+        bool, typer.Option("--stretch", help="At the size of the photo (at most 2048 pixels), not 256 x 256.")
+    ] = False,
+) -> None:
+    """Paint what a .sem file says; of a damaged one what arrived, and say what is missing.
+
+    [cyan]semcast decode street.sem -o street.png --stretch[/cyan]
+    """
+    from semcast.evaluate.bit_receipt import read_sem
+    from semcast.images import check_output, write_image
+    from semcast.systems.rl_asc import receive
+
+    _threads()
+    check_output(out, force)
+    _check_not_input(out, [file])
+    received = receive(read_sem(file))
+    for note in received.notes:
+        _say(f"{file}: {note}")
+    write_image(out, received.stretched() if stretch else received.picture)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="X.sem", help="What encode wrote.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="OVERLAY.png", show_default=False, rich_help_panel=_WRITING,
+                     help="The layout, and the bytes of each cell over it."),
+    ] = None,
+    force: Force = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.", rich_help_panel=_WRITING)] = False,
+) -> None:  # fmt: skip
+    """Where the bytes of a .sem file went: sections, concepts, and what did not arrive. Needs no network.
+
+    [cyan]semcast inspect street.sem -o bytes.png[/cyan]
+    """
+    from semcast.evaluate.bit_receipt import as_json as values_of
+    from semcast.evaluate.bit_receipt import bit_receipt, overlay, read_sem, table
+    from semcast.images import check_output, write_image
+
+    if out:
+        check_output(out, force)
+        _check_not_input(out, [file])
+    found = bit_receipt(read_sem(file))
+    for note in found.stream.notes:
+        _say(f"{file}: {note}")
+    if out:
+        write_image(out, overlay(found))
+    if as_json:
+        print(json.dumps(values_of(found)))
+    else:
+        _stdout().print(table(found))
 
 
 @app.command("evaluate-codec")
@@ -315,6 +442,7 @@ def evaluate_codec(
                                "webp, jpeg2000, jpeg.")
     ] = "rl-asc,uniform,avif",
     max_bytes: Annotated[str, typer.Option(metavar="N,...", help="Budgets, everything counted.")] = "300,500,1000",
+    care: CategoryCare = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="The first N photos.", show_default=False)
     ] = None,
@@ -330,7 +458,7 @@ def evaluate_codec(
 
     _threads()
     check_file(out, True, ".jsonl")
-    tested, note = bench.load(domain, _names(codecs), _numbers(max_bytes, "--max-bytes", int))
+    tested, note = bench.load(domain, _names(codecs), _numbers(max_bytes, "--max-bytes", int), care)
     sources = find_photos(photos, limit)
     if note:
         _say(note)
@@ -346,11 +474,11 @@ def evaluate_codec(
 def reproduce(
     study: Annotated[
         str, typer.Argument(metavar="STUDY", show_default=False,
-                            help="link, fig3, fig4, fig5, fading, rivals, ablations, all (of the figures) or privacy.")
+                            help="link, fig3, fig4, fig5, fading, rivals, ablations, all (of the figures), privacy or rl-asc.")
     ],
     photos: Annotated[
         Path,
-        typer.Argument(metavar="FOLDER|SHARD.tar", help="Aligned faces; for link a shard with masks.", show_default=False),
+        typer.Argument(metavar="FOLDER|SHARD.tar", help="Aligned faces; for link and rl-asc with masks.", show_default=False),
     ],
     out: Annotated[
         Path,
@@ -364,13 +492,15 @@ def reproduce(
     limit: Annotated[
         int | None, typer.Option(min=2, metavar="N", help="The first N photos (100; 6 with --quick).", show_default=False)
     ] = None,
+    domain: Annotated[str, typer.Option(metavar="street|face", help="[bold]rl-asc[/bold]: what the photos show.")] = "street",
     identity: Identity = None,
 ) -> None:  # fmt: skip
-    """Measure again what the documents show: the paper's figures, fading, the rivals; privacy; or the report on the link.
+    """Measure again what the documents show: the paper's figures, fading, the rivals; privacy; the codec; or the link.
 
     [cyan]semcast reproduce all faces256/test-000.tar --quick -o quick[/cyan]
     [cyan]semcast reproduce fig3 faces256/test-000.tar --limit 100 -o results[/cyan]
     [cyan]semcast reproduce link faces256/test-000.tar --limit 100 -o link.json[/cyan]
+    [cyan]semcast reproduce rl-asc street256/test-000.tar --domain street -o results/rl-asc[/cyan]
     [cyan]semcast reproduce privacy faces256/test-000.tar --identity mobileface_v2.onnx -o privacy[/cyan]
     """
     from semcast.evaluate.figures import FULL, QUICK, STUDIES, Bench
@@ -378,8 +508,11 @@ def reproduce(
     from semcast.evaluate.photos import find_photos
     from semcast.metrics.report import Metrics
 
-    if study not in ("link", "privacy", *STUDIES, "all"):
-        raise SemcastError(f"unknown study {study!r}; known: link, privacy, {', '.join(STUDIES)}, all")
+    if study not in ("link", "privacy", "rl-asc", *STUDIES, "all"):
+        raise SemcastError(f"unknown study {study!r}; known: link, privacy, rl-asc, {', '.join(STUDIES)}, all")
+    if study == "rl-asc":
+        _reproduce_rl_asc(photos, out, force, quick, limit, domain)
+        return
     if study in ("link", "privacy") and quick:
         raise SemcastError(f"--quick is for the figures; give {study} a --limit")
     if study == "privacy":
@@ -400,6 +533,22 @@ def reproduce(
     command = " ".join(["semcast reproduce", study, photos.name, *options, *named, "-o", out.name])
     bench = Bench(sources, out, size, metrics, say=_say, track=_track, force=force, command=command)
     for path in dict.fromkeys(measure(study, bench)):
+        _say(f"written: {path}")
+
+
+def _reproduce_rl_asc(photos: Path, out: Path, force: bool, quick: bool, limit: int | None, domain: str) -> None:
+    from semcast.evaluate import rl_asc
+    from semcast.evaluate.figures import ready_folder
+    from semcast.evaluate.photos import find_photos
+
+    _threads()
+    ready_folder(out, rl_asc.STUDY)
+    size = rl_asc.QUICK if quick else rl_asc.FULL
+    options = ["--domain", domain] + ["--quick"] * quick + (["--limit", str(limit)] if limit else [])
+    command = " ".join(["semcast reproduce", rl_asc.STUDY, photos.name, *options, "-o", out.name])
+    sources = find_photos([photos], limit or size.photos)
+    study = rl_asc.load_study(domain, sources, out, size, say=_say, track=_track, force=force, command=command)
+    for path in dict.fromkeys(rl_asc.reproduce(study)):
         _say(f"written: {path}")
 
 
@@ -591,7 +740,21 @@ def _channel(name: str, fading: str, pilots: int, *, mixed: bool = False) -> Cha
     return make_channel(name, **options)
 
 
-def _systems(names: Sequence[str], care: str | None, refine: int, inversion: str = "newton") -> list[System]:
+def _scene(domain: str, private: str | None, identity: Sequence[Path] | None) -> Domain | None:
+    """The domain of photos that are no faces; None for faces."""
+    from semcast.semantics.domains import domain_named
+
+    kind = domain_named(domain)
+    if kind.name == "face":
+        return None
+    if private or identity:
+        raise SemcastError(f"--private and --identity are about faces: leave them out of --domain {domain}")
+    return kind
+
+
+def _systems(
+    names: Sequence[str], care: str | None, refine: int, inversion: str = "newton", domain: str = "face"
+) -> list[System]:
     """Systems by name, each with the options that are its own."""
     from semcast.systems import SYSTEMS, load_system
 
@@ -608,7 +771,7 @@ def _systems(names: Sequence[str], care: str | None, refine: int, inversion: str
         "linear-gan": {"care": care},
         "generative": {"refine": refine, "inversion": inversion},
     }
-    return [load_system(name, **own.get(name, {})).eval() for name in names]
+    return [load_system(name, domain=domain, **own.get(name, {})).eval() for name in names]
 
 
 def _sweep(
@@ -621,7 +784,7 @@ def _sweep(
     from semcast.semantics.parser import FaceParser
 
     over = [_channel(name, plan.fading, plan.pilots, mixed=True) for name in channels]
-    links = _protected(_systems(systems, plan.care, plan.refine), protection, repeatable=plan.seed)
+    links = _protected(_systems(systems, plan.care, plan.refine, domain=plan.domain or "face"), protection, repeatable=plan.seed)
     return Sweep(plan, links, over, Metrics.load(identity, vgg), FaceParser.load)
 
 

@@ -7,14 +7,15 @@ ceiling that the judge sets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.table import Table
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from semcast.metrics.pixel import psnr_db
 from semcast.metrics.rsp import Criterion
 from semcast.metrics.semantic import counted_mean_iou
 from semcast.semantics.domains import Domain, domain_named
-from semcast.systems.bit_codecs import load_bit_codec
+from semcast.systems.bit_codecs import ALLOCATIONS, load_bit_codec
 
 RAW_BYTES = 3 * SIZE * SIZE
 _GREY = 128
@@ -40,6 +41,7 @@ _GREY = 128
 class CodecRecord(Line):
     """One photo, one codec, one budget: what was asked for, then what was measured.
 
+    ``care`` is what the user cared for (``person=4,car=2``; None: nothing, or a codec that knows no categories).
     ``version`` changes with what the codec computes with, ``judge`` fingerprints the judge, ``reference`` says whose labels
     the photo has (``mask`` or ``judge``). ``bytes`` is what was really made, all of it. ``rsp`` is J of
     :mod:`semcast.metrics.rsp`. ``hit``, ``truth`` and ``shown`` count pixels of each category that are right, in the reference
@@ -47,8 +49,8 @@ class CodecRecord(Line):
     false and the picture is grey.
     """
 
-    KEY: ClassVar[tuple[str, ...]] = ("image", "codec", "domain", "max_bytes")
-    REQUIRED: ClassVar[frozenset[str]] = frozenset(KEY) | {"bytes", "hit", "truth", "shown"}
+    KEY: ClassVar[tuple[str, ...]] = ("image", "codec", "domain", "max_bytes", "care")
+    REQUIRED: ClassVar[frozenset[str]] = frozenset(KEY) - {"care"} | {"bytes", "hit", "truth", "shown"}
 
     image: str
     codec: str
@@ -69,6 +71,7 @@ class CodecRecord(Line):
     hit: list[int]
     truth: list[int]
     shown: list[int]
+    care: str | None = None
 
 
 class Original:
@@ -99,6 +102,8 @@ class Bench:
     max_bytes: tuple[int, ...]
     judge: Judge
     lpips: Lpips | None
+    cares: Mapping[str, str] = field(default_factory=dict)
+    """What the user cares for, by the codecs that can."""
 
     def __post_init__(self) -> None:
         if any(most < 1 for most in self.max_bytes):
@@ -114,15 +119,25 @@ class Bench:
         return Original() if name == Original.name else self.codecs[name]
 
 
-def load(domain: str, codecs: Sequence[str], max_bytes: Sequence[int]) -> tuple[Bench, str | None]:
+def load(
+    domain: str, codecs: Sequence[str], max_bytes: Sequence[int], care: str | None = None
+) -> tuple[Bench, str | None]:
     """A bench by names, with what ships; and the line that says so where LPIPS is not available.
 
+    Args:
+        care: ``person,car=2``, for the semantic codec.
+
     Raises:
-        SemcastError: a name is unknown, a budget is not positive, or weights or a library are missing.
+        SemcastError: a name is unknown, a budget is not positive, nobody can care, or weights or a library are missing.
     """
     kind = domain_named(domain)
-    coders = {name: load_bit_codec(name, domain) for name in codecs}
-    bench = Bench(kind, coders, tuple(dict.fromkeys(max_bytes)), Judge.load(domain), Lpips.load("squeeze"))
+    cares = kind.cares(care)
+    if cares and not set(codecs) & set(ALLOCATIONS):
+        raise SemcastError(f"--care is for {', '.join(ALLOCATIONS)}, not for {', '.join(codecs)}")
+    said = ",".join(f"{kind.classes[category]}={factor}" for category, factor in sorted(cares.items()))
+    coders = {name: load_bit_codec(name, domain, cares) for name in codecs}
+    caring = {name: said for name in codecs if said and name in ALLOCATIONS}
+    bench = Bench(kind, coders, tuple(dict.fromkeys(max_bytes)), Judge.load(domain), Lpips.load("squeeze"), caring)
     return bench, missing("squeeze")
 
 
@@ -153,7 +168,9 @@ def run(
     outcome, step, warm = Outcome(), progress or (lambda count: None), set[tuple[str, int]]()
     with appender(out, afresh=force) as write:
         for source in sources:
-            keys = {(source.name, name, bench.domain.name, most): (name, most) for name, most in bench.points}
+            keys = {
+                (source.name, name, bench.domain.name, most, bench.cares.get(name)): (name, most) for name, most in bench.points
+            }
             there = [done[key] for key in keys if key in done]
             outcome.records += there
             step(len(there))
@@ -216,6 +233,7 @@ def _measured(
             hit=hit,
             truth=there,
             shown=seen,
+            care=bench.cares.get(name),
         )
 
 
@@ -247,20 +265,42 @@ def _check(bench: Bench, earlier: Sequence[CodecRecord]) -> None:
             raise SemcastError(f"the results there are of the domain {record.domain} (-f starts afresh)")
         if record.judge != bench.judge.fingerprint:
             raise SemcastError("the results there were measured with another judge (-f starts afresh)")
-        if record.codec in bench.codecs and record.version != bench.codecs[record.codec].version:
+        same = record.codec in bench.codecs and record.care == bench.cares.get(record.codec)
+        if same and record.version != bench.codecs[record.codec].version:
             raise SemcastError(f"the results there are of another version of {record.codec} (-f starts afresh)")
 
 
-def set_miou(records: Sequence[CodecRecord], *, draws: int = 1000, seed: int = 0) -> Interval:
+class Counted(Protocol):
+    """Whatever counts pixels of each category as :class:`CodecRecord` does."""
+
+    @property
+    def hit(self) -> list[int]: ...
+    @property
+    def truth(self) -> list[int]: ...
+    @property
+    def shown(self) -> list[int]: ...
+
+
+def set_miou(records: Sequence[Counted], *, draws: int = 1000, seed: int = 0) -> Interval:
     """mIoU of all pixels of a set together, over the categories in either map; its interval resamples the photos.
 
     A category that no photo of a resampled set has does not count there.
     """
+    whole, resampled = resampled_miou(records, draws, seed)
+    low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(whole, float(low), float(high), len(records))
+
+
+def resampled_miou(records: Sequence[Counted], draws: int, seed: int) -> tuple[float, NDArray[np.float64]]:
+    """mIoU of the set, and of ``draws`` resampled ones; two codecs over the same photos meet the same ones."""
     counted = torch.tensor([[r.hit, r.truth, r.shown] for r in records], dtype=torch.float64)
-    chosen = np.random.default_rng(seed).multinomial(len(records), np.full(len(records), 1 / len(records)), draws)
-    resampled = torch.einsum("dn,nkc->dkc", torch.from_numpy(chosen).double(), counted)
-    low, high = np.nanquantile(counted_mean_iou(resampled).numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(counted_mean_iou(counted.sum(0))), float(low), float(high), len(records))
+    resampled = torch.einsum("dn,nkc->dkc", torch.from_numpy(resampling(len(records), draws, seed)).double(), counted)
+    return float(counted_mean_iou(counted.sum(0))), counted_mean_iou(resampled).numpy()
+
+
+def resampling(count: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """How often each of ``count`` photos is in each resampled set, ``[draws, count]``."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
 
 
 HEADING = (
@@ -273,7 +313,8 @@ def rows(records: Sequence[CodecRecord]) -> list[list[str]]:
     """Cells under :data:`HEADING`, a row for each budget x codec, best mIoU first; the original above all."""
     groups: dict[tuple[int, str, str], list[CodecRecord]] = {}
     for record in records:
-        groups.setdefault((record.max_bytes, record.codec, record.reference), []).append(record)
+        name = record.codec + (f", {record.care}" if record.care else "")
+        groups.setdefault((record.max_bytes, name, record.reference), []).append(record)
     found = []
     for (most, codec, reference), members in groups.items():
         miou = set_miou(members)

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -195,14 +196,8 @@ class Bench:
 
     def write(self, name: str, text: str) -> None:
         """A text file in the folder, whole or not at all."""
-        path = self.out / name
-        temporary = path.with_name(f".{name}.part")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            raise SemcastError(f"{path} cannot be written ({error.strerror})") from None
-        self.written.append(path)
+        write_text(self.out / name, text)
+        self.written.append(self.out / name)
 
     def draw(self, name: str, panels: Sequence[Panel], page: Page) -> None:
         """A figure, without the panels of which nothing was measured."""
@@ -221,21 +216,14 @@ def reproduce(study: str, bench: Bench) -> list[Path]:
     """
     if study not in (*STUDIES, "all"):
         raise SemcastError(f"unknown study {study!r}; known: {', '.join(STUDIES)}, all")
-    if bench.out.suffix in (".json", ".jsonl") or bench.out.is_file():
-        raise SemcastError(f"{study} writes several files: name a folder, not {bench.out}")
-    try:
-        bench.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SemcastError(f"{bench.out} cannot be made ({error.strerror})") from None
-    if not os.access(bench.out, os.W_OK):
-        raise SemcastError(f"{bench.out} cannot be written: no permission")
+    ready_folder(bench.out, study)
     chosen = STUDIES if study == "all" else (study,)
     makers = {"fig3": fig3, "fig4": fig4, "fig5": fig5, "fading": fading, "rivals": rivals, "ablations": ablations}
     for name in chosen:
         makers[name](bench)
     if study in ("fig3", "fig4", "fig5", "all"):
         write_claims(bench)
-    bench.write("run.json", _run(chosen, bench))
+    bench.write("run.json", about_run(bench.out / "run.json", chosen, bench.command, bench.size, bench.sources))
     return bench.written
 
 
@@ -530,20 +518,54 @@ def write_claims(bench: Bench) -> None:
     bench.write("claims.md", markdown(as_rows(found)) + "\n")
 
 
-def _run(studies: Sequence[str], bench: Bench) -> str:
-    """``run.json``: for each study the command, the versions, the fingerprint of each weights file, and the photos."""
-    path = bench.out / "run.json"
+def ready_folder(out: Path, study: str) -> None:
+    """Make the folder of a study where there is none.
+
+    Raises:
+        SemcastError: it is a file, or cannot be made or written.
+    """
+    if out.suffix in (".json", ".jsonl") or out.is_file():
+        raise SemcastError(f"{study} writes several files: name a folder, not {out}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SemcastError(f"{out} cannot be made ({error.strerror})") from None
+    if not os.access(out, os.W_OK):
+        raise SemcastError(f"{out} cannot be written: no permission")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all.
+
+    Raises:
+        SemcastError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise SemcastError(f"{path} cannot be written ({error.strerror})") from None
+
+
+def about_run(path: Path, studies: Sequence[str], command: str, size: Any, sources: Sequence[Source]) -> str:
+    """``run.json``: for each study the command, the versions, the fingerprint of each weights file, and the photos.
+
+    Args:
+        path: the file as it is, whose other studies are kept.
+        size: a dataclass that says how much was measured.
+    """
     try:
         runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError):
         runs = {}
     about = {
-        "command": bench.command,
+        "command": command,
         "versions": {name: _version(name) for name in ("semcast", "torch", "numpy", "matplotlib")}
         | {"python": platform.python_version()},
         "weights": {path.stem: _stored_fingerprint(path) for path in available()},
-        "size": asdict(bench.size),
-        "photos": [source.name for source in bench.sources],
+        "size": asdict(size),
+        "photos": [source.name for source in sources],
     }
     return json.dumps((runs if isinstance(runs, dict) else {}) | {study: about for study in studies}, indent=1) + "\n"
 

@@ -30,16 +30,19 @@ AXES = {
     "identity_2": "identity, second embedder, higher is better",
     "kid": "KID on face embeddings, lower is better",
     "outage": "outage (share of transmissions), lower is better",
+    "miou": "mIoU of the set (judge), higher is better",
+    "decoded": "share of files that show anything",
 }
 _COLOURS = {
     "generative": "#0072b2", "linear-gan": "#d55e00", "linear": "#7a7a7a", "deepjscc": "#009e73",
     "deepjscc-perceptual": "#8a9a00", "avif": "#b0569a", "avif-capacity": "#5e2750", "digital-twin": "#56b4e9",
     "jpeg": "#a6761d", "jpeg2000": "#7570b3", "webp": "#e6ab02", "hevc": "#e7298a", "opta": "#111111",
     "code-flow": "#6a3d9a", "code-whitened": "#e69f00", "code-standardised": "#009e73", "code-pca": "#cc79a7",
+    "rl-asc": "#d55e00", "uniform": "#0072b2", "area": "#009e73", "random": "#7a7a7a",
 }  # fmt: skip
 _MARKERS = {
     "generative": "o", "linear-gan": "s", "linear": "^", "deepjscc": "D", "deepjscc-perceptual": "v", "code-flow": "P",
-    "code-whitened": "X", "code-standardised": "^", "code-pca": "v",
+    "code-whitened": "X", "code-standardised": "^", "code-pca": "v", "rl-asc": "o", "uniform": "s", "area": "^", "random": "v",
 }  # fmt: skip
 _SPARE = ("#66a61e", "#1b9e77", "#d95f02", "#a6cee3", "#666666")
 _RC: Any = {
@@ -88,12 +91,31 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """A logarithmic axis that is neither SNR nor k."""
+
+    label: str
+    ticks: tuple[float, ...]
+    base: int = 2
+
+
+@dataclass(frozen=True)
 class Page:
-    """What stands around the panels: a heading, notes for the small print, the SNR band of training (None: no SNR axis)."""
+    """What stands around the panels.
+
+    Args:
+        heading: over them.
+        notes: for the small print.
+        trained: the SNR band of training; None: no SNR axis.
+        axis: of every panel, instead of k.
+        conventions: what the small print begins with.
+    """
 
     heading: str
     notes: Sequence[str] = ()
     trained: tuple[float, float] | None = None
+    axis: Axis | None = None
+    conventions: str = CONVENTIONS
 
 
 def against_snr(records: Sequence[Record], metric: str, pilots: int = 0) -> dict[Curve, dict[float, Interval]]:
@@ -199,6 +221,11 @@ def _axes(axes: Any, panel: Panel, page: Page, outside: bool) -> None:
     if snr_axis:
         axes.set_xlim(ends[0] - 0.5, ends[-1] + 0.5)
         axes.set_xlabel("SNR = Es/N0 (dB)")
+    elif page.axis:
+        axes.set_xscale("log", base=page.axis.base)
+        axes.set_xticks(page.axis.ticks, [f"{x:g}" for x in page.axis.ticks], fontsize=8)
+        axes.minorticks_off()
+        axes.set_xlabel(page.axis.label)
     else:
         axes.set_xscale("log", base=2)
         axes.set_xticks(ends, [f"{x:.0f}\n{ratio(int(x))}" for x in ends], fontsize=8)
@@ -299,7 +326,7 @@ def _small_print(page: Page, panels: Sequence[Panel], width: float) -> list[str]
     counts = {found.count for panel in panels for points in panel.curves.values() for found in points.values()}
     few, many = (min(counts), max(counts)) if counts else (0, 0)
     photos = f"{many} photos" if few == many else f"{few} to {many} photos"
-    text = [CONVENTIONS, f"Lines: means; bands: 95 % bootstrap over {photos}."]
+    text = [page.conventions, f"Lines: means; bands: 95 % bootstrap over {photos}."]
     if page.trained:
         text.append(f"Shaded: SNR that the learned systems were trained for, {page.trained[0]:g} to {page.trained[1]:g} dB.")
     return textwrap.wrap(" ".join([*text, *page.notes]), int((width - 0.9) * 15.2))

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, TextIO, TypeVar, overload
 
 from semcast.errors import SemcastError
 
-KEY = ("image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots", "private")
+KEY = ("image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots", "private",
+       "domain")  # fmt: skip
 
 
 class Line:
@@ -44,13 +45,13 @@ class Record(Line):
     """One photo, one system, one point: what was asked for, then what was measured.
 
     ``symbols`` is k with pilots; ``snr_db`` is Es/N0; ``care`` and ``refine`` are None and 0 for systems without them,
-    ``fading`` is None for AWGN; ``private`` is what was protected and how (None: nothing); ``weights`` fingerprints what the
-    system computed with. A metric that was not available is None (null in the file).
+    ``fading`` is None for AWGN; ``private`` is what was protected and how (None: nothing); ``domain`` is None for faces;
+    ``weights`` fingerprints what the system computed with. A metric that was not available is None (null in the file).
     """
 
     KEY: ClassVar[tuple[str, ...]] = KEY
-    # lines from before parts could be private lack it
-    REQUIRED: ClassVar[frozenset[str]] = frozenset(KEY) - {"private"} | {"aligned", "ok"}
+    # lines from before parts could be private, or photos streets, lack them
+    REQUIRED: ClassVar[frozenset[str]] = frozenset(KEY) - {"private", "domain"} | {"aligned", "ok"}
 
     image: str
     system: str
@@ -76,6 +77,7 @@ class Record(Line):
     decode_s: float
     ok: bool
     private: str | None = None
+    domain: str | None = None
 
 
 METRICS = ("psnr_db", "ms_ssim", "lpips_squeeze", "lpips_vgg", "identity", "identity_2")

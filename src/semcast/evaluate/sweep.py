@@ -18,9 +18,10 @@ from semcast.errors import SemcastError
 from semcast.evaluate.crossing import cross, data_budget, generator_for
 from semcast.evaluate.photos import Source
 from semcast.evaluate.records import HEADINGS, METRICS, Record, appender, mean, resume, rounded
-from semcast.images import to_tensor
+from semcast.images import Photo, to_tensor
 from semcast.link import Budget, System
 from semcast.metrics.report import Metrics
+from semcast.semantics.domains import domain_named
 from semcast.semantics.parser import FaceParser
 
 
@@ -39,6 +40,7 @@ class Plan:
         fading: ``block`` or ``fast``, for the fading channels.
         pilots: a block, for the fading channels.
         private: the name of the protection that all systems are behind, if any.
+        domain: what the photos show; None: faces, which are looked for and aligned.
     """
 
     snr_db: tuple[float, ...]
@@ -51,6 +53,7 @@ class Plan:
     fading: str = "block"
     pilots: int = 0
     private: str | None = None
+    domain: str | None = None
 
     def __post_init__(self) -> None:
         if self.draws < 1:
@@ -198,7 +201,7 @@ class Sweep:
         """Align each task's photo once and send it over each of its points."""
         for task in tasks:
             try:
-                image = to_tensor(task.source.face(None if self.plan.aligned else self._parser)[0])
+                image = to_tensor(self._photo(task.source))
             except SemcastError as error:
                 yield Refused(task, str(error))
                 continue
@@ -212,6 +215,11 @@ class Sweep:
                     yield Refused(left, f"{task.source.name}: {error}")  # nothing but private parts in this photo, say
                     break
 
+    def _photo(self, source: Source) -> Photo:
+        if self.plan.domain is not None:
+            return source.scene(domain_named(self.plan.domain))
+        return source.face(None if self.plan.aligned else self._parser)[0]
+
     @cached_property
     def _parser(self) -> FaceParser:
         return self.parser()
@@ -219,6 +227,8 @@ class Sweep:
     def _check(self, earlier: Sequence[Record]) -> None:
         """One file, one kind of photo and one set of weights: otherwise its lines cannot be compared."""
         for record in earlier:
+            if record.domain != self.plan.domain:
+                raise SemcastError(f"the results there are of the domain {record.domain or 'face'} (-f starts afresh)")
             if record.aligned != self.plan.aligned:
                 was, now = ("with", "without") if record.aligned else ("without", "with")
                 raise SemcastError(f"the results there were made {was} --aligned, these are {now} (-f starts afresh)")
@@ -247,6 +257,7 @@ class Sweep:
             "fading": self.plan.fading if faded else None,
             "pilots": self.plan.pilots if faded else 0,
             "private": self.plan.private,
+            "domain": self.plan.domain,
         }
 
     def _key(self, source: Source, point: _Point) -> tuple[object, ...]:

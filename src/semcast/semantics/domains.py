@@ -12,6 +12,9 @@ from semcast.errors import SemcastError
 IGNORED = 255
 """The label of a pixel that belongs to no category or to an unknown one: neither trained on nor counted."""
 
+CARED = 4
+"""What a category counts that is cared for without saying how much: two levels more (log2)."""
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -50,6 +53,30 @@ class Domain:
         if name not in self.classes:
             raise SemcastError(f"there is no {name!r} in the domain {self.name} ({', '.join(self.classes)})")
         return self.classes.index(name)
+
+    def cares(self, text: str | None) -> dict[int, int]:
+        """What the user cares for, ``person,car=2``, as whole factors by category; a name alone counts :data:`CARED` times.
+
+        Names of two words may be joined by a hyphen: ``traffic-light``.
+
+        Raises:
+            SemcastError: a category is unknown or named twice, or a factor is not a whole number from 1 to 255.
+
+        >>> STREET.cares("person,car=2"), STREET.cares(None)
+        ({11: 4, 13: 2}, {})
+        """
+        cares: dict[int, int] = {}
+        for part in (text or "").split(","):
+            name, given, factor = part.strip().partition("=")
+            if not name and not given:
+                continue
+            category = self.category(name.strip().replace("-", " "))
+            if category in cares:
+                raise SemcastError(f"{name!r} is cared for twice: give it one factor")
+            if given and not (factor.strip().isascii() and factor.strip().isdigit() and 1 <= int(factor) <= 255):
+                raise SemcastError(f"a factor is a whole number from 1 to 255, not {factor!r} (as in person,car=4)")
+            cares[category] = int(factor) if given else CARED
+        return cares
 
     def painted(self, layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A layout ``[H, W]`` as a picture ``[H, W, 3]``; ignored places are black."""

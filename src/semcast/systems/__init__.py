@@ -5,36 +5,45 @@ from __future__ import annotations
 from semcast.coding.photo_codecs import CODECS
 from semcast.errors import SemcastError
 from semcast.link import System
+from semcast.semantics.domains import domain_named
 from semcast.systems.deepjscc import DeepJscc
 from semcast.systems.digital import DigitalSystem
 from semcast.systems.generative import Generative
 from semcast.systems.linear import CARES, Linear
 from semcast.systems.linear_gan import LinearGan
 
-SYSTEMS = ("generative", "linear", "linear-gan", "deepjscc", "deepjscc-perceptual", *CODECS)
+CODED = ("rl-asc", *CODECS)
+"""Codecs over the digital modem: they send photos of any domain, the other systems only faces."""
+
+SYSTEMS = ("generative", "linear", "linear-gan", "deepjscc", "deepjscc-perceptual", *CODED)
 
 
-def load_system(name: str, *, care: str | None = None, refine: int = 0, inversion: str = "newton") -> System:
+def load_system(
+    name: str, *, care: str | None = None, refine: int = 0, inversion: str = "newton", domain: str = "face"
+) -> System:
     """A system by name, with its shipped weights.
 
     Args:
         name: one of :data:`SYSTEMS`; a codec with a fixed modulation and code rate is named ``avif:16qam-1/2``.
         care: the sketch's preset (``linear-gan`` only).
         refine: gradient steps on the symbols (``generative`` only).
+        domain: of the photos (:data:`CODED` alone know others than ``face``).
         inversion: ``newton``, ``encoder`` or ``paper`` (``generative`` only).
 
     Raises:
         SemcastError: the name is unknown, or an option does not belong to the system.
     """
     family, fixed, scheme = name.partition(":")
-    if family not in SYSTEMS or (fixed and family not in CODECS):
+    if family not in SYSTEMS or (fixed and family not in CODED):
         raise SemcastError(f"unknown system {name!r}; known: {', '.join(SYSTEMS)} (a codec also as avif:16qam-1/2)")
     if care is not None and name != "linear-gan":
         raise SemcastError(f"--care belongs to linear-gan, not to {name}")
     if (refine or inversion != "newton") and name != "generative":
         raise SemcastError(f"--refine and --inversion belong to generative, not to {name}")
-    if family in CODECS:
-        return DigitalSystem.load(family, scheme if fixed else None)
+    if family in CODED:
+        return DigitalSystem.load(family, scheme if fixed else None, domain)
+    if domain_named(domain).name != "face":
+        raise SemcastError(f"{name} sends faces alone, no {domain}: take one of {', '.join(CODED)}")
     if name == "generative":
         return Generative.load(refine, inversion=inversion)
     if name.startswith("deepjscc"):
@@ -43,7 +52,7 @@ def load_system(name: str, *, care: str | None = None, refine: int = 0, inversio
 
 
 def default_system(symbols: int) -> str:
-    """The system that is best on val at this budget, by LPIPS-squeeze and PSNR over AWGN at 0 and 10 dB.
+    """The system that shows faces best on val at this budget, by LPIPS-squeeze and PSNR over AWGN at 0 and 10 dB.
 
     At 64 symbols that is ``generative``, at 640 ``linear-gan``; between them the nearer of the two (in log k) decides.
     """
@@ -51,6 +60,6 @@ def default_system(symbols: int) -> str:
 
 
 __all__ = [
-    "CARES", "CODECS", "SYSTEMS", "DeepJscc", "DigitalSystem", "Generative", "Linear", "LinearGan", "default_system",
+    "CARES", "CODECS", "CODED", "SYSTEMS", "DeepJscc", "DigitalSystem", "Generative", "Linear", "LinearGan", "default_system",
     "load_system",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from semcast.coding.photo_codecs import CODECS, BitCodec, load_codec
 from semcast.errors import SemcastError
@@ -10,29 +10,33 @@ from semcast.semantics.domains import domain_named
 
 ALLOCATIONS = ("rl-asc", "uniform", "greedy", "random", "area")
 
+Load = Callable[[str, Mapping[int, int] | None], BitCodec]
+"""A domain and the factors by category that the user cares for → a codec with its shipped weights."""
 
-def _semantic(name: str) -> Callable[[str], BitCodec]:
-    def load(domain: str) -> BitCodec:
+
+def _semantic(name: str) -> Load:
+    def load(domain: str, care: Mapping[int, int] | None = None) -> BitCodec:
         from semcast.systems.rl_asc import RlAsc  # only now: the other codecs need none of its networks
 
-        return RlAsc.load(name, domain)
+        return RlAsc.load(name, domain, care)
 
     return load
 
 
-SEMANTIC: dict[str, Callable[[str], BitCodec]] = {name: _semantic(name) for name in ALLOCATIONS}
-"""The semantic codec with each of its allocations, by name: domain → codec with its shipped weights."""
+SEMANTIC: dict[str, Load] = {name: _semantic(name) for name in ALLOCATIONS}
+"""The semantic codec with each of its allocations, by name."""
 
 BIT_CODECS = (*ALLOCATIONS, *CODECS)
 """The names that :func:`load_bit_codec` knows; the first ones are one semantic codec that spends its bits differently."""
 
 
-def load_bit_codec(name: str, domain: str) -> BitCodec:
+def load_bit_codec(name: str, domain: str, care: Mapping[int, int] | None = None) -> BitCodec:
     """A codec by name, for photos of a domain.
 
     Args:
         name: one of :data:`BIT_CODECS`.
         domain: ``street`` or ``face``; the codecs of :data:`~semcast.coding.photo_codecs.CODECS` serve any.
+        care: whole factors by category, for the semantic codec; the others know no categories.
 
     Raises:
         SemcastError: the name or the domain is unknown, a library is missing, or there are no weights.
@@ -44,4 +48,4 @@ def load_bit_codec(name: str, domain: str) -> BitCodec:
         return load_codec(name)
     if name not in SEMANTIC:
         raise SemcastError(f"there are no weights of {name} for the domain {domain}")
-    return SEMANTIC[name](domain)
+    return SEMANTIC[name](domain, care)

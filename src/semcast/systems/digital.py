@@ -1,4 +1,4 @@
-"""``jpeg``, ``jpeg2000``, ``webp``, ``avif``, ``hevc``: source and channel coding apart, as Shannon separates them.
+"""``rl-asc``, ``jpeg``, ``jpeg2000``, ``webp``, ``avif``, ``hevc``: source and channel coding apart, as Shannon separates them.
 
 photo → codec → bytes → CRC, 5G LDPC, QAM → channel → soft demapping, LDPC decoder, CRC → bytes → codec → photo
 """
@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.coding.modem import TABLE, Modem, Scheme, map_bits, scheme_for, scheme_named
-from semcast.coding.photo_codecs import BitCodec, load_codec
+from semcast.coding.photo_codecs import BitCodec
 from semcast.errors import SemcastError
 from semcast.images import Photo, to_tensor, to_uint8
 from semcast.link import Budget, Burst, Received, Reception, System
+from semcast.semantics.domains import domain_named
+from semcast.systems.bit_codecs import load_bit_codec
 from semcast.systems.linear import load_sketch
 
 _END = b"\x80"  # closes the stream: what follows it in the payload is zeros (the bit padding of ISO/IEC 7816-4)
@@ -28,13 +30,13 @@ class DigitalSystem(System):
     """A codec and a modem, with the modulation and code rate of the SNR that both ends expect, or with a fixed one.
 
     Under fading that is the average SNR, so a burst in a fade is lost: outage. A burst that is lost, or that had room for no
-    photo at all, shows the mean face of training with ``ok`` false and ``notes["reason"]``. Symbols come from a constellation
-    of mean energy 1 and all of them are used: the power of a burst is 1 on average, not exactly.
+    photo at all, shows the mean picture of its domain with ``ok`` false and ``notes["reason"]``. Symbols come from a
+    constellation of mean energy 1 and all of them are used: the power of a burst is 1 on average, not exactly.
 
     Args:
         codec: source coding.
         scheme: modulation and code rate; None: the best one for the SNR (:func:`~semcast.coding.modem.scheme_for`).
-        mean: the face shown where none arrives, ``[3, 256, 256]``.
+        mean: the picture shown where none arrives, ``[3, 256, 256]``.
     """
 
     mean: Tensor
@@ -50,14 +52,17 @@ class DigitalSystem(System):
         self.register_buffer("made_with", torch.tensor(list(digest), dtype=torch.uint8))
 
     @classmethod
-    def load(cls, codec: str, scheme: str | None = None) -> DigitalSystem:
+    def load(cls, codec: str, scheme: str | None = None, domain: str = "face") -> DigitalSystem:
         """By the names of a codec and, for a fixed one, of a modulation and code rate (``16qam-1/2``).
 
+        Args:
+            domain: of the photos: ``rl-asc`` has networks for each, and each has its own picture where none arrives.
+
         Raises:
-            SemcastError: a name is unknown, or a library is missing.
+            SemcastError: a name is unknown, a library is missing, or there are no weights.
         """
         fixed = scheme_named(scheme) if scheme is not None else None
-        system = cls(load_codec(codec), fixed, mean_face())
+        system = cls(load_bit_codec(codec, domain), fixed, mean_picture(domain))
         system.modem(Budget(64, 0.0))  # says now, not in the middle of a sweep, if Sionna is missing
         return system
 
@@ -78,7 +83,7 @@ class DigitalSystem(System):
         return Burst(modem.modulate([self._payload(to_uint8(photo), room) for photo in image], k), budget)
 
     def decode(self, received: Received) -> Reception:
-        """Demodulate, check the CRC, decompress; the mean face where that fails."""
+        """Demodulate, check the CRC, decompress; the mean picture where that fails."""
         received.checked()
         modem = self.modem(received.budget)
         if modem is None:
@@ -97,7 +102,7 @@ class DigitalSystem(System):
         return stream.ljust(room, b"\0")
 
     def _shown(self, payload: bytes | None) -> tuple[Tensor, str]:
-        """A photo and an empty reason, or the mean face and why."""
+        """A photo and an empty reason, or the mean picture and why."""
         if payload is None:
             return self._lost("the burst was lost: its CRC fails")
         stream = payload.rstrip(b"\0")
@@ -126,6 +131,18 @@ def mean_face() -> Tensor:
     return F.interpolate(small, (DigitalSystem.image_size, DigitalSystem.image_size), mode="bicubic").clamp(0, 1)[0]
 
 
+def mean_picture(domain: str) -> Tensor:
+    """What a receiver shows before anything arrives, ``[3, 256, 256]``: the mean face, or grey for a domain that is not aligned.
+
+    The mean of streets is a grey haze too, and not worth a file of its own.
+
+    Raises:
+        SemcastError: there is no such domain.
+    """
+    size = DigitalSystem.image_size
+    return mean_face() if domain_named(domain).name == "face" else torch.full((3, size, size), 0.5)
+
+
 def capacity_bytes(k: int, snr_db: float) -> int:
     """floor(k log2(1 + SNR) / 8): whole bytes that k complex symbols carry without error at the capacity of AWGN.
 
@@ -150,4 +167,4 @@ def at_capacity(codec: BitCodec, image: Photo, k: int, snr_db: float) -> Photo:
     return codec.decompress(codec.compress(image, capacity_bytes(k, snr_db)))
 
 
-__all__ = ["DigitalSystem", "at_capacity", "capacity_bytes", "mean_face"]
+__all__ = ["DigitalSystem", "at_capacity", "capacity_bytes", "mean_face", "mean_picture"]

@@ -11,7 +11,7 @@ One codec with several allocations: ``rl-asc`` asks the learned policy, ``unifor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from semcast.coding.bitstream import Sizes, Stream, Tables, concepts_in_order, domain_of, model_number, pack, unpack
-from semcast.coding.feature_coder import quantised
+from semcast.coding.bitstream import Concept, Sizes, Stream, Tables, concepts_in_order, domain_of, model_number, pack, unpack
+from semcast.coding.feature_coder import Indices, quantised
 from semcast.coding.layout_coder import simplify
 from semcast.errors import SemcastError
 from semcast.images import LONGEST_SIDE, Photo, resize, to_tensor, to_uint8
@@ -138,6 +138,38 @@ class Received:
         return np.asarray(Image.fromarray(self.picture).resize(target, Image.Resampling.LANCZOS))
 
 
+def receive(stream: bytes, codec: SceneCodec | None = None, tables: Tables | None = None, branch: str = "fused") -> Received:
+    """Paint what arrived of a file; a receiver needs neither the sender's parser nor its policy.
+
+    Args:
+        codec: the networks; those of the file's domain that ship where none are given, and its tables likewise.
+        tables: of the same domain.
+        branch: of the painter.
+
+    Raises:
+        SemcastError: it is for other networks, there are no weights, or nothing of it can be shown.
+    """
+    domain = domain_named(domain_of(stream))
+    tables = tables or Tables.load(domain.name)
+    codec = codec or SceneCodec.load(domain)
+    read = unpack(stream, tables, model=model_number(codec.fingerprint))
+    concepts = concepts_in_order(read.layout, domain.importance, read.care)
+    levels = [read.levels.get(concept.category, 0) for concept in concepts]
+    features = features_of(concepts, levels, read.indices)[None]
+    picture = paint(codec, at_64(read.layout)[None], features, level_map(concepts, levels)[None], branch)
+    lost = tuple(f"the features of {domain.classes[c]} did not arrive" for c in read.missing)
+    return Received(to_uint8(picture[0]), (read.width, read.height), (*read.notes, *lost))
+
+
+def features_of(concepts: Sequence[Concept], levels: Sequence[int], indices: Mapping[int, Indices]) -> Tensor:
+    """The dequantised features of every cell, ``[CHANNELS, GRID, GRID]``, 0 where skipped."""
+    features = np.zeros((CHANNELS, GRID * GRID), np.float32)
+    for concept, level in zip(concepts, levels, strict=True):
+        if level:
+            features[:, concept.cells] = dequantise(indices[concept.category].astype(np.int64), level).T
+    return torch.from_numpy(features.reshape(CHANNELS, GRID, GRID))
+
+
 class RlAsc:
     """The semantic codec as a :class:`~semcast.coding.photo_codecs.BitCodec`.
 
@@ -216,19 +248,7 @@ class RlAsc:
         found = domain_of(stream)
         if found != self.networks.domain.name:
             raise SemcastError(f"the file is of the domain {found}, these networks are of {self.networks.domain.name}")
-        read = unpack(stream, self.networks.tables, model=self.networks.model)
-        features = np.zeros((CHANNELS, GRID * GRID), np.float32)
-        concepts = concepts_in_order(read.layout, self.networks.domain.importance)
-        levels = [read.levels.get(concept.category, 0) for concept in concepts]
-        for concept, level in zip(concepts, levels, strict=True):
-            if level:
-                features[:, concept.cells] = dequantise(read.indices[concept.category].astype(np.int64), level).T
-        picture = paint(
-            self.networks.codec, at_64(read.layout)[None], torch.from_numpy(features.reshape(1, CHANNELS, GRID, GRID)),
-            level_map(concepts, levels)[None], self.branch,
-        )  # fmt: skip
-        lost = tuple(f"the features of {self.networks.domain.classes[c]} did not arrive" for c in read.missing)
-        return Received(to_uint8(picture[0]), (read.width, read.height), (*read.notes, *lost))
+        return receive(stream, self.networks.codec, self.networks.tables, self.branch)
 
     def decompress(self, stream: bytes) -> Photo:
         """A file → uint8 ``[256, 256, 3]``; see :meth:`receive`."""

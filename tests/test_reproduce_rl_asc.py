@@ -1,0 +1,164 @@
+"""The study of the semantic codec with tiny networks: every file of it, resumed; and its statistics on made-up records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("constriction")
+
+from test_cli import Run, refused, run  # noqa: E402, F401 - a fixture
+from test_codecs import Greyscale  # noqa: E402
+from test_rl_asc import networks, photo_of, shipped  # noqa: E402, F401 - fixtures
+from test_sem import policy  # noqa: E402, F401 - a fixture
+
+from semcast.coding.bitstream import unpack
+from semcast.errors import SemcastError
+from semcast.evaluate import rl_asc, targets
+from semcast.evaluate.codecs import CodecRecord
+from semcast.evaluate.noise import BITS, NoiseRecord, painted, pooled, with_bit_errors, with_index_errors
+from semcast.evaluate.photos import find_photos
+from semcast.evaluate.records import read
+from semcast.evaluate.rl_asc import QUICK, Study, load_study, reproduce
+from semcast.evaluate.search import OracleRecord
+from semcast.evaluate.targets import Target
+from semcast.metrics.judge import Judge
+from semcast.metrics.perceptual import missing
+from semcast.semantics.allocation import PLAIN
+from semcast.semantics.concepts import STEPS
+from semcast.systems.rl_asc import Networks, RlAsc
+
+SMALL = replace(
+    QUICK, named=(1200, 1500), main=1500, budgets=(1500,), standard=(400, 1500), oracle_budgets=(700,), small_budgets=(400,),
+    oracle_photos=1, small_photos=1, small_concepts=1, noise_photos=2, rates=(1e-3, 1e-1), sheet_photos=2,
+)  # fmt: skip
+
+
+@pytest.fixture
+def study(shipped: Path, policy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:  # noqa: F811
+    monkeypatch.setattr(Judge, "load", classmethod(lambda cls, domain: Greyscale()))
+    monkeypatch.setattr(rl_asc, "STANDARD", ("webp", "jpeg2000"))
+    sources = find_photos([shipped / "street256" / "val-000.tar"])
+    return load_study("street", sources, tmp_path / "out", SMALL, command="semcast reproduce rl-asc")
+
+
+def test_the_whole_study_and_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    written = {path.name for path in reproduce(study)}
+    tables = {f"{name}.md" for name in ("rates", "paired", "branches", "noise", "targets")}
+    assert written >= tables | {"rates.png", "rates.svg", "noise.png", "noise.svg", "sheet.png", "targets.json", "run.json"}
+    found = json.loads((study.out / "targets.json").read_text())
+    named = {target["what"]: target for target in found}
+    assert len(named) == len(found) == 14 and named["encode, ms"]["value"] > 0
+    assert named["mIoU / that of the best standard codec"]["value"] is not None
+    rows = (study.out / "rates.md").read_text().splitlines()
+    assert {"rl-asc", "uniform", "area", "random", "webp", "original"} <= {row.split(" | ")[1] for row in rows[2:]}
+    spoilt = read(study.out / "noise.jsonl", NoiseRecord)
+    assert len(spoilt) == 2 * (2 + 2) * 3 and all(r.errors == 0 and r.decoded for r in spoilt if r.rate == 0)
+    assert all(r.errors > 0 for r in spoilt if r.rate == 0.1)
+    whole = {r.image: r.hit for r in spoilt if r.rate == 0 and r.codec == "rl-asc" and r.test == BITS}
+    assert all(r.hit == whole[r.image] for r in spoilt if r.rate == 0 and r.codec == "rl-asc")  # all tests begin alike
+    if missing("squeeze") is None:
+        searched = read(study.out / "oracle.jsonl", OracleRecord)
+        assert {r.allocation for r in searched if r.case == "photo"} == {"rl-asc", "uniform", "random", "area", "greedy"}
+        small = {r.allocation: r.score for r in searched if r.case == "small"}
+        assert set(small) == {"rl-asc", "uniform", "random", "area", "greedy", "exhaustive"}
+        assert max(small.values()) <= small["exhaustive"] + 1e-5
+        assert "exhaustive" in (study.out / "oracle.md").read_text()
+    before = {path.name: path.read_bytes() for path in study.out.glob("*.jsonl")}
+    monkeypatch.setattr(rl_asc.plots, "draw", lambda *_: [])  # drawn once is enough
+    again = replace(study, written=[], _begun=set())
+    reproduce(again)
+    assert {path.name: path.read_bytes() for path in study.out.glob("*.jsonl")} == before
+    study.policy.fingerprint = "another"
+    with pytest.raises(SemcastError, match="another version of rl-asc|other networks"):
+        reproduce(replace(study, written=[], _begun=set()))
+
+
+def test_command(run: Run, study: Study, shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    called = []
+    monkeypatch.setattr(rl_asc, "reproduce", lambda made: called.append(made) or [made.out / "x.md"])
+    shard = shipped / "street256" / "val-000.tar"
+    code, _, err = run("reproduce", "rl-asc", shard, "--domain", "street", "--quick", "-o", "results/rl-asc")
+    assert code == 0 and "x.md" in err and called[0].size == QUICK
+    assert called[0].command.endswith("--domain street --quick -o rl-asc") and len(called[0].sources) == 2
+    refused(run("reproduce", "rl-asc", shard, "--domain", "sea", "-o", "no"), "unknown domain")
+    refused(run("reproduce", "rl-asc", shard, "-o", "x.json"), "name a folder")
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+
+def test_bit_errors_are_as_many_as_asked() -> None:
+    data = bytes(1000)
+    assert with_bit_errors(data, 0.0, np.random.default_rng(0)) == (data, 0)
+    spoilt, errors = with_bit_errors(data, 0.1, np.random.default_rng(0))
+    assert errors == sum(byte.bit_count() for byte in spoilt) and 650 < errors < 950 and len(spoilt) == len(data)
+
+
+def test_index_errors_stay_in_their_alphabet(networks: Networks) -> None:  # noqa: F811
+    codec = RlAsc(networks, PLAIN["uniform"], "uniform")
+    stream = codec.compress(photo_of(3), 1500)
+    sent = unpack(stream, networks.tables)
+    layout, indices, errors = with_index_errors(sent, 0.0, np.random.default_rng(0), layout=True)
+    assert errors == 0 and np.array_equal(painted(networks, sent, layout, indices), codec.decompress(stream))
+    layout, indices, errors = with_index_errors(sent, 0.5, np.random.default_rng(0), layout=False)
+    assert layout is sent.layout
+    assert errors == sum(int((indices[c] != sent.indices[c]).sum()) for c in indices)
+    assert all(indices[c].max() < STEPS[sent.levels[c]] for c in indices)
+    layout, _, _ = with_index_errors(sent, 1.0, np.random.default_rng(0), layout=True)
+    assert (layout != sent.layout).all() and layout.max() < 19
+
+
+def test_draws_of_a_photo_are_pooled() -> None:
+    def record(image: str, draw: int, hit: int, decoded: bool) -> NoiseRecord:
+        return NoiseRecord(image, BITS, "webp", "street", 500, 0.1, draw, "", 500, 1, decoded, None, None, [hit], [10], [10])
+
+    found = pooled([record("a", 0, 10, True), record("a", 1, 0, False), record("b", 0, 5, True)])
+    assert [(p.hit, p.truth, p.decoded) for p in found] == [([10], [20], 0.5), ([5], [10], 1.0)]
+
+
+# ---- ratios ----------------------------------------------------------------------------------------------------------
+
+
+def coded(codec: str, most: int, hit: int, image: str = "a", lpips: float | None = 0.4, rsp: float = -1.0) -> CodecRecord:
+    return CodecRecord(
+        image=image, codec=codec, domain="street", max_bytes=most, version="", judge="", reference="mask", ok=True, bytes=most,
+        bpp=0.1, miou=hit / 100, lpips_squeeze=lpips, psnr_db=20.0, rsp=rsp, encode_s=0.01, decode_s=0.02, hit=[hit], truth=[100],
+        shown=[hit],
+    )  # fmt: skip
+
+
+def test_ratios_against_the_best_standard_codec() -> None:
+    records = [
+        coded(codec, most, hit, image, lpips)
+        for image in "abc"
+        for codec, most, hit, lpips in (
+            ("rl-asc", 500, 60, 0.2), ("avif", 500, 30, 0.5), ("hevc", 500, 20, 0.4), ("avif", 1000, 50, 0.4),
+            ("avif", 2000, 70, 0.3),
+        )
+    ]  # fmt: skip
+    seen, needed, looks = targets._against_standard(records, 500)
+    assert seen.value == pytest.approx(2.0) and seen.note == "avif" and seen.verdict == "must"
+    assert needed.value == pytest.approx(1000 * 2**0.5 / 500) and needed.note.startswith("avif")
+    assert looks.value == pytest.approx(0.5) and looks.note == "hevc" and looks.verdict == "aim"
+    few = [record for record in records if record.max_bytes == 500]
+    bound = targets._against_standard(few, 500)[1]
+    assert bound.value == 1 and "lower bound" in bound.note
+    assert targets._against_standard([], 500)[0].verdict == "not measured"
+
+
+def test_paired_differences_and_verdicts() -> None:
+    records = [coded(codec, 500, 50, image, rsp=rsp + i / 100) for i, image in enumerate("abcd")
+               for codec, rsp in (("rl-asc", -0.8), ("uniform", -0.9))]  # fmt: skip
+    gap = targets.difference(records, "rl-asc", "uniform", 500, "rsp")
+    assert gap is not None and gap.mean == pytest.approx(0.1) and gap.low == pytest.approx(0.1)
+    assert targets.difference(records, "rl-asc", "area", 500, "rsp") is None
+    clear = Target("x", 0.1, 0, low=-0.1, high=0.3, clear=True)
+    assert clear.verdict == "missed" and replace(clear, low=0.01).verdict == "must"
+    assert Target("ms", 250.0, 300, 100, over=False).verdict == "must"
+    assert Target("x", 0.5, None, 1, over=False).verdict == "aim" and Target("x", 2.0, None, 1, over=False).verdict == "no"
