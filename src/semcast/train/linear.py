@@ -94,7 +94,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             "basis": torch.from_numpy(vectors_[:, ::-1].T.copy()), "eigenvalues": torch.from_numpy(values[::-1].copy()),
         })  # fmt: skip
         if a or b:
-            recalibrate(sketch, labelled.images)
+            recalibrate(sketch, load_faces(data / "faces256", "train", 256).images)
         settings_ = {**asdict(config), "a": a, "b": b}
         save(path, sketch.state_dict(), kind="sketch", config=settings_, int8=("basis",), int4={"basis": HEAD})
         console.print(f"{path} written")
