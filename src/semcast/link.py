@@ -140,13 +140,16 @@ Realisation = Callable[[Burst], Received]
 class System(nn.Module):
     """A transmitter and a receiver: ``decode(channel(encode(image, budget)))``.
 
-    ``decode`` never sees the image. Subclasses set ``name``, ``image_size`` and the range of k they serve.
+    ``decode`` never sees the image. Subclasses set ``name``, ``image_size`` and the range of k they serve, and name in
+    ``derived`` the beginnings of those entries of their state that are computed from the others when they are made (their last
+    bits differ from machine to machine, and no fingerprint should).
     """
 
     name = "system"
     image_size = 256
     min_symbols = 1
     max_symbols = MAX_SYMBOLS
+    derived: tuple[str, ...] = ()
 
     def check(self, budget: Budget) -> None:
         """Raises SemcastError where this system cannot work with the budget."""

@@ -108,6 +108,7 @@ class ClosedForm(System):
     """The generative link whose flow and channel codec are replaced by given coordinates and the closed-form code."""
 
     min_symbols, max_symbols = Generative.min_symbols, Generative.max_symbols
+    derived = ("coordinates.", "codec.importance")
 
     def __init__(self, name: str, link: Generative, coordinates: Coordinates) -> None:
         super().__init__()
@@ -142,6 +143,7 @@ class EndToEnd(System):
 
     name = "end-to-end"
     min_symbols, max_symbols = Generative.min_symbols, Generative.max_symbols
+    derived = ("coordinates.", "codec.importance")
 
     def __init__(self, link: Generative, encoder: FaceEncoder | None = None, codec: ChannelCodec | None = None) -> None:
         super().__init__()
