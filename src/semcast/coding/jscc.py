@@ -143,11 +143,12 @@ def principal(samples: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """The ``count`` largest variances of ``[N, D]`` (or as many as it has), their directions ``[D, count]``, and the mean."""
     mean = samples.mean(0)
     centred = samples - mean
-    torch.manual_seed(0)
     if samples.shape[1] <= 1024:
         values, vectors = torch.linalg.eigh((centred.T @ centred / len(samples)).double())
         return values.flip(0)[:count].float().clamp_min(1e-9), vectors.flip(1)[:, :count].float(), mean
-    _, singular, vectors = torch.svd_lowrank(centred, q=count + 16, niter=4)
+    with torch.random.fork_rng(devices=[]):  # it draws from the global generator
+        torch.manual_seed(0)
+        _, singular, vectors = torch.svd_lowrank(centred, q=count + 16, niter=4)
     return (singular.square() / len(samples))[:count].clamp_min(1e-9), vectors[:, :count], mean
 
 

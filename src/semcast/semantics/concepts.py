@@ -18,21 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcast.coding.bitstream import Concept
+from semcast.coding.feature_coder import CHANNELS
+from semcast.coding.layout_coder import GRID, SIDES
 from semcast.errors import SemcastError
 from semcast.precision import mixed
 from semcast.semantics.blocks import ResBlock, norm
 
 SIZE = 256
 """Side of the photos that the codec's networks see, in pixels."""
-
-GRID = 16
-"""Side of the grid of cells, each 16 x 16 pixels."""
-
-CHANNELS = 8
-"""Numbers in (-1, 1) that describe a cell."""
-
-SIDES = (16, 32, 64)
-"""Sides at which a layout may be coded."""
 
 STEPS = (1, 2, 3, 5, 9, 17)
 """Steps of the quantiser at each level; one step is level 0: the concept is skipped and its values are 0."""

@@ -18,7 +18,19 @@ from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
-from semcast.semantics.concepts import CHANNELS, GRID, LEVELS, SIDES, SIZE, STEPS, cells_of, one_hot, parsed_layout, quantised
+from semcast.semantics.concepts import (
+    CHANNELS,
+    GRID,
+    LEVELS,
+    SIDES,
+    SIZE,
+    STEPS,
+    at_64,
+    cells_of,
+    one_hot,
+    parsed_layout,
+    quantised,
+)
 from semcast.semantics.domains import IGNORED, Domain, domain_named
 from semcast.semantics.scene_painter import BRANCHES, Painted, SceneCodec, branch_of
 from semcast.semantics.scene_parser import SceneParser
@@ -142,8 +154,7 @@ def layout_of(labels: Tensor, side: int, classes: int) -> Tensor:
 
 def upsampled(layout: Tensor) -> Tensor:
     """A layout at 64 x 64, each place repeated."""
-    factor = SIDES[-1] // layout.shape[-1]
-    return layout.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    return torch.from_numpy(at_64(layout.numpy()))
 
 
 def random_levels(cells: Tensor, classes: int, generator: torch.Generator) -> Tensor:
