@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from semcast.errors import SemcastError
@@ -43,7 +44,8 @@ def test_round_trip_int8(path: Path) -> None:
     step = weight.flatten(1).abs().amax(1) / 127
     assert ((back["body.weight"] - weight).flatten(1).abs().amax(1) <= 0.57 * step).all()
     torch.testing.assert_close(back["body.bias"], TENSORS["body.bias"], rtol=1e-3, atol=1e-4)
-    assert load_file(path)["body.weight"].dtype == torch.int8
+    with safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()["deflated"])["body.weight"] == ["int8", list(weight.shape)]
 
 
 def test_by_name_from_the_users_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,3 +110,32 @@ def test_a_tail_in_four_bits_comes_back_in_order(path: Path) -> None:
     assert float(((back - matrix).abs().amax(1) / scale)[:4].max()) < 0.6 / 127
     assert float(((back - matrix).abs().amax(1) / scale)[4:].max()) < 0.6 / 7
     assert path.stat().st_size < 12 * 128 // 2 + 1200
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    values = torch.randn(64, 256, generator=torch.Generator().manual_seed(1))
+    save(tmp_path / "noise.safetensors", {"w": values, "k": torch.arange(7)}, kind="net", config={}, int8=("w",))
+    return tmp_path / "noise.safetensors"
+
+
+def test_bytes_that_coding_makes_fewer_are_coded(noise: Path) -> None:
+    assert noise.stat().st_size < 64 * 256
+    loaded = load(str(noise), kind="net")
+    values = torch.randn(64, 256, generator=torch.Generator().manual_seed(1))
+    assert (loaded.tensors["w"] - values).abs().max() < 0.03
+    assert loaded.tensors["k"].tolist() == list(range(7))
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["[", "[]", '{"w": 3}', '{"w": ["int8", [10000000, 1000000]]}', '{"w": ["int8", [64, 255]]}', '{"w": ["object", [1]]}',
+     '{"gone": ["int8", [1]]}', '{"w": ["int8", [-1, 4]]}'],
+)  # fmt: skip
+def test_a_coded_tensor_that_is_told_wrongly(noise: Path, told: str) -> None:
+    with safe_open(noise, framework="pt") as file:
+        meta = file.metadata()
+    assert "w" in json.loads(meta["deflated"])
+    save_file(load_file(noise), noise, metadata=meta | {"deflated": told})
+    with pytest.raises(SemcastError, match="changed or damaged"):
+        load(str(noise), kind="net")

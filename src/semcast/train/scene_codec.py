@@ -37,7 +37,7 @@ from semcast.semantics.scene_parser import SceneParser
 from semcast.train.adversary import DualJudge, PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import load_scenes, random_mirror, shuffled
 from semcast.train.loop import Averaged, Trainer, warm_cosine
-from semcast.train.picture import perceptual, random_window
+from semcast.train.picture import perceptual
 from semcast.weights import save
 
 LIKELY = (0.3, 0.24, 0.2, 0.13, 0.08, 0.05)
@@ -63,26 +63,29 @@ class Losses:
 
 @dataclass(frozen=True)
 class Settings:
-    """Batch 8, Adam 1e-3.
+    """Batch 4, Adam 1e-3.
 
+    LPIPS, parsing and the discriminator see another square of ``window`` pixels (a multiple of 32) at each step: whole pictures
+    would double the cost of a step.
     ``parsed`` of the steps see the parser's layout, the others the dataset's; ``single`` of them train one branch alone;
     ``noisy`` of them add uniform noise instead of rounding. The bits count from ``bits_from`` on, the discriminator from
-    ``judged_from``, both ramped. Without a shipped parser set ``parsed=0`` and ``parsing=0``. ``warm_start`` goes on from the
-    shipped codec.
+    ``judged_from``, both ramped. Without a shipped parser set ``parsed=0`` and ``parsing=0``. ``warm_start`` names the
+    codec to go on from, also that of another domain: ``codec-street``.
     """
 
     domain: str = "street"
-    steps: int = 9000
-    judged_from: int = 6000
-    bits_from: int = 2000
-    batch: int = 8
+    steps: int = 5000
+    judged_from: int = 3500
+    bits_from: int = 1000
+    batch: int = 4
+    window: int = 160
     rate: float = 1e-3
     parsed: float = 0.5
     single: float = 0.2
     noisy: float = 0.25
     losses: Losses = field(default_factory=Losses)
     seed: int = 0
-    warm_start: bool = False
+    warm_start: str = ""
 
 
 class RateModel(nn.Module):
@@ -131,7 +134,8 @@ class SceneJudge(nn.Module):
         self.fine, self.coarse = DualJudge(classes, (24, 48, 96, 128, 160)), PatchJudge((24, 48, 96, 128))
 
     def forward(self, image: Tensor, masks: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Image ``[B, 3, 256, 256]``, one-hot layout ``[B, classes, 64, 64]`` → scores and features of all scales."""
+        """Image ``[B, 3, S, S]``, one-hot layout ``[B, classes, S/4, S/4]``, S a multiple of 32 → scores and features
+        of all scales."""
         scores, features = self.fine(image, masks)
         score, more = self.coarse(F.avg_pool2d(image, 2))
         return [*scores, score], features + more
@@ -181,7 +185,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     parser = None
     if settings.parsed > 0 or w.parsing > 0:
         parser = SceneParser.load(domain).requires_grad_(False)
-    codec = channels_last((SceneCodec.load(domain) if settings.warm_start else SceneCodec()).train())
+    codec = SceneCodec.load(settings.warm_start.removeprefix("codec-")) if settings.warm_start else SceneCodec()
+    codec = channels_last(codec.train())
     coder, judge, lpips = RateModel(), channels_last(SceneJudge(classes)), perceptual()
     optimiser = torch.optim.Adam([*codec.parameters(), *coder.parameters()], settings.rate, betas=(0.9, 0.99))
     judge_optimiser = torch.optim.Adam(judge.parameters(), 4e-4, betas=(0.0, 0.99))
@@ -216,26 +221,30 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         branch = BRANCHES[0] if kind >= settings.single else BRANCHES[1 + int(kind < settings.single / 2)]
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * warm_cosine(i, settings.steps)
+        corner = torch.randint(SIZE - settings.window + 1, (2,), generator=random).tolist()
         with mixed():
             with torch.no_grad():
-                window = random_window(random)
-                target = lpips.features(photo[window])
+                target = lpips.features(_square(photo, corner, settings.window))
             features = codec.encoder(photo, layout)
             made = quantised(features, levels, random if coin() < settings.noisy else None)
             painted = codec.painter(layout, made, one_hot(levels, LEVELS))
             image = branch_of(painted, branch)
             losses = _picture_losses(painted, image, photo, w)
-            losses["lpips"] = w.lpips * lpips.distance(target, lpips.features(image[window])).mean()
+            losses["lpips"] = w.lpips * lpips.distance(target, lpips.features(_square(image, corner, settings.window))).mean()
             bits = coder(made, cells, levels)
             losses["bits"] = w.bits * min(1.0, i / max(1, settings.bits_from)) * bits.mean()
             if parser is not None and w.parsing > 0:
-                losses["parsing"] = w.parsing * _parsing_loss(parser, image, mask, i)
-            masks = one_hot(layout, classes)
+                losses["parsing"] = w.parsing * _parsing_loss(
+                    parser, _square(image, corner, settings.window), _square(mask, corner, settings.window), i
+                )
             if judged > 0:
+                around = [4 * (c // 4) for c in corner]  # the layout has a fourth of the side
+                masks = one_hot(_square(layout, [c // 4 for c in around], settings.window // 4), classes)
+                real_part, made_part = (_square(x, around, settings.window) for x in (photo, image))
                 judge.requires_grad_(False)
-                scores, shown = judge(image, masks)
+                scores, shown = judge(made_part, masks)
                 with torch.no_grad():
-                    _, real = judge(photo, masks)
+                    _, real = judge(real_part, masks)
                 losses["adversarial"] = judged * w.adversarial * torch.stack([painter_loss(s) for s in scores]).mean()
                 losses["matching"] = judged * w.matching * feature_loss(real, shown)
         total = torch.stack(list(losses.values())).sum()
@@ -246,7 +255,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         optimiser.step()
         average.update()
         if judged > 0:
-            losses["judge"] = _judge_step(judge, judge_optimiser, photo, image, masks)
+            losses["judge"] = _judge_step(judge, judge_optimiser, real_part, made_part, masks)
         coded = (levels > 0).sum((1, 2)) * CHANNELS
         losses["bits_a_value"] = bits.sum() / coded.sum().clamp_min(1)
         losses["psnr"] = psnr_db(photo, image.detach().clamp(0, 1)).mean()
@@ -260,6 +269,11 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         return validate(average)
 
     trainer.run(settings.steps, step, after_save=after_save)
+
+
+def _square(x: Tensor, corner: list[int], side: int) -> Tensor:
+    """The square of ``side`` from ``[..., H, W]`` whose top left corner that is."""
+    return x[..., corner[0] : corner[0] + side, corner[1] : corner[1] + side]
 
 
 def _picture_losses(painted: Painted, image: Tensor, photo: Tensor, w: Losses) -> dict[str, Tensor]:

@@ -21,18 +21,23 @@ from semcast.train.loop import Averaged, Trainer, warm_cosine
 from semcast.train.parser import overlap_loss
 from semcast.weights import save
 
-Augment = Callable[[int, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+
+SMALL = 128
+"""Side of the crops of the first steps, in pixels: a quarter of the cost, so twice the photos in half the time."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Batch 8, AdamW 2e-3; whole photos and zoomed crops of ``crop`` pixels in turns.
+    """AdamW 2e-3; batch 16 of small zoomed crops at first, then batch 8 of whole photos and crops of ``crop`` pixels in turns.
 
-    ``overlap`` weights the soft intersection over union, as in the recipe ``parser``. ``warm_start`` goes on from what ships.
+    ``small`` is the share of the steps with small crops. ``overlap`` weights the soft intersection over union, as in the recipe
+    ``parser``. ``warm_start`` goes on from what ships.
     """
 
     domain: str = "street"
-    steps: int = 1200
+    steps: int = 5000
+    small: float = 0.6
     batch: int = 8
     rate: float = 2e-3
     overlap: float = 0.5
@@ -46,23 +51,23 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     config = SceneParserConfig()
     domain = domain_named(settings.domain)
 
-    def augment(i: int, image: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        if i % 2:
-            image, mask = random_crop(image, mask, generator, side=settings.crop, zoom=(0.8, 1.6))
-        jitter = torch.empty(len(image), 3, 1, 1).uniform_(0.8, 1.2, generator=generator)
-        return (image * jitter).clamp(0, 1), mask
+    def zoomed(image: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return random_crop(image, mask, generator, side=settings.crop, zoom=(0.8, 1.6))
+
+    def coloured(image: Tensor, generator: torch.Generator) -> Tensor:
+        return (image * torch.empty(len(image), 3, 1, 1).uniform_(0.8, 1.2, generator=generator)).clamp(0, 1)
 
     torch.manual_seed(settings.seed)
     model = SceneParser.load(domain) if settings.warm_start else SceneParser(config)
     run = asdict(settings) | {"recipe": "scene-parser", "kind": "scene-parser", "weights": f"parser-{domain.name}"}
-    train_segmenter(model, SceneParser(config), asdict(config), domain, data, out, augment, run, resume=resume)
+    train_segmenter(model, SceneParser(config), asdict(config), domain, data, out, zoomed, coloured, run, resume=resume)
 
 
 def train_segmenter(
-    model: nn.Module, shipped: nn.Module, config: dict[str, Any], domain: Domain, data: Path, out: Path, augment: Augment,
-    run: dict[str, Any], *, resume: bool,
+    model: nn.Module, shipped: nn.Module, config: dict[str, Any], domain: Domain, data: Path, out: Path, zoomed: Augment,
+    coloured: Callable[[Tensor, torch.Generator], Tensor], run: dict[str, Any], *, resume: bool,
 ) -> None:  # fmt: skip
-    """Cross-entropy, rare classes weighted, plus the overlap loss, over random flips and ``augment``.
+    """Cross-entropy, rare classes weighted, plus the overlap loss, over random flips, crops and colours.
 
     The loss is taken at a quarter of the pixels, another quarter at each step: at all of them it would cost as much as the
     network. Each validation measures one confusion matrix over val and writes the weights.
@@ -70,7 +75,8 @@ def train_segmenter(
     Args:
         model: trained in place: image → logits of the image's size.
         shipped: of the same shape; takes the averaged weights for validation.
-        augment: (step, image, mask, generator) → image, mask.
+        zoomed: (image, mask, generator) → image, mask: what happens to every other batch of whole photos.
+        coloured: (image, generator) → image: what happens to the colours of all.
         run: the settings, with ``kind`` and ``weights`` (the name) of the file to write.
     """
     scenes = load_scenes(data, domain, "train", config["size"])
@@ -81,14 +87,19 @@ def train_segmenter(
     average = Averaged(model, 0.995)
     state: dict[str, object] = {"model": model, "optimiser": optimiser, "average": average}
     trainer = Trainer(out, state, run | config, resume=resume, every_s=180)
-    batches = shuffled(len(scenes), run["batch"], run["seed"], trainer.first)
+    small = int(run["small"] * run["steps"])
+    batches = shuffled(len(scenes), run["batch"], run["seed"], trainer.first + min(trainer.first, small))
     generator = torch.Generator().manual_seed(run["seed"] * 7919 + trainer.first)
     weight = class_weights(scenes.masks, len(domain.classes))
 
     def step(i: int) -> dict[str, float]:
-        index = next(batches)
+        index = torch.cat((next(batches), next(batches))) if i < small else next(batches)
         image, mask = random_mirror(scenes.batch(index), scenes.masks[index], domain, generator)
-        image, mask = augment(i, image, mask, generator)
+        if i < small:
+            image, mask = random_crop(image, mask, generator, side=SMALL, zoom=(0.5, 1.25))
+        elif i % 2:
+            image, mask = zoomed(image, mask, generator)
+        image = coloured(image, generator)
         for group in optimiser.param_groups:
             group["lr"] = run["rate"] * warm_cosine(i, run["steps"])
         with mixed():

@@ -2,18 +2,22 @@
 
 A file's metadata holds ``format`` (the version), ``kind`` (what it is), ``config`` (JSON: the frozen dataclass of the
 model) and ``sha256`` over config and tensors. Matrices may be stored as int8 with one fp16 scale a row, their last rows in
-4 bits.
+4 bits. Bytes that Huffman coding makes fewer are stored so, which changes neither tensors nor fingerprint: ``deflated`` tells
+their types and shapes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -25,6 +29,9 @@ FORMAT = "semcast-1"
 _SCALE, _TAIL, _TAIL_SCALE = ".int8_scale", ".int4", ".int4_scale"
 _GROUP = 64  # entries of a row that share a 4-bit scale
 _HERE = Path(__file__).parent
+_KINDS = {str(kind).removeprefix("torch."): kind for kind in (
+    torch.float16, torch.float32, torch.bfloat16, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool,
+)}  # fmt: skip
 C = TypeVar("C")
 
 
@@ -119,10 +126,44 @@ def save(
     stored = {k: v.clone(memory_format=torch.contiguous_format) for k, v in stored.items()}
     text = json.dumps(config, sort_keys=True)
     digest = _digest(stored, kind, text)
-    temporary = path.with_suffix(".part")
-    save_file(stored, temporary, metadata={"format": FORMAT, "kind": kind, "config": text, "sha256": digest})
-    temporary.replace(path)
+    _write(path, stored, {"format": FORMAT, "kind": kind, "config": text, "sha256": digest})
     return digest
+
+
+def _write(path: Path, stored: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    written, deflated = {}, {}
+    for name, tensor in stored.items():
+        planes = tensor.numpy().reshape(-1, 1).view(np.uint8).T  # all low bytes, then all high ones: unlike each other
+        coder = zlib.compressobj(9, wbits=-zlib.MAX_WBITS, strategy=zlib.Z_HUFFMAN_ONLY)  # noise does not repeat itself
+        data = coder.compress(planes.tobytes()) + coder.flush()
+        written[name] = tensor
+        if len(data) < planes.size:
+            written[name] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            deflated[name] = [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+    temporary = path.with_suffix(".part")
+    save_file(written, temporary, metadata=metadata | {"deflated": json.dumps(deflated)})
+    temporary.replace(path)
+
+
+def _inflated(data: Tensor, kind: str, shape: list[int]) -> Tensor:
+    """The tensor that :func:`_write` made fewer bytes of.
+
+    Raises:
+        ValueError: the bytes are not those of such a tensor. (Huffman coding saves at most seven bits of eight, so a small file
+            cannot ask for much memory.)
+    """
+    if kind not in _KINDS or not all(isinstance(side, int) and side >= 0 for side in shape):
+        raise ValueError(f"no such tensor: {kind} {shape}")
+    dtype = _KINDS[kind]
+    size = math.prod(shape) * dtype.itemsize
+    if size > 8 * data.numel():
+        raise ValueError("a tensor larger than its bytes")
+    decoder = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    found = decoder.decompress(data.numpy().tobytes(), size + 1)
+    if len(found) != size:
+        raise ValueError("a tensor of another size than its bytes")
+    bytes_ = np.frombuffer(found, np.uint8).reshape(dtype.itemsize, -1).T.copy()
+    return torch.from_numpy(bytes_).view(dtype).reshape(shape)
 
 
 def _quantised(rows: Tensor, largest: int) -> tuple[Tensor, Tensor]:
@@ -163,6 +204,11 @@ def load(name: str, *, kind: str) -> Checkpoint:
         raise SemcastError(f"{path} is of format {meta.get('format')!r}, this version reads {FORMAT!r}")
     if meta.get("kind") != kind:
         raise SemcastError(f"{path} holds {meta.get('kind')!r} weights, {kind!r} are needed")
+    try:
+        for key, (dtype, shape) in json.loads(meta.get("deflated", "{}")).items():
+            stored[key] = _inflated(stored[key], dtype, shape)
+    except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
+        raise SemcastError(f"{path} was changed or damaged ({error})") from None
     digest = _digest(stored, kind, meta.get("config", ""))
     if digest != meta.get("sha256"):
         raise SemcastError(f"{path} was changed or damaged: its fingerprint does not match")
