@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 pytest.importorskip("constriction")
@@ -55,7 +56,7 @@ from semcast.semantics.scene_parser import SceneParser, SceneParserConfig
 from semcast.systems.bit_codecs import load_bit_codec
 from semcast.systems.rl_asc import ALLOCATIONS, Networks, RlAsc
 from semcast.train.recipes import RECIPES, run
-from semcast.train.scene_codec import RateModel, layout_of, random_levels, upsampled
+from semcast.train.scene_codec import RateModel, layout_of, random_levels, start_linearly, upsampled
 from semcast.weights import save
 
 ENCODER = ConceptEncoderConfig(widths=(8, 8, 16, 16), embedding=4)
@@ -209,6 +210,21 @@ def test_painter_shapes_branches_and_gradients() -> None:
     painted.image.square().mean().backward()
     silent = [name for name, p in codec.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
+
+
+def test_the_linear_paths_start_as_a_transform_code() -> None:
+    """Before any training, finer steps of the features give a better estimate of photos that were not among those fitted."""
+    torch.manual_seed(0)
+    codec = SceneCodec(ENCODER, PAINTER)
+    photos = F.interpolate(torch.rand(24, 3, 24, 24), (256, 256), mode="bicubic").clamp(0, 1)
+    start_linearly(codec, photos[:16], torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = codec.encoder.linear(photos[16:]).tanh()
+        made = [quantised(features, torch.full((8, GRID, GRID), level)) for level in range(LEVELS)]
+        errors = [float((codec.painter.linear(each) - photos[16:]).square().mean()) for each in made]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.4 * errors[0]
+    flat = photos[:16].mean((0, 2, 3))
+    assert errors[0] == pytest.approx(float((photos[16:] - flat[:, None, None]).square().mean()), rel=1e-3)
 
 
 def test_local_branch_keeps_categories_apart() -> None:

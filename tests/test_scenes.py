@@ -157,7 +157,7 @@ def test_a_recipe_trains_saves_and_resumes(
     for split in ("train", "val"):
         shard(tmp_path / "faces256" / f"{split}-000.tar", 4)
     out = tmp_path / "run"
-    settings = ["domain=face", "batch=2", "crop=96"]
+    settings = ["domain=face", "batch=2", "small=0.5"]
     run(name, tmp_path, out, overrides=[*settings, "steps=2"])
     run(name, tmp_path, out, resume=True, overrides=[*settings, "steps=3"])
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]

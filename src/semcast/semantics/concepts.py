@@ -131,9 +131,12 @@ class ConceptEncoder(nn.Module):
     ::
 
         photo  - pixels 2x2 - conv - 128 - ResBlock 64 - + - ResBlock 32 - ResBlock x 2 16 - norm, conv, tanh → v
-        layout - embedding ------------------------------'
+        layout - embedding ------------------------------'              |
+        photo  - pixels 16x16 - linear ----------------------------------'
 
-    It sees the layout that will be sent: what the receiver knows from there need not be in the features.
+    The linear path starts as the principal components of a cell's pixels (recipe ``scene-codec``): from the first step on the
+    features tell the painter something. The rest sees the layout that will be sent: what the receiver knows from there need
+    not be in the features.
     """
 
     def __init__(self, config: ConceptEncoderConfig | None = None) -> None:
@@ -145,6 +148,8 @@ class ConceptEncoder(nn.Module):
         self.blocks = nn.ModuleList([ResBlock(w[0], w[1]), ResBlock(w[1] + config.embedding, w[2]), ResBlock(w[2], w[3])])
         self.last = ResBlock(w[3], w[3])
         self.norm, self.head = norm(w[3]), nn.Conv2d(w[3], CHANNELS, 1)
+        self.linear = nn.Conv2d(3, CHANNELS, SIZE // GRID, stride=SIZE // GRID)
+        nn.init.normal_(self.head.weight, std=0.01)
 
     def forward(self, image: Tensor, layout: Tensor) -> Tensor:
         """Describe each cell.
@@ -161,4 +166,4 @@ class ConceptEncoder(nn.Module):
         x = torch.cat((x, self.embed(one_hot(layout, self.config.classes))), 1)
         x = self.blocks[1](F.avg_pool2d(x, 2))
         x = self.last(self.blocks[2](F.avg_pool2d(x, 2)))
-        return self.head(F.silu(self.norm(x))).float().tanh()
+        return (self.head(F.silu(self.norm(x))).float() + self.linear(image).float()).tanh()

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from semcast.errors import SemcastError
 from semcast.semantics.blocks import ResBlock, channels_last, norm
-from semcast.semantics.concepts import CHANNELS, GRID, LEVELS, ConceptEncoder, ConceptEncoderConfig, one_hot
+from semcast.semantics.concepts import CHANNELS, GRID, LEVELS, SIZE, ConceptEncoder, ConceptEncoderConfig, one_hot
 from semcast.semantics.domains import Domain
 from semcast.semantics.painter import Refine
 from semcast.weights import load
+
+CELL = SIZE // GRID
+"""Side of a cell in pixels."""
 
 BRANCHES = ("fused", "global", "local")
 
@@ -131,8 +134,9 @@ class ScenePainter(nn.Module):
                                                       |             '- a = softmax at 128 ----------+- a_g I_g + a_l I_l
                                                       '-- local: a path a category, 64 - 256 - I_l -'
 
-    The categories are told again at every scale of the global branch. A learned map of positions tells where a cell is: photos
-    of both domains are framed alike.
+    Both pictures are added to one that is linear in the features (:attr:`linear`, a lapped block for each cell): it starts as
+    the least-squares estimate of the photo, and the branches learn what that lacks. The categories are told again at every
+    scale of the global branch. A learned map of positions tells where a cell is: photos of both domains are framed alike.
     """
 
     def __init__(self, config: ScenePainterConfig | None = None) -> None:
@@ -149,6 +153,7 @@ class ScenePainter(nn.Module):
         self.parts = LocalBranch(w[1] + CHANNELS, config)
         self.paint_whole = nn.Conv2d(w[4], 3, 3, padding=1)
         self.paint_parts = nn.Conv2d(config.local[-1], 3, 3, padding=1)
+        self.linear = nn.ConvTranspose2d(CHANNELS, 3, 2 * CELL, stride=CELL, padding=CELL // 2)
         self.attend = nn.Conv2d(w[3] + config.local[1], 2, 3, padding=1)
         for head in (self.paint_whole, self.paint_parts, self.attend):
             nn.init.normal_(head.weight, std=0.01)
@@ -179,8 +184,10 @@ class ScenePainter(nn.Module):
         share = F.interpolate(share, scale_factor=2.0, mode="bilinear")
         whole = self.up[2](x)
         whole = whole + self.fine(F.silu(whole))  # no norm: at the full size it costs more than a convolution
-        of_whole = self.paint_whole(F.silu(whole)).float() + 0.5
-        of_parts = self.paint_parts(F.silu(parts)).float() + 0.5
+        with torch.autocast("cpu", enabled=False):  # the picture's colours: bfloat16 has too few
+            estimate = self.linear(features.float())
+        of_whole = self.paint_whole(F.silu(whole)).float() + estimate
+        of_parts = self.paint_parts(F.silu(parts)).float() + estimate
         return Painted(of_parts + share * (of_whole - of_parts), of_whole, of_parts, share)
 
 

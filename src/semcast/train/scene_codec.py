@@ -8,6 +8,7 @@ discriminator at two scales with feature matching.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ from semcast.semantics.concepts import (
     quantised,
 )
 from semcast.semantics.domains import IGNORED, Domain, domain_named
-from semcast.semantics.scene_painter import BRANCHES, Painted, SceneCodec, branch_of
+from semcast.semantics.scene_painter import BRANCHES, CELL, Painted, SceneCodec, branch_of
 from semcast.semantics.scene_parser import SceneParser
 from semcast.train.adversary import DualJudge, PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import load_scenes, random_mirror, shuffled
@@ -40,15 +41,16 @@ from semcast.train.loop import Averaged, Trainer, warm_cosine
 from semcast.train.picture import perceptual
 from semcast.weights import save
 
-LIKELY = (0.3, 0.24, 0.2, 0.13, 0.08, 0.05)
+LIKELY = (0.22, 0.22, 0.22, 0.16, 0.1, 0.08)
 """How often each level is drawn: a few hundred bytes buy low ones."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights of the losses. ``bits`` is per bit of a photo: a thousand bits of features are then worth about .02 LPIPS.
+    """Weights of the losses. ``bits`` is per bit of a photo: a thousand bits of features are then worth .008 LPIPS.
 
-    ``branches`` weights the MSE of the two branches' own pictures, so that each stays able to stand alone.
+    More than that, or charged before the painter can use the features, and the encoder makes ones that finer steps say no more of
+    than coarse ones. ``branches`` weights the MSE of the two branches' own pictures, so that each stays able to stand alone.
     """
 
     mse: float = 4.0
@@ -56,7 +58,7 @@ class Losses:
     lpips: float = 1.0
     parsing: float = 0.08
     branches: float = 0.5
-    bits: float = 2e-5
+    bits: float = 8e-6
     adversarial: float = 0.03
     matching: float = 0.4
 
@@ -68,7 +70,7 @@ class Settings:
     LPIPS, parsing and the discriminator see another square of ``window`` pixels (a multiple of 32) at each step: whole pictures
     would double the cost of a step.
     ``parsed`` of the steps see the parser's layout, the others the dataset's; ``single`` of them train one branch alone;
-    ``noisy`` of them add uniform noise instead of rounding. The bits count from ``bits_from`` on, the discriminator from
+    ``noisy`` of them add uniform noise instead of rounding. The bits count in full from ``bits_from`` on, the discriminator from
     ``judged_from``, both ramped. Without a shipped parser set ``parsed=0`` and ``parsing=0``. ``warm_start`` names the
     codec to go on from, also that of another domain: ``codec-street``.
     """
@@ -76,7 +78,7 @@ class Settings:
     domain: str = "street"
     steps: int = 5000
     judged_from: int = 3500
-    bits_from: int = 1000
+    bits_from: int = 2000
     batch: int = 4
     window: int = 160
     rate: float = 1e-3
@@ -190,6 +192,10 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     coder, judge, lpips = RateModel(), channels_last(SceneJudge(classes)), perceptual()
     optimiser = torch.optim.Adam([*codec.parameters(), *coder.parameters()], settings.rate, betas=(0.9, 0.99))
     judge_optimiser = torch.optim.Adam(judge.parameters(), 4e-4, betas=(0.0, 0.99))
+    scenes = load_scenes(data, domain, "train", SIZE)
+    random = torch.Generator().manual_seed(settings.seed * 7919)
+    if not settings.warm_start:
+        start_linearly(codec, scenes.batch(torch.arange(min(400, len(scenes)))), random)
     average = Averaged(codec, 0.998)
     state: dict[str, object] = {
         "codec": codec, "coder": coder, "judge": judge, "optimiser": optimiser, "judge_optimiser": judge_optimiser,
@@ -197,9 +203,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     }  # fmt: skip
     config = {"encoder": asdict(codec.encoder.config), "painter": asdict(codec.painter.config), "domain": domain.name}
     trainer = Trainer(out, state, {"recipe": "scene-codec", **asdict(settings), **config}, resume=resume, every_s=240)
-    scenes = load_scenes(data, domain, "train", SIZE)
     batches = shuffled(len(scenes), settings.batch, settings.seed, trainer.first)
-    random = torch.Generator().manual_seed(settings.seed * 7919 + trainer.first)
+    random.manual_seed(settings.seed * 7919 + trainer.first)
 
     def coin() -> float:
         return float(torch.rand((), generator=random))
@@ -269,6 +274,45 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         return validate(average)
 
     trainer.run(settings.steps, step, after_save=after_save)
+
+
+@torch.no_grad()
+def start_linearly(codec: SceneCodec, photos: Tensor, random: torch.Generator) -> None:
+    """Give both linear paths their closed forms: features v = tanh(p / 1.7σ), picture = least squares given quantised features.
+
+    p are the first principal components of the photos' cells and σ their deviations; 1.7 puts the thresholds of three steps where
+    they are best for a normal distribution (±0.6 σ). The receiver's regression is over levels as training draws them; each
+    quarter of a cell is estimated from the four cells around it.
+
+    Args:
+        photos: ``[N, 3, 256, 256]`` in [0, 1].
+    """
+    blocks = F.unfold(photos, CELL, stride=CELL)  # [N, 3 CELL², GRID²]
+    rows = blocks.transpose(1, 2).reshape(-1, blocks.shape[1])
+    mean = rows.mean(0)
+    variances, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
+    weight = (vectors / (1.7 * variances.clamp_min(1e-9).sqrt())).T.flip(0)[:CHANNELS]
+    linear = codec.encoder.linear
+    linear.weight.copy_(weight.reshape(linear.weight.shape))
+    linear.bias.copy_(-weight @ mean)  # type: ignore[union-attr]
+
+    own = torch.multinomial(torch.tensor(LIKELY), len(photos) * GRID**2, replacement=True, generator=random)
+    made = quantised(linear(photos).tanh(), own.view(-1, GRID, GRID))
+    half, kernel = CELL // 2, codec.painter.linear.weight  # [CHANNELS, 3, 2 CELL, 2 CELL]
+    centre = photos.mean((0, 2, 3))
+    codec.painter.linear.bias.copy_(centre)  # type: ignore[union-attr]
+    around = F.pad(made, (1, 1, 1, 1))
+    for down, right in product(range(2), range(2)):  # each quarter of a cell lies between four cells
+        near = [around[..., down + i : down + i + GRID, right + j : right + j + GRID] for i, j in product(range(2), range(2))]
+        inputs = torch.cat(near, 1).permute(0, 2, 3, 1).flatten(0, 2)
+        parts = (photos - centre[:, None, None]).unflatten(-1, (GRID, CELL)).unflatten(-3, (GRID, CELL))
+        parts = parts[..., half * down : half * (down + 1), :, half * right : half * (right + 1)]
+        outputs = parts.permute(0, 2, 4, 1, 3, 5).flatten(0, 2).flatten(1)
+        gram = inputs.T @ inputs + 1e-3 * len(inputs) * torch.eye(inputs.shape[1])
+        found = torch.linalg.solve(gram, inputs.T @ outputs).reshape(2, 2, CHANNELS, 3, half, half)
+        for i, j in product(range(2), range(2)):
+            top, left = half * (3 - down - 2 * i), half * (3 - right - 2 * j)
+            kernel[..., top : top + half, left : left + half] = found[i, j]
 
 
 def _square(x: Tensor, corner: list[int], side: int) -> Tensor:
