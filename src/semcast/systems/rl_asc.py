@@ -157,8 +157,8 @@ def receive(stream: bytes, codec: SceneCodec | None = None, tables: Tables | Non
     levels = [read.levels.get(concept.category, 0) for concept in concepts]
     features = features_of(concepts, levels, read.indices)[None]
     picture = paint(codec, at_64(read.layout)[None], features, level_map(concepts, levels)[None], branch)
-    lost = tuple(f"the features of {domain.classes[c]} did not arrive" for c in read.missing)
-    return Received(to_uint8(picture[0]), (read.width, read.height), (*read.notes, *lost))
+    lost = f"the features of {', '.join(domain.classes[c] for c in read.missing)} did not arrive"
+    return Received(to_uint8(picture[0]), (read.width, read.height), (*read.notes, *([lost] if read.missing else [])))
 
 
 def features_of(concepts: Sequence[Concept], levels: Sequence[int], indices: Mapping[int, Indices]) -> Tensor:
