@@ -50,7 +50,8 @@ def test_the_whole_study_and_again(study: Study, monkeypatch: pytest.MonkeyPatch
     pytest.importorskip("matplotlib")
     written = {path.name for path in reproduce(study)}
     tables = {f"{name}.md" for name in ("rates", "paired", "branches", "noise", "targets")}
-    assert written >= tables | {"rates.png", "rates.svg", "noise.png", "noise.svg", "sheet.png", "targets.json", "run.json"}
+    pictures = {"rates.png", "rates.svg", "noise.png", "noise.svg", "sheet.png", "made.png"}
+    assert written >= tables | pictures | {"targets.json", "run.json"}
     found = json.loads((study.out / "targets.json").read_text())
     named = {target["what"]: target for target in found}
     assert len(named) == len(found) == 14 and named["encode, ms"]["value"] > 0

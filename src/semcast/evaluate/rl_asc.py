@@ -502,7 +502,10 @@ def _rounded(value: Tensor | None) -> float | None:
 
 
 def sheet(study: Study, records: Sequence[CodecRecord]) -> None:
-    """Photos, what of them is sent as layout, what arrives at each budget, and the best standard codec at the same bytes."""
+    """``sheet.png``: photos, what of them is sent as layout, what arrives at each budget, the best standard codec at the same bytes.
+
+    ``made.png`` holds of it only what the painter made: most sets of photos may not be shown to others, nor may copies of them.
+    """
     ours, rows = study.codec(), []
     rivals = {most: best_standard(records, most) for most in study.size.named}
     for source in study.sources[: study.size.sheet_photos]:
@@ -520,8 +523,10 @@ def sheet(study: Study, records: Sequence[CodecRecord]) -> None:
         rows.append([_proportioned(tile, study.networks.domain.aspect) for tile in (pixels, layout, *mine, *theirs)])
     columns = ["photo", f"layout at {study.size.main}", *(f"{POLICY}, {most} bytes" for most in study.size.named)]
     columns += [f"{rival}, {most} bytes" for most, rival in rivals.items() if rival is not None]
-    write_image(study.out / "sheet.png", grid(rows, columns=columns))
-    study.written.append(study.out / "sheet.png")
+    own = slice(1, 2 + len(study.size.named))
+    for name, part in (("sheet.png", slice(None)), ("made.png", own)):
+        write_image(study.out / name, grid([row[part] for row in rows], columns=columns[part]))
+        study.written.append(study.out / name)
 
 
 def _painted_layout(study: Study, data: bytes) -> Photo:
