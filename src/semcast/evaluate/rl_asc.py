@@ -502,7 +502,7 @@ def _rounded(value: Tensor | None) -> float | None:
 
 
 def sheet(study: Study, records: Sequence[CodecRecord]) -> None:
-    """``sheet.png``: photos, what of them is sent as layout, what arrives at each budget, the best standard codec at the same bytes.
+    """``sheet.png``: photos, their layouts as sent, what arrives at each budget, the best standard codec at the same bytes.
 
     ``made.png`` holds of it only what the painter made: most sets of photos may not be shown to others, nor may copies of them.
     """
