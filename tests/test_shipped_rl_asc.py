@@ -86,3 +86,12 @@ def test_streets_beat_the_codec_of_today(measured: dict[str, list[CodecRecord]])
 def test_the_policy_spends_better_than_all_alike(measured: dict[str, list[CodecRecord]]) -> None:
     score = {name: mean(r.rsp for r in measured[name] if r.rsp is not None) for name in ("rl-asc", "uniform")}
     assert score["rl-asc"] > score["uniform"]
+
+
+def test_the_demonstration_has_a_picture_and_a_row_for_each_size() -> None:
+    from semcast.evaluate.demo import MAX_BYTES, run_codec_demo
+    from semcast.metrics.report import Metrics
+
+    pytest.importorskip("pillow_heif")
+    shown = run_codec_demo(Metrics({}, None, []))
+    assert shown.table.row_count == len(MAX_BYTES) and shown.picture.shape[1] > 4 * 256

@@ -691,10 +691,14 @@ def demo(
     force: Force = False,
     seed: Seed = 0,
     identity: Identity = None,
+    codec: Annotated[
+        bool, typer.Option("--codec", help="The face as files of 300 to 1,000 bytes instead, by the semantic codec and others.")
+    ] = False,
 ) -> None:
     """An astronaut's portrait at 640 and at 64 symbols, 10, 5 and 0 dB, through every system: a picture and a table.
 
     [cyan]semcast demo -o demo.png[/cyan]
+    [cyan]semcast demo --codec -o codec.png[/cyan]
     """
     from time import perf_counter
 
@@ -703,10 +707,11 @@ def demo(
     begun = perf_counter()
     check_output(out, force)
     _threads()
-    from semcast.evaluate.demo import run_demo
+    from semcast.evaluate.demo import run_codec_demo, run_demo
     from semcast.metrics.report import Metrics
 
-    shown = run_demo(Metrics.load(identity, vgg=False), seed)
+    metrics = Metrics.load(identity, vgg=False)
+    shown = run_codec_demo(metrics) if codec else run_demo(metrics, seed)
     write_image(out, shown.picture)
     for note in shown.notes:
         _say(note)

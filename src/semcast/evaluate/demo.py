@@ -1,4 +1,4 @@
-"""The demonstration: one portrait through every system, at 640 and 64 symbols, in good and in bad reception."""
+"""The demonstrations: one portrait through every system, in good and in bad reception; and as a file of a few hundred bytes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from semcast.evaluate.records import HEADINGS
 from semcast.images import Photo, to_tensor, to_uint8
 from semcast.link import Budget, System, source_samples
 from semcast.metrics.report import Metrics
+from semcast.semantics.domains import FACE
 from semcast.semantics.face import align
 from semcast.semantics.parser import FaceParser
 
 SYMBOLS = (640, 64)
 SNR_DB = (10.0, 5.0, 0.0)
 SYSTEMS = ("generative", "linear-gan", "linear")
+MAX_BYTES = (300, 500, 1000)
+CODECS = ("rl-asc", "avif", "jpeg2000")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,37 @@ def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
         title = f"{symbols} symbols (k / n = 1/{source_samples(image) / symbols:.0f})"
         blocks.append(grid(tiles, columns=[f"{snr:g} dB" for snr in SNR_DB], names=names, title=title))
     return Demo(beside(blocks), table, notes + metrics.notes)
+
+
+def run_codec_demo(metrics: Metrics) -> Demo:
+    """The astronaut's face as a file of 300, 500 and 1,000 bytes: by the semantic codec, with the layout it sends, and by others.
+
+    Raises:
+        SemcastError: the semantic codec lacks its weights or a library.
+    """
+    from semcast.coding.bitstream import Tables, unpack
+    from semcast.systems.bit_codecs import load_bit_codec
+
+    codecs = {name: load_bit_codec(name, FACE.name) for name in CODECS}
+    face, _ = align(skimage.data.astronaut(), FaceParser.load(), name="the astronaut")
+    image, tables, rows = to_tensor(face), Tables.load(FACE.name), list[list[Photo]]()
+    table = Table("bytes", *codecs, caption=_caption(metrics))
+    layouts: list[Photo] = []
+    for most in MAX_BYTES:
+        pictures, cells = [], []
+        for name, codec in codecs.items():
+            data = codec.compress(face, most)
+            pictures.append(codec.decompress(data))
+            cells.append(f"{len(data)}: {_cell(metrics.measure(image, to_tensor(pictures[-1])))}")
+            if name == CODECS[0]:
+                layout = FACE.painted(unpack(data, tables).layout)
+                layouts.append(layout.repeat(len(face) // len(layout), 0).repeat(len(face) // len(layout), 1))
+        rows.append(pictures)
+        table.add_row(str(most), *cells)
+    columns = [f"{most} bytes" for most in MAX_BYTES]
+    tiles = [layouts, *zip(*rows, strict=True)]
+    blocks = [grid([[face]], columns=["photo"]), grid(tiles, columns=columns, names=["layout sent", *codecs])]
+    return Demo(beside(blocks), table, metrics.notes)
 
 
 def _systems() -> tuple[list[System], list[str]]:
