@@ -99,8 +99,8 @@ class Size:
 
 FULL = Size(
     photos=50, named=(300, 500, 1000), main=500, budgets=(300, 400, 500, 700, 1000),
-    standard=(300, 500, 700, 1000, 1500, 2000, 3000, 4500), oracle_photos=10, oracle_budgets=(300, 500, 1000),
-    small_photos=10, small_concepts=4, small_budgets=(150, 300), noise_photos=20, rates=(1e-4, 1e-3, 1e-2, 1e-1), draws=3,
+    standard=(300, 500, 700, 1000, 1500, 2000, 3000, 4500), oracle_photos=6, oracle_budgets=(300, 500),
+    small_photos=5, small_concepts=3, small_budgets=(150, 300), noise_photos=15, rates=(1e-4, 1e-3, 1e-2, 1e-1), draws=2,
     sheet_photos=6,
 )  # fmt: skip
 QUICK = replace(
