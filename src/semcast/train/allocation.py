@@ -1,8 +1,10 @@
 """Recipe ``allocation``: the policy that spends the bytes, by reinforcement learning (MaskablePPO) in a gymnasium environment.
 
 An episode is a photo and a budget: the side of the layout, then a level for each concept in the order of the file. The reward
-is the increase of J (:mod:`semcast.metrics.rsp`) after each step; with γ = 1 they add up to J of the file less J of the coarsest
-layout alone. What does not fit is masked.
+is the increase of J (:mod:`semcast.metrics.rsp`) after each step, and the last one is reduced by what ``uniform`` would have got;
+with γ = 1 they add up to J of the file less that of uniform. The difference depends on photo and budget alone, so it changes no
+preference, but without it most of a return is how difficult the photo is, which the policy cannot see. What does not fit
+is masked.
 
 Decoding after every step is slow, so most of the training looks J up in a :class:`PhotoTable`; ``exact_from`` goes on with true
 decodes. The validation compares with the other allocations, and the first says how well the table agrees with true decodes.
@@ -38,12 +40,13 @@ from semcast.semantics.allocation import (
     Side,
     Walk,
     shown,
+    uniform,
 )
 from semcast.semantics.concepts import GRID, LEVELS, SIDES, SIZE
 from semcast.semantics.domains import IGNORED, domain_named
 from semcast.systems.rl_asc import Networks
 from semcast.train.data import Scenes, load_scenes
-from semcast.train.loop import Trainer, console
+from semcast.train.loop import Trainer, console, warm_cosine
 from semcast.weights import save
 
 if TYPE_CHECKING:
@@ -252,7 +255,7 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, (OBSERVED,), np.float32)
             self.action_space = gym.spaces.Discrete(LEVELS)
             self.photo, self.random = photo, np.random.default_rng(seed)
-            self.before = 0.0
+            self.before, self.expected = 0.0, 0.0
 
         def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.float32], dict]:
             """The next photo and budget; a budget too small for a photo grows until its coarsest layout fits."""
@@ -265,15 +268,17 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
             budget = int(self.random.choice(BUDGETS)) if self.random.random() < 0.5 else drawn
             budget = max(budget, min(chosen.size(chosen.empty(side)) for side in chosen.sides))
             self.walk = Walk(chosen, budget)
-            self.before = float(chosen.score([self.walk.choice])[0])
+            self.before, plain = chosen.score([self.walk.choice, uniform(chosen, budget)])
+            self.expected = plain - self.before
             return self.walk.observation(), {}
 
         def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, float]]:
-            """Take the action; the reward is the increase of J."""
+            """Take the action; the reward is the increase of J, at the end less that of uniform."""
             self.walk.take(int(action))
             after = float(self.walk.options.score([self.walk.choice])[0])
-            reward, self.before = settings.scale * (after - self.before), after
+            gain, self.before = after - self.before, after
             done = self.walk.done
+            reward = settings.scale * (gain - self.expected * done)
             return self.walk.observation(), reward, done, False, {"score": after} if done else {}
 
         def action_masks(self) -> NDArray[np.bool_]:
@@ -384,6 +389,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         if i >= settings.exact_from and not exactly:
             exactly.append(True)
             agent.env.set_attr("photo", exact)
+        agent.lr_schedule = lambda _: settings.rate * warm_cosine(i, settings.steps, warm=5)
+        agent.ent_coef = settings.entropy * (1 - i / settings.steps)
         agent.learn(settings.envs * settings.horizon, reset_num_timesteps=False)
         seen = agent.rollout_buffer
         ends = seen.episode_starts.sum()
