@@ -46,7 +46,7 @@ from semcast.semantics.concepts import GRID, LEVELS, SIDES, SIZE
 from semcast.semantics.domains import IGNORED, domain_named
 from semcast.systems.rl_asc import Networks
 from semcast.train.data import Scenes, load_scenes
-from semcast.train.loop import Trainer, console, warm_cosine
+from semcast.train.loop import CHECKPOINT, Trainer, console, warm_cosine
 from semcast.weights import save
 
 if TYPE_CHECKING:
@@ -298,6 +298,50 @@ def _need(module: str) -> Any:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
+def teach(policy: Any, photo: Photo, count: int, settings: Settings, *, steps: int = 600, sure: float = 0.85) -> float:
+    """Start the actor from ``uniform``: from chance, PPO settles below it where few choices matter (faces).
+
+    Maximises the log probability of what uniform does, ``sure`` of the target (the rest is spread over what fits: the actor must
+    go on exploring), over episodes of random photos and budgets.
+
+    Args:
+        policy: of a MaskablePPO; its actor is changed in place.
+
+    Returns:
+        how often its likeliest action was uniform's, over the last tenth.
+    """
+    rng = np.random.default_rng(settings.seed)
+    seen, masks, actions = [], [], []
+    for _ in range(4 * count):
+        options = photo(int(rng.integers(count)))
+        budget = round(float(np.exp(rng.uniform(np.log(settings.low), np.log(settings.high)))))
+        walk = Walk(options, max(budget, min(options.size(options.empty(side)) for side in options.sides)))
+        taught = uniform(options, walk.max_bytes)
+        for action in (SIDES.index(taught.side), *taught.levels):
+            seen.append(walk.observation())
+            masks.append(walk.allowed())
+            actions.append(action)
+            walk.take(action)
+    inputs, allowed, right = torch.from_numpy(np.stack(seen)), torch.from_numpy(np.stack(masks)), torch.tensor(actions)
+    target = allowed.float() / allowed.sum(1, keepdim=True) * (1 - sure) + sure * F.one_hot(right, LEVELS)
+    layers = [*policy.mlp_extractor.policy_net, policy.action_net]
+    optimiser = torch.optim.Adam([p for layer in layers for p in layer.parameters()], 2e-3)
+    hits = []
+    for i in range(steps):
+        rows = torch.from_numpy(rng.integers(0, len(right), 1024))
+        found = torch.nn.Sequential(*layers)(inputs[rows]).masked_fill(~allowed[rows], -1e8)
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * warm_cosine(i, steps, warm=20)
+        loss = -(target[rows] * found.log_softmax(1)).sum(1).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        hits.append(float((found.argmax(1) == right[rows]).float().mean()))
+    agreed = float(np.mean(hits[-steps // 10 :]))
+    console.print(f"begins as uniform: {100 * agreed:.1f} % of its decisions", highlight=False)
+    return agreed
+
+
 def exported(agent: Any, config: PolicyConfig) -> Policy:
     """The actor of a MaskablePPO as a plain :class:`~semcast.semantics.allocation.Policy`."""
     policy = Policy(config)
@@ -381,6 +425,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         n_epochs=settings.epochs, gamma=1.0, gae_lambda=0.98, ent_coef=settings.entropy, clip_range=settings.clip,
         policy_kwargs={"net_arch": wide, "activation_fn": torch.nn.Tanh}, seed=settings.seed, device="cpu",
     )  # fmt: skip
+    if not (resume and (out / CHECKPOINT).exists()):
+        teach(agent.policy, known["train"], len(tables["train"]), settings)
     state: dict[str, object] = {"policy": agent.policy, "optimiser": agent.policy.optimizer}
     trainer = Trainer(out, state, {"recipe": "allocation", **asdict(settings)}, resume=resume)
     exact, exactly = Exact(networks, scenes["train"], tables["train"]), list[bool]()
