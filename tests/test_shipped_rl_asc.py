@@ -22,7 +22,7 @@ from semcast.semantics.face import align
 from semcast.semantics.parser import FaceParser
 from semcast.systems.rl_asc import RlAsc, receive
 
-BUDGET = 500
+SCARCE, BUDGET = 300, 500
 
 
 @pytest.fixture(scope="module")
@@ -65,26 +65,29 @@ def test_a_photo_takes_less_than_a_third_of_a_second(domain: str, portrait: np.n
 
 @pytest.fixture(scope="module")
 def measured(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[CodecRecord]]:
-    """Twelve streets of val through the codec, its plain allocation and AVIF, at 500 bytes."""
+    """Twelve streets of val through the codec, its plain allocation and AVIF, at 300 and 500 bytes."""
     pytest.importorskip("pillow_heif")
     names = ("rl-asc", "uniform", "avif")
     codecs: dict[str, BitCodec] = {n: load_codec(n) if n == "avif" else RlAsc.load(n, "street") for n in names}
-    bench = Bench(STREET, codecs, (BUDGET,), Judge.load("street"), Lpips.load("squeeze"))
+    bench = Bench(STREET, codecs, (SCARCE, BUDGET), Judge.load("street"), Lpips.load("squeeze"))
     photos = find_photos([shared / "data" / "street256" / "val-000.tar"], 12)
     records = run(bench, photos, tmp_path_factory.mktemp("codecs") / "r.jsonl").records
     return {name: [r for r in records if r.codec == name] for name in (*names, "original")}
 
 
-def test_streets_beat_the_codec_of_today(measured: dict[str, list[CodecRecord]]) -> None:
-    miou = {name: set_miou(records).mean for name, records in measured.items()}
-    assert miou["rl-asc"] > 1.5 * miou["avif"] and miou["rl-asc"] > 0.5 * miou["original"]
-    lpips = {name: mean(r.lpips_squeeze for r in records if r.lpips_squeeze is not None) for name, records in measured.items()}
+@pytest.mark.parametrize(("budget", "times"), [(SCARCE, 1.4), (BUDGET, 1.15)])
+def test_streets_beat_the_codec_of_today(measured: dict[str, list[CodecRecord]], budget: int, times: float) -> None:
+    """By how much is in results/; this is a guard. The judge's ceiling is 1.5 times AVIF at 500 bytes."""
+    chosen = {name: [r for r in records if r.max_bytes == budget] for name, records in measured.items() if name != "original"}
+    miou = {name: set_miou(records).mean for name, records in chosen.items()}
+    assert miou["rl-asc"] > times * miou["avif"] and miou["rl-asc"] > 0.8 * set_miou(measured["original"]).mean
+    lpips = {name: mean(r.lpips_squeeze for r in records if r.lpips_squeeze is not None) for name, records in chosen.items()}
     assert lpips["rl-asc"] < 0.8 * lpips["avif"]
-    assert all(r.bytes <= BUDGET for r in measured["rl-asc"])
+    assert all(r.bytes <= budget for r in chosen["rl-asc"])
 
 
 def test_the_policy_spends_better_than_all_alike(measured: dict[str, list[CodecRecord]]) -> None:
-    score = {name: mean(r.rsp for r in measured[name] if r.rsp is not None) for name in ("rl-asc", "uniform")}
+    score = {name: mean(r.rsp for r in measured[name] if r.rsp is not None) for name in ("rl-asc", "uniform")}  # both budgets
     assert score["rl-asc"] > score["uniform"]
 
 
