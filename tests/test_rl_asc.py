@@ -497,7 +497,8 @@ def shipped(networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     bitstream._loaded.cache_clear()
 
 
-def test_codecs_by_name(shipped: Path) -> None:
+def test_codecs_by_name(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semcast.weights.store._HERE", tmp_path)  # those that ship have a policy
     for name in ("uniform", "greedy", "random", "area"):
         assert load_bit_codec(name, "street").name == name
     stream = load_bit_codec("uniform", "street").compress(photo_of(), 1500)

@@ -33,6 +33,11 @@ def street(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semcast.weights.store._HERE", tmp_path)
+
+
+@pytest.fixture
 def file(run: Run, street: Path, shipped: Path) -> Path:  # noqa: F811
     code, out, err = run(
         "encode", street, "--domain", "street", "--max-bytes", BUDGET, "--allocation", "uniform", "--care", "car", "-o", "x.sem"
@@ -121,7 +126,7 @@ def test_foreign_files(run: Run, file: Path, tmp_path: Path) -> None:  # noqa: F
         (["-o", "no/x.sem"], "does not exist"),
     ],
 )
-def test_bad_options(run: Run, street: Path, shipped: Path, options: list[str], words: str) -> None:  # noqa: F811
+def test_bad_options(run: Run, street: Path, shipped: Path, no_policy: None, options: list[str], words: str) -> None:  # noqa: F811
     refused(run("encode", street, "--domain", "street", "--allocation", "uniform", "-o", "x.sem", *options), words)
     assert not Path("x.sem").exists()
 
