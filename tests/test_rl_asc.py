@@ -8,6 +8,7 @@ import json
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ from semcast.semantics.scene_painter import BRANCHES, SceneCodec, ScenePainterCo
 from semcast.semantics.scene_parser import SceneParser, SceneParserConfig
 from semcast.systems.bit_codecs import load_bit_codec
 from semcast.systems.rl_asc import ALLOCATIONS, Networks, RlAsc
+from semcast.train.allocation import Settings, teach
 from semcast.train.recipes import RECIPES, run
 from semcast.train.scene_codec import RateModel, layout_of, random_levels, start_linearly, upsampled
 from semcast.weights import save
@@ -567,7 +569,7 @@ def test_recipe_allocation(shipped: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
 def test_environment_rewards_add_up_to_j_less_that_of_uniform(options: Options) -> None:
     pytest.importorskip("gymnasium")
-    from semcast.train.allocation import Settings, allocation_env
+    from semcast.train.allocation import allocation_env
 
     settings = Settings(low=roomy(options), high=roomy(options) + 400)
     env = allocation_env(lambda i: options, 1, settings, 0)
@@ -581,6 +583,16 @@ def test_environment_rewards_add_up_to_j_less_that_of_uniform(options: Options) 
             total += reward / settings.scale
         assert total == pytest.approx(info["score"] - plain, abs=1e-6)
         assert info["score"] == pytest.approx(options.score([env.walk.choice])[0])
+
+
+def test_an_actor_can_be_taught_to_begin_as_uniform(options: Options) -> None:
+    torch.manual_seed(0)
+    policy = SimpleNamespace(
+        mlp_extractor=SimpleNamespace(policy_net=torch.nn.Sequential(torch.nn.Linear(OBSERVED, 32), torch.nn.Tanh())),
+        action_net=torch.nn.Linear(32, LEVELS),
+    )
+    settings = Settings(low=roomy(options), high=roomy(options) + 400)
+    assert teach(policy, lambda i: options, 12, settings, steps=200) > 0.6  # chance: 0.2
 
 
 def test_level_map_gives_each_cell_its_concepts_level() -> None:
