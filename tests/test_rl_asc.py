@@ -499,8 +499,13 @@ def shipped(networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     bitstream._loaded.cache_clear()
 
 
-def test_codecs_by_name(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semcast.weights.store._HERE", tmp_path)  # those that ship have a policy
+@pytest.fixture
+def no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the weights that ship, which have one."""
+    monkeypatch.setattr("semcast.weights.store._HERE", tmp_path)
+
+
+def test_codecs_by_name(shipped: Path, no_policy: None) -> None:
     for name in ("uniform", "greedy", "random", "area"):
         assert load_bit_codec(name, "street").name == name
     stream = load_bit_codec("uniform", "street").compress(photo_of(), 1500)

@@ -12,7 +12,7 @@ from PIL import Image
 pytest.importorskip("constriction")
 
 from test_cli import Run, refused, run  # noqa: E402, F401 - a fixture
-from test_rl_asc import networks, photo_of, shipped  # noqa: E402, F401 - fixtures
+from test_rl_asc import networks, no_policy, photo_of, shipped  # noqa: E402, F401 - fixtures
 
 from semcast.coding.bitstream import MAX_FILE
 from semcast.errors import SemcastError
@@ -30,11 +30,6 @@ def street(tmp_path: Path) -> Path:
     path = tmp_path / "street.png"
     Image.fromarray(photo_of(3)).resize((400, 200)).save(path)
     return path
-
-
-@pytest.fixture
-def no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semcast.weights.store._HERE", tmp_path)
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ damaged one. What arrived of a truncated file is shown: a damaged group costs it
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from binascii import crc_hqx
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from itertools import pairwise
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -313,7 +313,10 @@ class Sizes:
             bits = sum(self.bits[i, levels[i]] for i in group)
             values = CHANNELS * sum(len(self.concepts[i].cells) for i in group)
             lengths.append(_message_bytes(bits, values))
-        head = _message_bytes(self.layout_bits + _head_bits(levels, lengths), self._places)
+        bits = self.layout_bits
+        for symbol, frequencies in _head_symbols(levels, lengths):
+            bits += math.log2(TOTAL / frequencies[0, symbol])  # cost_bits of one symbol, without its arrays
+        head = _message_bytes(bits, self._places)
         return self._front + len(_length(head)) + head + sum(lengths) + _CHECK * (1 + len(lengths))
 
 
@@ -331,19 +334,6 @@ def _head_symbols(levels: Sequence[int], lengths: Sequence[int]) -> Iterator[tup
     for length in lengths:
         yield length >> 8, _LONG
         yield length & 255, _BYTE
-
-
-@cache
-def _head_costs() -> tuple[list[list[float]], list[float]]:
-    """Bits of each level after each other, and of what lies above the low byte of a length: allocations ask very often."""
-    levels = np.log2(TOTAL / np.concatenate([level_frequencies(previous) for previous in range(LEVELS)]))
-    return levels.tolist(), np.log2(TOTAL / _LONG[0]).tolist()
-
-
-def _head_bits(levels: Sequence[int], lengths: Sequence[int]) -> float:
-    """The cost of :func:`_head_symbols`."""
-    after, long = _head_costs()
-    return sum(after[a][b] for a, b in pairwise((2, *levels))) + sum(long[length >> 8] + 8 for length in lengths)
 
 
 def _check(stream: Stream) -> None:

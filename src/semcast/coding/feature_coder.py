@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,6 +191,7 @@ def _neighbours(cells: Cells) -> tuple[Cells, Cells]:
     return left, np.where(cells >= GRID, position[cells - GRID], -1)
 
 
+@cache  # an allocation asks for sizes very often
 def level_frequencies(previous: int) -> Frequencies:
     """What is expected of a concept's level after that of the one before it (2 at the start): 4, 3, 2, 1, 1, 1 by distance."""
     return normalised(np.maximum(4 - np.abs(np.arange(LEVELS) - previous), 1)[None])

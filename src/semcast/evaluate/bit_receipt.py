@@ -14,6 +14,7 @@ from rich.table import Table
 
 from semcast.coding.bitstream import MAX_FILE, Receipt, Stream, Tables, concepts_in_order, domain_of, receipt, unpack
 from semcast.errors import SemcastError
+from semcast.evaluate.picture import enlarged
 from semcast.images import Photo
 from semcast.semantics.concepts import GRID, level_map
 from semcast.semantics.domains import Domain, domain_named
@@ -158,16 +159,16 @@ def as_json(found: BitReceipt) -> dict[str, Any]:
 
 def overlay(found: BitReceipt) -> Photo:
     """The layout in the colours of its domain, the bytes of each cell over it, and what both mean."""
-    layout = _enlarged(found.domain.painted(found.stream.layout))
+    layout = enlarged(found.domain.painted(found.stream.layout), _TILE)
     concepts = concepts_in_order(found.stream.layout, found.domain.importance, found.stream.care)
     per_cell = np.zeros(GRID * GRID)
     for concept, spent in zip(concepts, found.concepts, strict=True):
         per_cell[concept.cells] = spent.per_cell
     most = float(per_cell.max()) or 1.0
-    heat = _enlarged(_heat(per_cell.reshape(GRID, GRID) / most))
+    heat = enlarged(_heat(per_cell.reshape(GRID, GRID) / most), _TILE)
     skipped = level_map(concepts, [c.level for c in found.concepts]) == 0
     grey = np.repeat(layout.mean(-1, keepdims=True), 3, -1)
-    strength = np.where(_enlarged(np.repeat(skipped[..., None], 3, -1).astype(np.uint8)) > 0, 0.0, 0.8)
+    strength = np.where(enlarged(np.repeat(skipped[..., None], 3, -1).astype(np.uint8), _TILE) > 0, 0.0, 0.8)
     heated = np.where(strength > 0, strength * heat + (1 - strength) * layout, 0.5 * grey + 100).astype(np.uint8)
     height = max(2 * _GAP + _LINE + _TILE, 4 * _GAP + _LINE * (len(found.concepts) + len(found.sections) + 4))
     canvas = Image.new("RGB", (3 * _GAP + 2 * _TILE + 400, height), "white")
@@ -202,8 +203,3 @@ def _heat(values: np.ndarray[Any, Any]) -> Photo:
     """Numbers in 0..1 ``[H, W]`` as colours uint8 ``[H, W, 3]``."""
     at = np.linspace(0, 1, len(_HEAT))
     return np.stack([np.interp(values, at, channel) for channel in _HEAT.T], -1).round().astype(np.uint8)
-
-
-def _enlarged(picture: Photo) -> Photo:
-    factor = _TILE // len(picture)
-    return picture.repeat(factor, 0).repeat(factor, 1)

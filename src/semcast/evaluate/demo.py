@@ -10,7 +10,7 @@ from rich.table import Table
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.evaluate.crossing import cross, generator_for
-from semcast.evaluate.picture import beside, fitted, grid
+from semcast.evaluate.picture import beside, enlarged, fitted, grid
 from semcast.evaluate.records import HEADINGS
 from semcast.images import Photo, to_tensor, to_uint8
 from semcast.link import Budget, System, source_samples
@@ -87,8 +87,7 @@ def run_codec_demo(metrics: Metrics) -> Demo:
             pictures.append(codec.decompress(data))
             cells.append(f"{len(data)}: {_cell(metrics.measure(image, to_tensor(pictures[-1])))}")
             if name == CODECS[0]:
-                layout = FACE.painted(unpack(data, tables).layout)
-                layouts.append(layout.repeat(len(face) // len(layout), 0).repeat(len(face) // len(layout), 1))
+                layouts.append(enlarged(FACE.painted(unpack(data, tables).layout), len(face)))
         rows.append(pictures)
         table.add_row(str(most), *cells)
     columns = [f"{most} bytes" for most in MAX_BYTES]

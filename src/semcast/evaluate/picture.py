@@ -77,3 +77,9 @@ def fitted(photo: Photo, size: int) -> Photo:
     square = Image.new("RGB", (size, size), "white")
     square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
     return np.asarray(square)
+
+
+def enlarged(picture: Photo, side: int) -> Photo:
+    """A small square picture at ``side`` pixels, a multiple of its own, each pixel repeated."""
+    factor = side // len(picture)
+    return picture.repeat(factor, 0).repeat(factor, 1)

@@ -41,7 +41,7 @@ from semcast.evaluate.noise import (
     with_index_errors,
 )
 from semcast.evaluate.photos import SIZE, Source
-from semcast.evaluate.picture import grid
+from semcast.evaluate.picture import enlarged, grid
 from semcast.evaluate.plots import Axis, Curve, Page, Panel
 from semcast.evaluate.records import Line, appender, finite, resume
 from semcast.evaluate.search import OracleRecord, oracle_rows, small_case
@@ -530,8 +530,7 @@ def sheet(study: Study, records: Sequence[CodecRecord]) -> None:
 
 
 def _painted_layout(study: Study, data: bytes) -> Photo:
-    layout = study.networks.domain.painted(unpack(data, study.networks.tables).layout)
-    return layout.repeat(SIZE // len(layout), 0).repeat(SIZE // len(layout), 1)
+    return enlarged(study.networks.domain.painted(unpack(data, study.networks.tables).layout), SIZE)
 
 
 def _sent(codec: BitCodec, photo: Photo, most: int) -> tuple[bytes, Photo]:

@@ -46,7 +46,7 @@ from semcast.semantics.concepts import GRID, LEVELS, SIDES, SIZE
 from semcast.semantics.domains import IGNORED, domain_named
 from semcast.systems.rl_asc import Networks
 from semcast.train.data import Scenes, load_scenes
-from semcast.train.loop import CHECKPOINT, Trainer, console, warm_cosine
+from semcast.train.loop import Trainer, console, warm_cosine
 from semcast.weights import save
 
 if TYPE_CHECKING:
@@ -425,10 +425,10 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         n_epochs=settings.epochs, gamma=1.0, gae_lambda=0.98, ent_coef=settings.entropy, clip_range=settings.clip,
         policy_kwargs={"net_arch": wide, "activation_fn": torch.nn.Tanh}, seed=settings.seed, device="cpu",
     )  # fmt: skip
-    if not (resume and (out / CHECKPOINT).exists()):
-        teach(agent.policy, known["train"], len(tables["train"]), settings)
     state: dict[str, object] = {"policy": agent.policy, "optimiser": agent.policy.optimizer}
     trainer = Trainer(out, state, {"recipe": "allocation", **asdict(settings)}, resume=resume)
+    if not trainer.first:
+        teach(agent.policy, known["train"], len(tables["train"]), settings)
     exact, exactly = Exact(networks, scenes["train"], tables["train"]), list[bool]()
 
     def step(i: int) -> dict[str, float]:
