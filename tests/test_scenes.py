@@ -19,7 +19,7 @@ from semcast.semantics.domains import DOMAINS, FACE, STREET, domain_named
 from semcast.semantics.scene_parser import SceneParser, SceneParserConfig
 from semcast.train.data import load_scenes, random_crop, random_mirror
 from semcast.train.recipes import run
-from semcast.train.scene_parser import class_weights
+from semcast.train.segmenter import class_weights, rare_often
 from semcast.weights import load
 
 SEGMENTERS = {"scene-parser": SceneParser, "judge": Judge}
@@ -115,6 +115,17 @@ def test_rare_classes_weigh_more_and_a_pixel_weighs_one() -> None:
     assert weight[1] > weight[0] and weight.max() <= 6
     share = torch.bincount(masks[masks != 255].long(), minlength=3)
     assert (weight * share).sum() / share.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_photos_with_rare_classes_come_more_often() -> None:
+    masks = torch.zeros(40, 16, 16, dtype=torch.uint8)
+    masks[:2] = 1  # one photo in 20 shows class 1, so it counts sqrt(0.3 / 0.05) = 2.45 times
+    masks[2, 0, 0] = 2  # too small to see
+    masks[3] = 255
+    times = torch.stack([torch.bincount(rare_often(masks, 3, seed), minlength=40) for seed in range(200)]).float().mean(0)
+    assert times[2:].tolist() == [1.0] * 38
+    assert times[:2].mean() == pytest.approx((0.3 / 0.05) ** 0.5, abs=0.1)
+    assert torch.equal(rare_often(masks, 3, 7), rare_often(masks, 3, 7))
 
 
 @pytest.mark.parametrize("name", SEGMENTERS)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semcast.coding.entropy import Decoder, Encoder, Frequencies, cost_bits, normalised
+from semcast.errors import SemcastError
 
 CATEGORIES = 19
 SIDES = (16, 32, 64)
@@ -42,23 +43,34 @@ _WHOLE = np.int64
 
 
 def reduced(labels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Labels ``[S, S]`` → ``[side, side]``: the most frequent category of each block, the lower of two as frequent ones.
+    """Labels ``[..., S, S]`` → ``[..., side, side]``: the most frequent category of each block, the lower of two equals.
 
     Values of 19 and above count nowhere; a block of nothing else takes the category of the nearest block that has one.
     """
-    block = len(labels) // side
-    blocks = labels.reshape(side, block, side, block).swapaxes(1, 2).reshape(side, side, -1)
-    votes = np.stack([(blocks == category).sum(2) for category in range(CATEGORIES)], 2)
-    winners = votes.argmax(2).astype(np.uint8)
-    empty = votes.max(2) == 0
-    if empty.any() and not empty.all():
-        y, x = ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
-        winners = winners[y, x]
+    *maps, size, _ = labels.shape
+    block = size // side
+    blocks = labels.reshape(*maps, side, block, side, block)
+    votes = np.stack([(blocks == category).sum((-3, -1), dtype=np.int32) for category in range(CATEGORIES)], -1)
+    winners = votes.argmax(-1).astype(np.uint8)
+    empty = votes.max(-1) == 0
+    for one in np.ndindex(*maps):
+        if empty[one].any() and not empty[one].all():
+            y, x = ndimage.distance_transform_edt(empty[one], return_distances=False, return_indices=True)
+            winners[one] = winners[one][y, x]
     return winners
 
 
 def cells_of(layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A layout as the 16 x 16 cells of the features: whole numbers only, so both ends agree."""
+    """Layouts ``[..., side, side]`` as the 16 x 16 cells of the features: whole numbers only, so both ends agree.
+
+    Raises:
+        SemcastError: another side, or a category that is not below 19.
+    """
+    side = layout.shape[-1]
+    if side not in SIDES or layout.shape[-2] != side:
+        raise SemcastError(f"a layout's side is one of {', '.join(map(str, SIDES))}, not {layout.shape[-2:]}")
+    if layout.size and int(layout.max()) >= CATEGORIES:
+        raise SemcastError(f"a layout holds categories below {CATEGORIES}, not {int(layout.max())}")
     return reduced(layout, GRID)
 
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from semcast.coding.bitstream import Concept
 from semcast.coding.feature_coder import CHANNELS
 from semcast.coding.layout_coder import GRID, SIDES
-from semcast.errors import SemcastError
 from semcast.precision import mixed
 from semcast.semantics.blocks import ResBlock, norm
 
@@ -31,31 +30,6 @@ STEPS = (1, 2, 3, 5, 9, 17)
 """Steps of the quantiser at each level; one step is level 0: the concept is skipped and its values are 0."""
 
 LEVELS = len(STEPS)
-
-
-def cells_of(layout: NDArray[np.uint8], classes: int = 19) -> NDArray[np.uint8]:
-    """The most frequent category in each cell's block, ties to the lower number.
-
-    Args:
-        layout: ``[..., side, side]``, side 16, 32 or 64.
-
-    Returns:
-        uint8 ``[..., 16, 16]``.
-
-    Raises:
-        SemcastError: another side, or a category that is not below ``classes``.
-    """
-    side = layout.shape[-1]
-    if side not in SIDES or layout.shape[-2] != side:
-        raise SemcastError(f"a layout's side is one of {', '.join(map(str, SIDES))}, not {layout.shape[-2:]}")
-    if layout.size and int(layout.max()) >= classes:
-        raise SemcastError(f"a layout holds categories below {classes}, not {int(layout.max())}")
-    block = side // GRID
-    if block == 1:
-        return layout.astype(np.uint8)
-    tiles = layout.reshape(*layout.shape[:-2], GRID, block, GRID, block)
-    counts = np.stack([(tiles == category).sum((-3, -1), dtype=np.int32) for category in range(classes)], -1)
-    return counts.argmax(-1).astype(np.uint8)
 
 
 def at_64(layout: NDArray[np.uint8]) -> NDArray[np.uint8]:

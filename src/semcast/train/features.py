@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semcast.semantics.concepts import SIZE, cells_of
+from semcast.coding.layout_coder import cells_of
+from semcast.semantics.concepts import SIZE
 from semcast.semantics.domains import domain_named
 from semcast.systems.rl_asc import Networks
 from semcast.train.data import load_scenes

@@ -11,7 +11,7 @@ from torch import Tensor
 from semcast.metrics.judge import Judge, JudgeConfig
 from semcast.semantics.domains import domain_named
 from semcast.train.data import random_affine
-from semcast.train.scene_parser import train_segmenter
+from semcast.train.segmenter import train_segmenter
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.precision import mixed
@@ -16,6 +15,7 @@ from semcast.semantics.parser import FaceParser, ParserConfig
 from semcast.semantics.parts import NUM_PARTS
 from semcast.train.data import load_faces, random_affine, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.segmenter import class_weights, overlap_loss
 from semcast.weights import save
 
 
@@ -35,22 +35,6 @@ class Settings:
     warm_start: bool = False
 
 
-def overlap_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 - mean over the parts present of Σ p t / Σ (p + t - p t), over all labelled pixels of the batch.
-
-    Args:
-        logits: ``[B, parts, S, S]``.
-        labels: int64 ``[B, S, S]``, 255 where unknown.
-    """
-    known = (labels != 255)[:, None]
-    target = F.one_hot(labels.where(known[:, 0], 0), logits.shape[1]).permute(0, 3, 1, 2) * known
-    share = logits.float().softmax(1) * known
-    both = (share * target).sum((0, 2, 3))
-    either = (share + target).sum((0, 2, 3)) - both
-    present = target.sum((0, 2, 3)) > 0
-    return 1 - (both / either.clamp_min(1e-6))[present].mean()
-
-
 def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     """Train on ``data/faces256``; writes ``out/parser.safetensors``."""
     config = ParserConfig()
@@ -67,10 +51,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     )  # fmt: skip
     batches = shuffled(len(faces), settings.batch, settings.seed, trainer.first)
     generator = torch.Generator().manual_seed(settings.seed + trainer.first)
-    # rare parts (hats, ear rings, glasses) count more, by the square root of how rare they are
-    share = torch.bincount(faces.labels[:1000].flatten().long(), minlength=NUM_PARTS).float()
-    weight = (share.sum() / share.clamp_min(1)).sqrt()
-    weight = (weight / (weight * share).sum() * share.sum()).clamp_max(6)
+    weight = class_weights(faces.labels, NUM_PARTS)
 
     def step(i: int) -> dict[str, float]:
         index = next(batches)

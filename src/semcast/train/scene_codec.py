@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semcast.coding.layout_coder import cells_of
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.precision import mixed
@@ -27,7 +28,6 @@ from semcast.semantics.concepts import (
     SIZE,
     STEPS,
     at_64,
-    cells_of,
     one_hot,
     parsed_layout,
     quantised,
@@ -218,7 +218,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             layout = parsed_layout(parser, photo, side)
         else:
             layout = layout_of(mask, side, classes)
-        cells = torch.from_numpy(cells_of(layout.numpy(), classes))
+        cells = torch.from_numpy(cells_of(layout.numpy()))
         layout = upsampled(layout)
         levels = random_levels(cells, classes, random)
         judged = min(1.0, max(0.0, (i - settings.judged_from) / 200))
@@ -366,7 +366,7 @@ class Validation:
         photo = self.scenes.batch(torch.arange(len(self.scenes))).contiguous(memory_format=torch.channels_last)
         masks = self.scenes.masks
         layout = parsed_layout(self.parser, photo, 32) if self.parser else layout_of(masks, 32, self.classes)
-        cells = torch.from_numpy(cells_of(layout.numpy(), self.classes))
+        cells = torch.from_numpy(cells_of(layout.numpy()))
         layout, found = upsampled(layout), {}
         for level in (0, 2, 5):
             levels = torch.full((len(photo), GRID, GRID), level)
