@@ -19,7 +19,8 @@ from semcast.semantics.face import align
 from semcast.semantics.parser import FaceParser
 from semcast.systems import load_system
 from semcast.systems.generative import Generative, prefix
-from semcast.train.data import load_faces
+from semcast.train.data import Faces, load_faces
+from semcast.train.validation import over_awgn
 
 # PSNR in dB of the astronaut at 640 and 64 symbols, 10 dB, that must not be lost again (about 1 dB under what was measured)
 LEAST = {"linear": (19.0, 15.5), "linear-gan": (18.5, 15.0), "generative": (16.0, 14.5)}
@@ -55,6 +56,13 @@ def test_more_symbols_and_better_channels_show_more(system: System, face: Tensor
         for k, snr in ((64, 10.0), (64, -5.0), (1000, 15.0))
     )
     assert float(worse) < float(bad) < float(best)
+
+
+def test_what_recipes_measure_is_the_link(system: System, face: Tensor) -> None:
+    photos = Faces((face * 255).round().to(torch.uint8), None, ("astronaut",))
+    found = over_awgn(system, photos, points=((640, 10.0), (64, 0.0)), lpips=torch.nn.L1Loss(reduction="none"))
+    assert set(found) == {"psnr_640_10", "lpips_640_10", "psnr_64_0", "lpips_64_0"}
+    assert found["psnr_640_10"] == pytest.approx(float(psnr_db(face, send(system, face, 640, 10.0, seed=1))), abs=0.05)
 
 
 def test_symbols_have_unit_power(system: System, face: Tensor) -> None:

@@ -15,17 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.channels import make_channel
 from semcast.coding.jscc import WIDEST_DB, Jscc, JsccConfig
 from semcast.errors import SemcastError
-from semcast.link import Budget
-from semcast.metrics.pixel import psnr_db
 from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.systems.deepjscc import DeepJscc, load_network
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, warm_cosine
 from semcast.train.picture import perceptual, random_window
+from semcast.train.validation import over_awgn
 from semcast.weights import save
 
 WHOLE = ((9, 4), (5, 2), (5, 2), (3, 2), (3, 1))
@@ -145,17 +143,9 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     def validate(_: int) -> dict[str, float]:
         shipped = Jscc(network.config)
         shipped.load_state_dict(average.values)
-        k = settings.symbols
-        system, channel, numbers = DeepJscc({k: channels_last(shipped.eval())}), make_channel("awgn"), {}
-        with torch.no_grad():
-            for snr in (0.0, 10.0, 20.0):
-                fixed, psnr = torch.Generator().manual_seed(1), []
-                for index in torch.arange(len(val)).split(4):
-                    photo = val.batch(index)
-                    psnr.append(psnr_db(photo, system(photo, channel.draw(len(photo), k, snr, fixed), Budget(k, snr)).image))
-                numbers[f"psnr_{snr:.0f}"] = round(float(torch.cat(psnr).mean()), 2)
         save(out / f"{name}.safetensors", average.values, kind="jscc", config=asdict(network.config), int8=("",))
-        return numbers
+        system = DeepJscc({settings.symbols: channels_last(shipped.eval())})
+        return over_awgn(system, val, points=[(settings.symbols, snr) for snr in (0.0, 10.0, 20.0)], batch=4)
 
     trainer.every_s = 180
     trainer.run(settings.steps, step, after_save=validate)

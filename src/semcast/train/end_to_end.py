@@ -12,20 +12,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.channels import make_channel
 from semcast.coding.channel_codec import ChannelCodec
 from semcast.evaluate.ablations import EndToEnd
-from semcast.link import Budget, Burst
-from semcast.metrics.pixel import psnr_db
+from semcast.link import Burst
 from semcast.semantics.blocks import channels_last
 from semcast.systems.generative import Generative
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.linear_gan import random_budget
 from semcast.train.loop import Averaged, Trainer, warm_cosine
 from semcast.train.picture import PictureLoss, Weights
+from semcast.train.validation import over_awgn
 from semcast.weights import save
 
 
@@ -88,15 +87,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     def validate(_: int) -> dict[str, float]:
         kept = {k: v.detach().clone() for k, v in trained.state_dict().items()}
         trained.load_state_dict(average.values)
-        numbers: dict[str, float] = {}
-        with torch.no_grad():
-            for k, snr in ((64, 0.0), (64, 10.0), (640, 0.0), (640, 10.0)):
-                fixed, psnr = torch.Generator().manual_seed(1), []
-                for index in torch.arange(len(val)).split(16):
-                    photo = val.batch(index)
-                    image = system(photo, channel.draw(len(photo), k, snr, fixed), Budget(k, snr)).image
-                    psnr.append(psnr_db(F.interpolate(photo, (128, 128), mode="area"), image))
-                numbers[f"psnr_{k}_{snr:.0f}"] = round(float(torch.cat(psnr).mean()), 2)
+        numbers = over_awgn(system, val)
         tensors = {k: v.clone() for k, v in trained.state_dict().items()}
         save(
             out / "end-to-end.safetensors", tensors, kind="end-to-end",

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 
 from semcast.channels import make_channel
 from semcast.link import Budget
-from semcast.metrics.pixel import psnr_db
 from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.semantics.painter import Painter, PainterConfig
@@ -26,6 +25,7 @@ from semcast.train.adversary import PatchJudge, feature_loss, judge_loss, painte
 from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, warm_cosine
 from semcast.train.picture import perceptual, random_window
+from semcast.train.validation import over_awgn
 from semcast.weights import load, save
 
 
@@ -139,24 +139,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         shipped.load_state_dict(average.values)
         shipped.octaves = painter.octaves
         system = LinearGan(load_sketch("face"), channels_last(shipped.eval()))
-        numbers: dict[str, float] = {}
-        size = 128 if shipped.octaves == 1 else 256
-        with torch.no_grad():
-            for k, snr in ((64, 0.0), (64, 10.0), (640, 0.0), (640, 10.0)):
-                fixed = torch.Generator().manual_seed(1)
-                psnr, dist = [], []
-                for index in torch.arange(len(val)).split(16):
-                    photo = val.batch(index)
-                    budget = Budget(k, snr)
-                    received = channel.draw(len(photo), k, snr, fixed)(system.encode(photo, budget))
-                    image = system.decode(received).image
-                    photo = F.interpolate(photo, (size, size), mode="area")
-                    psnr.append(psnr_db(photo, image))
-                    dist.append(lpips(photo, image))
-                numbers[f"psnr_{k}_{snr:.0f}"] = round(float(torch.cat(psnr).mean()), 2)
-                numbers[f"lpips_{k}_{snr:.0f}"] = round(float(torch.cat(dist).mean()), 4)
         save(out / "painter.safetensors", average.values, kind="painter", config=asdict(config), int8=("",))
-        return numbers
+        return over_awgn(system, val, lpips=lpips)
 
     trainer.every_s = 240
     trainer.run(settings.steps, step, after_save=validate)

@@ -14,13 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.channels import make_channel
 from semcast.coding.channel_codec import ChannelCodec, CodecConfig
-from semcast.link import Budget, Burst
-from semcast.metrics.pixel import psnr_db
+from semcast.link import Burst
 from semcast.semantics.blocks import channels_last
 from semcast.systems.generative import Generative, prefix
 from semcast.train.data import load_faces, shuffled
@@ -28,6 +26,7 @@ from semcast.train.linear_gan import random_budget
 from semcast.train.loop import Averaged, Trainer, warm_cosine
 from semcast.train.picture import PictureLoss, Weights
 from semcast.train.pretrained import cached_codes, codes_of, load_flow, load_generator, prepare
+from semcast.train.validation import over_awgn
 from semcast.weights import save
 
 # matrices and kernels kept in 8 bits; what is left in 16 is small or decides the picture's last step
@@ -146,19 +145,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         kept = {k: v.detach().clone() for k, v in system.state_dict().items()}
         system.load_state_dict(average.values)
         flow.refresh()
-        numbers: dict[str, float] = {}
-        size = 64 * 2 ** (generator.octaves - 1)
-        with torch.no_grad():
-            for k, snr in ((64, 0.0), (64, 10.0), (640, 0.0), (640, 10.0)):
-                fixed, psnr, dist = torch.Generator().manual_seed(1), [], []
-                for index in torch.arange(len(val)).split(16):
-                    photo = val.batch(index)
-                    image = system(photo, channel.draw(len(photo), k, snr, fixed), Budget(k, snr)).image
-                    photo = F.interpolate(photo, (size, size), mode="area")
-                    psnr.append(psnr_db(photo, image))
-                    dist.append(loss.lpips(photo, image))
-                numbers[f"psnr_{k}_{snr:.0f}"] = round(float(torch.cat(psnr).mean()), 2)
-                numbers[f"lpips_{k}_{snr:.0f}"] = round(float(torch.cat(dist).mean()), 4)
+        numbers = over_awgn(system, val, lpips=loss.lpips)
         tensors = {k: v for k, v in system.state_dict().items() if k != "flow.inverse_matrix"}
         save(out / "generative.safetensors", tensors, kind="generative", config=system.configuration(), int8=INT8, int4=INT4)
         system.load_state_dict(kept)

@@ -1,0 +1,42 @@
+"""How the recipes of the links measure a system on val."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from semcast.channels import make_channel
+from semcast.link import Budget, System
+from semcast.metrics.pixel import psnr_db
+from semcast.train.data import Faces
+
+POINTS = ((64, 0.0), (64, 10.0), (640, 0.0), (640, 10.0))
+"""k and SNR (dB) of the measurements."""
+
+
+@torch.no_grad()
+def over_awgn(
+    system: System, photos: Faces, *, points: Sequence[tuple[int, float]] = POINTS, lpips: nn.Module | None = None,
+    batch: int = 16,
+) -> dict[str, float]:  # fmt: skip
+    """Mean PSNR (dB) at each point, and LPIPS where it is given: ``psnr_<k>_<SNR>`` and ``lpips_<k>_<SNR>``.
+
+    The noise is the same at each call. Photos are compared at the size that the system paints.
+    """
+    channel, found = make_channel("awgn"), dict[str, float]()
+    for k, snr in points:
+        fixed, psnr, distance = torch.Generator().manual_seed(1), [], []
+        for index in torch.arange(len(photos)).split(batch):
+            photo = photos.batch(index)
+            image = system(photo, channel.draw(len(photo), k, snr, fixed), Budget(k, snr)).image
+            photo = F.interpolate(photo, image.shape[-2:], mode="area")
+            psnr.append(psnr_db(photo, image))
+            if lpips is not None:
+                distance.append(lpips(photo, image))
+        found[f"psnr_{k}_{snr:.0f}"] = round(float(torch.cat(psnr).mean()), 2)
+        if distance:
+            found[f"lpips_{k}_{snr:.0f}"] = round(float(torch.cat(distance).mean()), 4)
+    return found
