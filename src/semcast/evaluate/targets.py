@@ -113,12 +113,17 @@ class Target:
 
 
 def all_targets(
-    records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[OracleRecord], main: int
-) -> list[Target]:
-    """Every aim, with what was measured of it at the budget ``main`` (searches: at all of theirs)."""
+    records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[OracleRecord],
+    seconds: Mapping[str, Sequence[float]], main: int,
+) -> list[Target]:  # fmt: skip
+    """Every aim, with what was measured of it at the budget ``main`` (searches: at all of theirs).
+
+    Args:
+        seconds: of ``encode`` and ``decode``, photo by photo.
+    """
     return [
         *_against_standard(records, main), *_allocation_targets(records, main), *_search_targets(searched),
-        *_branch_targets(branches, main), *_time_targets(records, main),
+        *_branch_targets(branches, main), *_time_targets(seconds),
     ]  # fmt: skip
 
 
@@ -232,10 +237,10 @@ def _branch_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
     return found
 
 
-def _time_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
-    ours = grouped(records).get((POLICY, main), [])
-    threads = f"{torch.get_num_threads()} threads, median"
+def _time_targets(seconds: Mapping[str, Sequence[float]]) -> list[Target]:
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'s' * (count > 1)}, median"
     return [
-        Target(f"{what}, ms", median(1000 * getattr(r, name) for r in ours) if ours else None, 300, 100, over=False, note=threads)
-        for what, name in (("encode", "encode_s"), ("decode", "decode_s"))
+        Target(f"{what}, ms", 1000 * median(each) if each else None, 300, 100, over=False, note=threads)
+        for what, each in seconds.items()
     ]

@@ -35,7 +35,7 @@ class Settings:
 def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     """Train on the domain's shards; writes ``out/judge-<domain>.safetensors``.
 
-    Its score on the originals, which is the ceiling of everything measured with it, is ``val_miou`` in the log.
+    Its score on the originals is ``val_miou`` in the log.
     """
     config = JudgeConfig()
     domain = domain_named(settings.domain)

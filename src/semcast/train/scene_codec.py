@@ -37,7 +37,7 @@ from semcast.semantics.scene_painter import BRANCHES, CELL, Painted, SceneCodec,
 from semcast.semantics.scene_parser import SceneParser
 from semcast.train.adversary import DualJudge, PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import load_scenes, random_mirror, shuffled
-from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.loop import CHECKPOINT, Averaged, Trainer, warm_cosine
 from semcast.train.picture import perceptual
 from semcast.weights import save
 
@@ -194,7 +194,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     judge_optimiser = torch.optim.Adam(judge.parameters(), 4e-4, betas=(0.0, 0.99))
     scenes = load_scenes(data, domain, "train", SIZE)
     random = torch.Generator().manual_seed(settings.seed * 7919)
-    if not settings.warm_start:
+    if not settings.warm_start and not (resume and (out / CHECKPOINT).exists()):
         start_linearly(codec, scenes.batch(torch.arange(min(400, len(scenes)))), random)
     average = Averaged(codec, 0.998)
     state: dict[str, object] = {
