@@ -54,7 +54,7 @@ def test_the_whole_study_and_again(study: Study, monkeypatch: pytest.MonkeyPatch
     assert written >= tables | pictures | {"targets.json", "run.json"}
     found = json.loads((study.out / "targets.json").read_text())
     named = {target["what"]: target for target in found}
-    assert len(named) == len(found) == 14 and named["encode, ms"]["value"] > 0
+    assert len(named) == len(found) == 17 and named["encode, ms"]["value"] > 0
     assert named["mIoU / that of the best standard codec"]["value"] is not None
     rows = (study.out / "rates.md").read_text().splitlines()
     assert {"rl-asc", "uniform", "area", "random", "webp", "original"} <= {row.split(" | ")[1] for row in rows[2:]}
@@ -159,6 +159,9 @@ def test_paired_differences_and_verdicts() -> None:
     gap = targets.difference(records, "rl-asc", "uniform", 500, "rsp")
     assert gap is not None and gap.mean == pytest.approx(0.1) and gap.low == pytest.approx(0.1)
     assert targets.difference(records, "rl-asc", "area", 500, "rsp") is None
+    records += [coded("rl-asc", 1000, 50, rsp=-0.5), coded("uniform", 1000, 50, rsp=-0.3), coded("uniform", 300, 5, "b")]
+    whole = targets.difference(records, "rl-asc", "uniform", None, "rsp")  # photo a: the mean of +0.1 and -0.2
+    assert whole is not None and whole.count == 4 and whole.mean == pytest.approx((3 * 0.1 - 0.05) / 4)
     clear = Target("x", 0.1, 0, low=-0.1, high=0.3, clear=True)
     assert clear.verdict == "missed" and replace(clear, low=0.01).verdict == "must"
     assert Target("ms", 250.0, 300, 100, over=False).verdict == "must"

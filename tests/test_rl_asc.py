@@ -254,6 +254,16 @@ def test_one_photo_and_many_agree(networks: Networks) -> None:
         assert (shown(networks.codec, sides, [choice])[0] - picture).abs().max() < 0.02  # bfloat16
 
 
+def test_errors_are_what_the_file_loses(options: Options) -> None:
+    side = options.sides[32]
+    for concept, errors in zip(side.sizes.concepts, side.errors, strict=True):
+        values = side.features.reshape(CHANNELS, -1)[:, concept.cells].T
+        assert errors[0] == pytest.approx(float(np.square(values, dtype=np.float64).sum()))
+        for level in range(1, LEVELS):
+            sent = dequantise(feature_coder.quantised(values, level).astype(np.int64), level)
+            assert errors[level] == pytest.approx(float(np.square(values - sent, dtype=np.float64).sum()), abs=1e-4)
+
+
 def test_rate_model_counts_what_is_coded() -> None:
     torch.manual_seed(0)
     model, cells = RateModel(), torch.zeros(2, GRID, GRID, dtype=torch.uint8)
@@ -573,7 +583,7 @@ def test_recipe_allocation(shipped: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
 def test_environment_rewards_add_up_to_j_less_that_of_uniform(options: Options) -> None:
     pytest.importorskip("gymnasium")
-    from semcast.train.allocation import allocation_env
+    from semcast.train.allocation import BUDGETS, allocation_env
 
     settings = Settings(low=roomy(options), high=roomy(options) + 400)
     env = allocation_env(lambda i: options, 1, settings, 0)
@@ -584,7 +594,7 @@ def test_environment_rewards_add_up_to_j_less_that_of_uniform(options: Options) 
         while not done:
             action = int(rng.choice(np.flatnonzero(env.action_masks())))
             _, reward, done, _, info = env.step(action)
-            total += reward / settings.scale
+            total += reward / settings.scale * BUDGETS[0] / env.walk.max_bytes
         assert total == pytest.approx(info["score"] - plain, abs=1e-6)
         assert info["score"] == pytest.approx(options.score([env.walk.choice])[0])
 

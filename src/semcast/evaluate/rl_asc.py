@@ -317,12 +317,12 @@ def rates(study: Study) -> list[CodecRecord]:
 
 
 def paired_rows(study: Study, records: Sequence[CodecRecord]) -> list[list[str]]:
-    """The learned allocation less each plain one, at each budget."""
+    """The learned allocation less each plain one, at each budget and over all."""
     rows = [["budget", "rl-asc less", "J", "mIoU a photo", "LPIPS-squeeze", "photos"]]
-    for most, rival in product(study.size.budgets, RIVALS):
+    for most, rival in product((*study.size.budgets, None), RIVALS):
         found = [difference(records, POLICY, rival, most, metric) for metric in ("rsp", "miou", "lpips_squeeze")]
         count = max((each.count for each in found if each), default=0)
-        rows.append([str(most), rival, *(each.text(4) if each else "-" for each in found), str(count)])
+        rows.append([str(most or "all"), rival, *(each.text(4) if each else "-" for each in found), str(count)])
     return rows
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from semcast.evaluate.codecs import CodecRecord, Original, resampled_miou, resampling, set_miou
 from semcast.evaluate.plots import Curve
 from semcast.evaluate.search import OracleRecord
-from semcast.evaluate.statistics import LEVEL, Interval, bootstrap, paired
+from semcast.evaluate.statistics import LEVEL, Interval, bootstrap
 from semcast.semantics.scene_painter import BRANCHES
 from semcast.systems.rl_asc import POLICY
 
@@ -50,15 +50,23 @@ def measured(records: Sequence[CodecRecord], metric: str) -> Interval | None:
     return bootstrap(values) if values else None
 
 
-def _by_photo(records: Sequence[CodecRecord], codec: str, most: int, metric: str) -> dict[str, float]:
-    values = {r.image: getattr(r, metric) for r in records if (r.codec, r.max_bytes) == (codec, most)}
-    return {image: value for image, value in values.items() if value is not None}
+def difference(
+    records: Sequence[CodecRecord], first: str, second: str, most: int | None, metric: str
+) -> Interval | None:
+    """First less second, photo by photo; None where one was not measured.
 
-
-def difference(records: Sequence[CodecRecord], first: str, second: str, most: int, metric: str) -> Interval | None:
-    """First less second, photo by photo; None where one was not measured."""
-    one, two = (_by_photo(records, name, most, metric) for name in (first, second))
-    return paired(one, two) if one.keys() & two.keys() else None
+    Args:
+        most: the budget; None: the mean over all budgets at which a photo has both.
+    """
+    one, two = (
+        {(r.image, r.max_bytes): value for r in records if r.codec == codec and (value := getattr(r, metric)) is not None}
+        for codec in (first, second)
+    )
+    gaps: dict[str, list[float]] = {}
+    for image, budget in sorted(one.keys() & two.keys()):
+        if most in (None, budget):
+            gaps.setdefault(image, []).append(one[image, budget] - two[image, budget])
+    return bootstrap([float(np.mean(each)) for each in gaps.values()]) if gaps else None
 
 
 def best_standard(records: Sequence[CodecRecord], most: int, metric: str = "miou") -> str | None:
@@ -200,10 +208,11 @@ def _ends(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[floa
 
 
 def _allocation_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
+    """At equal budgets, over all of them and at ``main``."""
     found = []
-    for rival in RIVALS:
-        gap = difference(records, POLICY, rival, main, "rsp")
-        target = Target(f"J of rl-asc less that of {rival}", None, 0, clear=True)
+    for (most, where), rival in product(((None, "all budgets"), (main, f"{main} bytes")), RIVALS):
+        gap = difference(records, POLICY, rival, most, "rsp")
+        target = Target(f"J of rl-asc less that of {rival}, {where}", None, 0, clear=True)
         found.append(replace(target, value=gap.mean, low=gap.low, high=gap.high) if gap else target)
     return found
 

@@ -20,6 +20,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -53,6 +54,8 @@ FIELDS = (
     ("spread", CHANNELS), ("cost of each level / bits left", LEVELS - 1), ("bits left / budget", 1), ("budget", 1),
     ("cells to come", 1), ("cost to come at levels 1 to 3 / bits left", 3), ("mean level so far", 1),
     ("empty file / budget, each side", len(SIDES)), ("all at level 2 / budget, each side", len(SIDES)),
+    ("error of a value at each level", LEVELS - 1), ("error removed per bit by each level", LEVELS - 1),
+    ("the same of all concepts", LEVELS - 1),
 )  # fmt: skip
 """What a policy observes: names and how many numbers each, all about 0 to 2."""
 
@@ -86,6 +89,14 @@ class Side:
     def empty(self) -> tuple[int, ...]:
         """Every concept skipped."""
         return (0,) * len(self.sizes.concepts)
+
+    @cached_property
+    def errors(self) -> NDArray[np.float64]:
+        """What rounding costs: Σ (v - v^)² over the values of each concept at each level, ``[concepts, LEVELS]``."""
+        values = torch.from_numpy(self.features).double().expand(LEVELS, -1, -1, -1)
+        made = quantised(values, torch.arange(LEVELS)[:, None, None].expand(-1, GRID, GRID))
+        error = (values - made).square().sum(1).reshape(LEVELS, -1).numpy()
+        return np.stack([error[:, concept.cells].sum(1) for concept in self.sizes.concepts])
 
 
 Score = Callable[[Sequence[Choice]], Sequence[float]]
@@ -320,6 +331,7 @@ class Walk:
             features = features[:, sizes.concepts[i].cells]
             one_side[SIDES.index(self.side)] = category[sizes.concepts[i].category] = 1
         coded = cells[: len(self.levels)]
+        errors, bits = (side.errors, sizes.bits) if not self.side else (side.errors[i : i + 1], sizes.bits[i : i + 1])
         fields = (
             [not self.side],
             one_side,
@@ -335,11 +347,20 @@ class Walk:
             [coded @ np.array(self.levels) / max(1, coded.sum()) / (LEVELS - 1) if len(coded) else 0],
             self._of_sides(lambda side: self.options.size(self.options.empty(side)) / self.max_bytes),
             self._of_sides(lambda side: self.options.sides[side].sizes.bits[:, 2].sum() / (8 * self.max_bytes)),
+            errors.sum(0)[1:] / (CHANNELS * (cells[i] if self.side else GRID**2)),
+            _worth(errors.sum(0), bits.sum(0)),
+            _worth(side.errors.sum(0), sizes.bits.sum(0)),
         )
         return np.concatenate([np.asarray(field, np.float32) for field in fields])
 
     def _of_sides(self, value: Callable[[int], float]) -> list[float]:
         return [min(value(side), 4) / 2 if side in self.options.sides else 2 for side in SIDES]
+
+
+def _worth(errors: NDArray[np.float64], bits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log2 of the error that each level removes per bit, against the level below it, as numbers of about 1."""
+    removed, paid = np.maximum(-np.diff(errors), 0), np.maximum(np.diff(bits), 0)
+    return np.log2((removed + 0.01) / (paid + 1)) / 8
 
 
 @dataclass(frozen=True)
