@@ -54,7 +54,7 @@ def test_the_whole_study_and_again(study: Study, monkeypatch: pytest.MonkeyPatch
     assert written >= tables | pictures | {"targets.json", "run.json"}
     found = json.loads((study.out / "targets.json").read_text())
     named = {target["what"]: target for target in found}
-    assert len(named) == len(found) == 17 and named["encode, ms"]["value"] > 0
+    assert len(named) == len(found) == 18 and named["encode, ms"]["value"] > 0
     assert named["mIoU / that of the best standard codec"]["value"] is not None
     rows = (study.out / "rates.md").read_text().splitlines()
     assert {"rl-asc", "uniform", "area", "random", "webp", "original"} <= {row.split(" | ")[1] for row in rows[2:]}

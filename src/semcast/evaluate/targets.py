@@ -219,21 +219,33 @@ def _allocation_targets(records: Sequence[CodecRecord], main: int) -> list[Targe
 
 def _search_targets(records: Sequence[OracleRecord]) -> list[Target]:
     """J lost against greedy search in %, and how much faster the decision is, over all budgets."""
-    lost = Target("J lost against greedy, %", None, None, 1, over=False, note="J by the codec's own parser")
+    found = []
+    for score, what, note in (
+        ("score", "J lost against greedy, %", "by the codec's own parser, which the search maximises"),
+        ("judged", "the same, judged", "by the judge"),
+    ):
+        target = Target(what, None, None, 1, over=False, note=note)
+        mine, greedy = (
+            {(r.image, r.max_bytes): value for r in records
+             if r.case == "photo" and r.allocation == name and (value := getattr(r, score)) is not None}
+            for name in (POLICY, "greedy")
+        )  # fmt: skip
+        common = sorted(mine.keys() & greedy.keys())
+        if common:
+            scale = abs(float(np.mean([greedy[key] for key in common])))
+            photos: dict[str, list[float]] = {}
+            for key in common:
+                photos.setdefault(str(key[0]), []).append(100 * (greedy[key] - mine[key]) / scale)
+            gap = bootstrap([float(np.mean(values)) for values in photos.values()])
+            target = replace(target, value=gap.mean, low=gap.low, high=gap.high)
+        found.append(target)
     faster = Target("decisions in the time of a greedy one", None, 10, 100)
     mine, greedy = (
-        {(r.image, r.max_bytes): r for r in records if r.case == "photo" and r.allocation == name} for name in (POLICY, "greedy")
+        {(r.image, r.max_bytes): r.decision_s for r in records if r.case == "photo" and r.allocation == name}
+        for name in (POLICY, "greedy")
     )
-    common = [key for key in mine if key in greedy]
-    if not common:
-        return [lost, faster]
-    scale = abs(float(np.mean([greedy[key].score for key in common])))
-    photos: dict[str, list[float]] = {}
-    for key in common:
-        photos.setdefault(str(key[0]), []).append(100 * (greedy[key].score - mine[key].score) / scale)
-    gap = bootstrap([float(np.mean(values)) for values in photos.values()])
-    times = median(greedy[key].decision_s / max(mine[key].decision_s, 1e-9) for key in common)
-    return [replace(lost, value=gap.mean, low=gap.low, high=gap.high), replace(faster, value=times)]
+    times = [greedy[key] / max(mine[key], 1e-9) for key in mine if key in greedy]
+    return [*found, replace(faster, value=median(times)) if times else faster]
 
 
 def _branch_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
