@@ -75,12 +75,12 @@ def measured(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return {name: [r for r in records if r.codec == name] for name in (*names, "original")}
 
 
-@pytest.mark.parametrize(("budget", "times"), [(SCARCE, 1.4), (BUDGET, 1.15)])
+@pytest.mark.parametrize(("budget", "times"), [(SCARCE, 1.8), (BUDGET, 1.5)])
 def test_streets_beat_the_codec_of_today(measured: dict[str, list[CodecRecord]], budget: int, times: float) -> None:
-    """By how much is in results/; this is a guard. The judge's ceiling is 1.5 times AVIF at 500 bytes."""
+    """By how much is in results/; this is a guard. The judge on these photos themselves: 2.2 times AVIF at 500 bytes."""
     chosen = {name: [r for r in records if r.max_bytes == budget] for name, records in measured.items() if name != "original"}
     miou = {name: set_miou(records).mean for name, records in chosen.items()}
-    assert miou["rl-asc"] > times * miou["avif"] and miou["rl-asc"] > 0.8 * set_miou(measured["original"]).mean
+    assert miou["rl-asc"] > times * miou["avif"] and miou["rl-asc"] > 0.72 * set_miou(measured["original"]).mean
     lpips = {name: mean(r.lpips_squeeze for r in records if r.lpips_squeeze is not None) for name, records in chosen.items()}
     assert lpips["rl-asc"] < 0.8 * lpips["avif"]
     assert all(r.bytes <= budget for r in chosen["rl-asc"])
