@@ -208,8 +208,8 @@ def _measured(
         codec = bench.codec(name)
         if (name, most) not in warm:  # the first call allocates and fills tables: not what a photo takes
             warm.add((name, most))
-            _coded(codec, photo, most)
-        stream, shown, encode_s, decode_s = _coded(codec, photo, most)
+            coded(codec, photo, most)
+        stream, shown, encode_s, decode_s = coded(codec, photo, most)
         received = to_tensor(shown)
         rsp = criterion.measure(image, truth, received, torch.tensor([float(len(stream))]))
         hit, there, seen = rsp.counts[0].tolist()
@@ -237,7 +237,7 @@ def _measured(
         )
 
 
-def _coded(codec: BitCodec, photo: Photo, max_bytes: int) -> tuple[bytes, Photo, float, float]:
+def coded(codec: BitCodec, photo: Photo, max_bytes: int) -> tuple[bytes, Photo, float, float]:
     """The stream, the picture it gives, and the seconds that both took; no bytes and grey where nothing fits."""
     if isinstance(codec, PhotoCodec):
         codec.forget()

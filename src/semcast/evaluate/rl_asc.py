@@ -97,15 +97,15 @@ class Size:
     sheet_photos: int
 
 
+TIMED = 12
+"""Photos that are timed."""
+
 FULL = Size(
     photos=50, named=(300, 500, 1000), main=500, budgets=(300, 400, 500, 700, 1000),
     standard=(300, 500, 700, 1000, 1500, 2000, 3000, 4500), oracle_photos=6, oracle_budgets=(300, 500),
     small_photos=5, small_concepts=3, small_budgets=(150, 300), noise_photos=15, rates=(1e-4, 1e-3, 1e-2, 1e-1), draws=2,
     sheet_photos=6,
 )  # fmt: skip
-TIMED = 12
-"""Photos that are timed."""
-
 QUICK = replace(
     FULL, photos=4, budgets=(300, 500, 1000), standard=(300, 500, 1000, 3000), oracle_photos=1, oracle_budgets=(500,),
     small_photos=2, small_concepts=2, small_budgets=(150,), noise_photos=2, draws=1, sheet_photos=3,
@@ -562,16 +562,10 @@ def timed(study: Study) -> dict[str, list[float]]:
     codec, seconds = study.codec(), dict[str, list[float]](encode=[], decode=[])
     for i, source in enumerate(study.sources[: TIMED + 1]):
         photo = source.scene(study.networks.domain)
-        begun = perf_counter()
-        try:
-            stream = codec.compress(photo, study.size.main)
-        except SemcastError:  # not even the layout fits
-            continue
-        between = perf_counter()
-        codec.decompress(stream)
-        if i or len(study.sources) == 1:  # the first call allocates
-            seconds["encode"].append(between - begun)
-            seconds["decode"].append(perf_counter() - between)
+        stream, _, encode, decode = bench.coded(codec, photo, study.size.main)
+        if stream and (i or len(study.sources) == 1):  # the first call allocates
+            seconds["encode"].append(encode)
+            seconds["decode"].append(decode)
     return seconds
 
 

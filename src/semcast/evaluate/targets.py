@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import groupby, pairwise, product
 from statistics import median
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from semcast.evaluate.codecs import CodecRecord, Original, resampled_miou, resampling, set_miou
 from semcast.evaluate.plots import Curve
 from semcast.evaluate.search import OracleRecord
-from semcast.evaluate.statistics import LEVEL, Interval, bootstrap
+from semcast.evaluate.statistics import LEVEL, Interval, bootstrap, paired
 from semcast.semantics.scene_painter import BRANCHES
 from semcast.systems.rl_asc import POLICY
 
@@ -50,23 +50,28 @@ def measured(records: Sequence[CodecRecord], metric: str) -> Interval | None:
     return bootstrap(values) if values else None
 
 
-def difference(
-    records: Sequence[CodecRecord], first: str, second: str, most: int | None, metric: str
-) -> Interval | None:
+def difference(records: Sequence[CodecRecord], first: str, second: str, most: int | None, metric: str) -> Interval | None:
     """First less second, photo by photo; None where one was not measured.
 
     Args:
         most: the budget; None: the mean over all budgets at which a photo has both.
     """
     one, two = (
-        {(r.image, r.max_bytes): value for r in records if r.codec == codec and (value := getattr(r, metric)) is not None}
+        {(r.image, r.max_bytes): value for r in records
+         if r.codec == codec and most in (None, r.max_bytes) and (value := getattr(r, metric)) is not None}
         for codec in (first, second)
-    )
-    gaps: dict[str, list[float]] = {}
-    for image, budget in sorted(one.keys() & two.keys()):
-        if most in (None, budget):
-            gaps.setdefault(image, []).append(one[image, budget] - two[image, budget])
-    return bootstrap([float(np.mean(each)) for each in gaps.values()]) if gaps else None
+    )  # fmt: skip
+    return _gap(one, two)
+
+
+def _gap(first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int], float]) -> Interval | None:
+    """First less second by photo and budget, the mean over the budgets at which a photo has both; None: they have none."""
+    common = sorted(first.keys() & second.keys())
+
+    def by_photo(values: Mapping[tuple[str, int], float]) -> dict[str, float]:
+        return {image: float(np.mean([values[key] for key in keys])) for image, keys in groupby(common, lambda key: key[0])}
+
+    return paired(by_photo(first), by_photo(second)) if common else None
 
 
 def best_standard(records: Sequence[CodecRecord], most: int, metric: str = "miou") -> str | None:
@@ -230,13 +235,10 @@ def _search_targets(records: Sequence[OracleRecord]) -> list[Target]:
              if r.case == "photo" and r.allocation == name and (value := getattr(r, score)) is not None}
             for name in (POLICY, "greedy")
         )  # fmt: skip
-        common = sorted(mine.keys() & greedy.keys())
-        if common:
-            scale = abs(float(np.mean([greedy[key] for key in common])))
-            photos: dict[str, list[float]] = {}
-            for key in common:
-                photos.setdefault(str(key[0]), []).append(100 * (greedy[key] - mine[key]) / scale)
-            gap = bootstrap([float(np.mean(values)) for values in photos.values()])
+        common = [greedy[key] for key in sorted(mine.keys() & greedy.keys())]
+        scale = 100 / abs(float(np.mean(common))) if common else 0.0
+        gap = _gap(*({key: scale * value for key, value in each.items()} for each in (greedy, mine)))
+        if gap:
             target = replace(target, value=gap.mean, low=gap.low, high=gap.high)
         found.append(target)
     faster = Target("decisions in the time of a greedy one", None, 10, 100)

@@ -98,6 +98,11 @@ class Side:
         error = (values - made).square().sum(1).reshape(LEVELS, -1).numpy()
         return np.stack([error[:, concept.cells].sum(1) for concept in self.sizes.concepts])
 
+    @cached_property
+    def worth(self) -> NDArray[np.float64]:
+        """:func:`_worth` of each level of all concepts together."""
+        return _worth(self.errors.sum(0), self.sizes.bits.sum(0))
+
 
 Score = Callable[[Sequence[Choice]], Sequence[float]]
 """J of each choice."""
@@ -331,7 +336,7 @@ class Walk:
             features = features[:, sizes.concepts[i].cells]
             one_side[SIDES.index(self.side)] = category[sizes.concepts[i].category] = 1
         coded = cells[: len(self.levels)]
-        errors, bits = (side.errors, sizes.bits) if not self.side else (side.errors[i : i + 1], sizes.bits[i : i + 1])
+        errors, bits = (side.errors[i], sizes.bits[i]) if self.side else (side.errors.sum(0), sizes.bits.sum(0))
         fields = (
             [not self.side],
             one_side,
@@ -347,9 +352,9 @@ class Walk:
             [coded @ np.array(self.levels) / max(1, coded.sum()) / (LEVELS - 1) if len(coded) else 0],
             self._of_sides(lambda side: self.options.size(self.options.empty(side)) / self.max_bytes),
             self._of_sides(lambda side: self.options.sides[side].sizes.bits[:, 2].sum() / (8 * self.max_bytes)),
-            errors.sum(0)[1:] / (CHANNELS * (cells[i] if self.side else GRID**2)),
-            _worth(errors.sum(0), bits.sum(0)),
-            _worth(side.errors.sum(0), sizes.bits.sum(0)),
+            errors[1:] / (CHANNELS * (cells[i] if self.side else GRID**2)),
+            _worth(errors, bits),
+            side.worth,
         )
         return np.concatenate([np.asarray(field, np.float32) for field in fields])
 

@@ -2,9 +2,9 @@
 
 An episode is a photo and a budget: the side of the layout, then a level for each concept in the order of the file. The reward
 is the increase of J (:mod:`semcast.metrics.rsp`) after each step, and the last one is reduced by what ``uniform`` would have got;
-with γ = 1 they add up to J of the file less that of uniform. The difference depends on photo and budget alone, so it changes no
-preference, but without it most of a return is how difficult the photo is, which the policy cannot see. What does not fit
-is masked.
+with γ = 1 they add up to J of the file less that of uniform, times the budget, so that all budgets count. What is taken off
+depends on photo and budget alone, so it changes no preference, but without it most of a return is how difficult the photo is,
+which the policy cannot see. What does not fit is masked.
 
 Decoding after every step is slow, so most of the training looks J up in a :class:`PhotoTable`; ``exact_from`` goes on with true
 decodes. The validation compares with the other allocations, and the first says how well the table agrees with true decodes.

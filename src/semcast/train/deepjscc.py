@@ -21,7 +21,7 @@ from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.systems.deepjscc import DeepJscc, load_network
 from semcast.train.data import load_faces, random_flip, shuffled
-from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.picture import perceptual, random_window
 from semcast.train.validation import over_awgn
 from semcast.weights import save
@@ -133,11 +133,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
                 window = random_window(random)
                 losses["lpips"] = lpips(photo[window], made[window]).mean()
                 total = total + settings.perceptual * losses["lpips"]
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.05)
-        optimiser.step()
-        average.update()
+        descend(total, optimiser, average, clip=0.05)
         return {k: float(v.detach()) for k, v in losses.items()}
 
     def validate(_: int) -> dict[str, float]:

@@ -22,7 +22,7 @@ from semcast.semantics.blocks import channels_last
 from semcast.systems.generative import Generative
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.linear_gan import random_budget
-from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.picture import PictureLoss, Weights
 from semcast.train.validation import over_awgn
 from semcast.weights import save
@@ -77,11 +77,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         burst: Burst = system.encode(photo, budget)
         received = channel.draw(len(photo), budget.symbols, budget.snr_db, random)(burst)
         total, losses, _ = loss(link.generator, system.received(received), photo, mask, swap=False, judged=0.0)
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-        optimiser.step()
-        average.update()
+        descend(total, optimiser, average)
         return {k: float(v.detach()) for k, v in losses.items()}
 
     def validate(_: int) -> dict[str, float]:

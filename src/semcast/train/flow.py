@@ -18,7 +18,7 @@ from semcast.precision import mixed
 from semcast.semantics.generator import SemanticGenerator
 from semcast.train.data import load_faces
 from semcast.train.linear import pixel_weight
-from semcast.train.loop import Averaged, Trainer, console, warm_cosine
+from semcast.train.loop import Averaged, Trainer, console, descend, warm_cosine
 from semcast.train.picture import Weights, perceptual
 from semcast.train.pretrained import cached_codes, codes_of, load_generator, prepare
 from semcast.weights import save
@@ -114,11 +114,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * warm_cosine(i, settings.steps)
         loss = flow.nll(batch).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(flow.couplings.parameters(), 5.0)
-        optimiser.step()
-        average.update()
+        descend(loss, optimiser, average, clip=5.0)
         return {"nll": float(loss.detach())}
 
     def validate(_: int) -> dict[str, float]:

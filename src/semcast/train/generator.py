@@ -24,7 +24,7 @@ from semcast.semantics.parts import NUM_PARTS, PARTS
 from semcast.systems.linear import load_sketch
 from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.eigen_parts import initialise
-from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.picture import PictureLoss, Weights, outside_union, shrink
 from semcast.train.pretrained import load_generator, prepare
 from semcast.weights import save
@@ -114,11 +114,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         codes = codes + level * torch.randn(codes.shape, generator=random)
         swap = i >= settings.swap_from and (i % 2 == 0 or judged > 0)
         total, losses, made = loss(generator, codes, photo, mask, swap=swap, judged=judged)
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
-        optimiser.step()
-        average.update()
+        descend(total, optimiser, average)
         if judged > 0:
             losses["judge"] = loss.judge_step(photo, mask, made)
         return {k: float(v.detach()) for k, v in losses.items()}

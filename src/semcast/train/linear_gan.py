@@ -23,7 +23,7 @@ from semcast.systems.linear import CARES, load_sketch
 from semcast.systems.linear_gan import LinearGan
 from semcast.train.adversary import PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import Faces, load_faces, random_flip, shuffled
-from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.picture import perceptual, random_window
 from semcast.train.validation import over_awgn
 from semcast.weights import load, save
@@ -118,11 +118,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
                 total = total + ramp * (
                     settings.adversarial * losses["adversarial"] + settings.matching * losses["matching"]
                 )
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
-        optimiser.step()
-        average.update()
+        descend(total, optimiser, average)
         if judged:
             for p in judge.parameters():
                 p.requires_grad_(True)

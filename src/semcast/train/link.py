@@ -23,7 +23,7 @@ from semcast.semantics.blocks import channels_last
 from semcast.systems.generative import Generative, prefix
 from semcast.train.data import load_faces, shuffled
 from semcast.train.linear_gan import random_budget
-from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.picture import PictureLoss, Weights
 from semcast.train.pretrained import cached_codes, codes_of, load_flow, load_generator, prepare
 from semcast.train.validation import over_awgn
@@ -132,11 +132,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         judged = min(1.0, (i - settings.judge_from + 1) / 50)
         total, losses, made = loss(generator, codes, photo, mask, swap=adapting and i % 2 == 0, judged=max(0.0, judged))
         losses["latent"] = (estimate - normal.detach()).square().mean()  # MSE(N, N̂)
-        optimiser.zero_grad(set_to_none=True)
-        (total + settings.latent * losses["latent"]).backward()
-        torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
-        optimiser.step()
-        average.update()
+        descend(total + settings.latent * losses["latent"], optimiser, average)
         if judged > 0:
             losses["judge"] = loss.judge_step(photo, mask, made)
         return {k: float(v.detach()) for k, v in losses.items()}

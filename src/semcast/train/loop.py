@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from semcast.errors import SemcastError
 
@@ -43,6 +43,15 @@ def warm_cosine(step: int, steps: int, *, warm: int = 100, floor: float = 0.05) 
         return (step + 1) / warm
     progress = min(1.0, (step - warm) / max(1, steps - warm))
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def descend(loss: Tensor, optimiser: torch.optim.Optimizer, average: Averaged, *, clip: float = 1.0) -> None:
+    """One step down the loss, the norm of the gradient of all that is optimised at most ``clip``; the average follows."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+    optimiser.step()
+    average.update()
 
 
 class Trainer:

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.precision import mixed
@@ -14,8 +13,8 @@ from semcast.semantics.blocks import channels_last
 from semcast.semantics.parser import FaceParser, ParserConfig
 from semcast.semantics.parts import NUM_PARTS
 from semcast.train.data import load_faces, random_affine, random_flip, shuffled
-from semcast.train.loop import Averaged, Trainer, warm_cosine
-from semcast.train.segmenter import class_weights, overlap_loss
+from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
+from semcast.train.segmenter import class_weights, segmentation_loss
 from semcast.weights import save
 
 
@@ -64,13 +63,8 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             group["lr"] = settings.rate * warm_cosine(i, settings.steps)
         with mixed():
             logits = model(image)
-        loss = F.cross_entropy(logits.float(), mask.long(), weight=weight, ignore_index=255)
-        loss = loss + settings.overlap * overlap_loss(logits, mask.long())
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average.update()
+        loss = segmentation_loss(logits.float(), mask.long(), weight, settings.overlap)
+        descend(loss, optimiser, average)
         return {"loss": float(loss.detach())}
 
     def validate(_: int) -> dict[str, float]:

@@ -15,7 +15,7 @@ from semcast.precision import mixed
 from semcast.semantics.blocks import channels_last
 from semcast.semantics.domains import IGNORED, Domain
 from semcast.train.data import Scenes, load_scenes, random_crop, random_mirror, shuffled
-from semcast.train.loop import Averaged, Trainer, warm_cosine
+from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.weights import save
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
@@ -71,13 +71,8 @@ def train_segmenter(
             logits = model(image.contiguous(memory_format=torch.channels_last))
         row, column = divmod(i // 2 % 4, 2)
         logits, labels = logits[..., row::2, column::2].float(), mask[:, row::2, column::2].long()
-        loss = F.cross_entropy(logits, labels, weight=weight, ignore_index=IGNORED)
-        loss = loss + run["overlap"] * overlap_loss(logits, labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average.update()
+        loss = segmentation_loss(logits, labels, weight, run["overlap"])
+        descend(loss, optimiser, average)
         return {"loss": float(loss.detach())}
 
     def validate(_: int) -> dict[str, float]:
@@ -123,6 +118,11 @@ def class_weights(masks: Tensor, classes: int) -> Tensor:
     share = torch.bincount(masks[:1000].flatten().long(), minlength=IGNORED + 1)[:classes].float()
     weight = (share.sum() / share.clamp_min(1)).sqrt()
     return (weight / (weight * share).sum() * share.sum()).clamp_max(6)
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor, overlap: float) -> Tensor:
+    """Cross-entropy weighted by class, plus ``overlap`` times :func:`overlap_loss`, which has the shapes."""
+    return F.cross_entropy(logits, labels, weight=weight, ignore_index=IGNORED) + overlap * overlap_loss(logits, labels)
 
 
 def overlap_loss(logits: Tensor, labels: Tensor) -> Tensor:
