@@ -59,14 +59,14 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> dict[str, System]:
     """Two small systems instead of those that ship, and only the metrics that need no files."""
-    import semcast.systems
+    import semcast.api
     from semcast.metrics.report import Metrics
-    from semcast.semantics.parser import FaceParser
+    from semcast.networks.face_parser import FaceParser
 
     systems: dict[str, System] = {name: Mosaic(name) for name in ("mosaic", "tiles")}
-    monkeypatch.setattr(semcast.systems, "SYSTEMS", tuple(systems), raising=False)
-    monkeypatch.setattr(semcast.systems, "load_system", lambda name, **_: systems[name], raising=False)
-    monkeypatch.setattr(semcast.systems, "default_system", lambda symbols: "mosaic", raising=False)
+    monkeypatch.setattr(semcast.api, "SYSTEMS", tuple(systems), raising=False)
+    monkeypatch.setattr(semcast.api, "load_system", lambda name, **_: systems[name], raising=False)
+    monkeypatch.setattr(semcast.api, "default_system", lambda symbols: "mosaic", raising=False)
     monkeypatch.setattr(Metrics, "load", classmethod(lambda cls, identity=None, vgg=True: cls({}, None, [])))
     monkeypatch.setattr(FaceParser, "load", classmethod(lambda cls: cls()), raising=False)
     return systems

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("constriction")
 
-from semcast.coding.bitstream import (
+from semcast.codec.bitstream import (
     DOMAIN_NAMES,
     Sizes,
     Stream,
@@ -24,8 +24,8 @@ from semcast.coding.bitstream import (
     receipt,
     unpack,
 )
-from semcast.coding.entropy import TOTAL, Decoder, Encoder, cost_bits, normalised, uniform
-from semcast.coding.feature_coder import (
+from semcast.codec.entropy import TOTAL, Decoder, Encoder, cost_bits, normalised, uniform
+from semcast.codec.feature_coder import (
     CHANNELS,
     LEVELS,
     STEPS,
@@ -34,7 +34,7 @@ from semcast.coding.feature_coder import (
     learned_tables,
     quantised,
 )
-from semcast.coding.layout_coder import (
+from semcast.codec.layout_coder import (
     CATEGORIES,
     NEAR,
     SIDES,
@@ -46,7 +46,7 @@ from semcast.coding.layout_coder import (
     simplify,
 )
 from semcast.errors import SemcastError
-from semcast.train.data import shard_members
+from semcast.sources import shard_members
 from semcast.train.recipes import run
 
 
@@ -391,7 +391,7 @@ def test_a_thousand_mutated_and_cut_files(tables: Tables) -> None:
 
 def test_forged_files_are_bounded(tables: Tables) -> None:
     """With checks that are right, whatever the head says, there is a stream or an error."""
-    from semcast.coding.bitstream import MAGIC, _crc, _length
+    from semcast.codec.bitstream import MAGIC, _crc, _length
 
     rng = np.random.default_rng(0)
     for i in range(150):
@@ -457,7 +457,7 @@ GOLDEN = (
 @pytest.mark.parametrize("domain", DOMAIN_NAMES)
 def test_shipped_tables_on_real_layouts(domain: str, shared: Path) -> None:
     """Layouts of val in far less than PNG and WebP take (docs/bitstream.md), and back."""
-    from semcast.semantics.domains import domain_named
+    from semcast.domains import domain_named
 
     tables = Tables.load(domain)
     shard = shared / "data" / domain_named(domain).folder / "val-000.tar"
@@ -531,7 +531,7 @@ def test_recipe_learns_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     out = tmp_path / "run"
     run("tables", tmp_path / "data", out, overrides=["steps=40", "hidden=8", "rate=0.02"])
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(out))
-    from semcast.coding import bitstream
+    from semcast.codec import bitstream
 
     bitstream._loaded.cache_clear()
     layout = blobs(16, 3, 4)

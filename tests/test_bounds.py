@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from semcast.coding.flow import CodeFlow, FlowConfig
-from semcast.coding.sketch import Sketch, SketchConfig, allocate
+from semcast.bench.statistics import bootstrap, paired
 from semcast.errors import SemcastError
-from semcast.evaluate import ablations, bounds
-from semcast.evaluate.statistics import bootstrap, paired
+from semcast.generative import variants
+from semcast.generative.flow import CodeFlow, FlowConfig
+from semcast.linear.sketch import Sketch, SketchConfig, allocate
 from semcast.link import Budget, System
 from semcast.metrics.kid import kid, kid_interval
+from semcast.studies import bounds
 
 LAMBDA = torch.logspace(1, -3, 40)
 
@@ -235,22 +236,22 @@ def flow() -> CodeFlow:
     return flow
 
 
-@pytest.mark.parametrize("kind", [ablations.whitened, ablations.standardised, ablations.pca])
+@pytest.mark.parametrize("kind", [variants.whitened, variants.standardised, variants.pca])
 def test_coordinates_are_invertible_and_of_unit_variance(kind, flow: CodeFlow) -> None:
     coordinates = kind(flow)
     codes = torch.randn(5, 28, 2, generator=torch.Generator().manual_seed(4))
     assert torch.allclose(coordinates.to_codes(coordinates.to_normal(codes)), codes, atol=1e-3)
     a = coordinates.forward_matrix.double()
-    covariance = a @ ablations.code_covariance(flow) @ a.T
+    covariance = a @ variants.code_covariance(flow) @ a.T
     assert torch.allclose(covariance.diagonal(), torch.ones(56, dtype=torch.float64), atol=1e-3)
-    if kind is not ablations.standardised:
+    if kind is not variants.standardised:
         assert torch.allclose(covariance, torch.eye(56, dtype=torch.float64), atol=1e-3)
     assert bool((coordinates.importance.diff() <= 1e-6).all())
 
 
 def test_whitening_alone_is_the_flow_whose_couplings_do_nothing(flow: CodeFlow) -> None:
     codes = torch.randn(3, 28, 2, generator=torch.Generator().manual_seed(5))
-    assert torch.allclose(ablations.whitened(flow).to_normal(codes), flow.to_normal(codes), atol=1e-3)
+    assert torch.allclose(variants.whitened(flow).to_normal(codes), flow.to_normal(codes), atol=1e-3)
 
 
 def test_ideal_links_show_what_they_decide() -> None:

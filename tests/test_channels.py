@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from semcast.channels import AWGN, CHANNELS, FADE_FLOOR, Channel, Draw, Rayleigh, Rician, make_channel
+from semcast.channels import AWGN, CHANNELS, FADE_FLOOR, Draw, Rayleigh, Rician, make_channel
 from semcast.errors import SemcastError
-from semcast.link import Budget, Burst, Received, noise_var, to_complex, to_real, unit_power
+from semcast.link import Budget, Burst, Channel, Received, noise_var, to_complex, to_real, unit_power
 
 EVERY: list[Channel] = [
     AWGN(),

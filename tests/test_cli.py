@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-import semcast.systems
+import semcast.api
 from semcast.cli import main
+from semcast.linear.system import Linear
 from semcast.link import System
 from semcast.metrics.report import Metrics
-from semcast.systems.linear import Linear
 from semcast.weights import available, save
 
 Run = Callable[..., tuple[int, str, str]]
@@ -312,7 +312,7 @@ def test_bad_checkpoint(
     if change:
         damage(weights / "sketch-plain.safetensors")
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(weights))
-    monkeypatch.setattr(semcast.systems, "load_system", lambda name, **_: Linear.load())
+    monkeypatch.setattr(semcast.api, "load_system", lambda name, **_: Linear.load())
     refused(run("transmit", photo, "--aligned"), "sketch-plain", words)
 
 
@@ -330,7 +330,7 @@ def test_our_own_mistakes_end_in_one_sentence_too(
     def broken(name: str, **_: object) -> System:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr(semcast.systems, "load_system", broken)
+    monkeypatch.setattr(semcast.api, "load_system", broken)
     code, out, err = run("transmit", photo, "--aligned")
     assert code == 1 and out == "" and "ZeroDivisionError" in err and err.count("\n") == 1
     monkeypatch.setenv("SEMCAST_DEBUG", "1")
@@ -342,7 +342,7 @@ def test_interrupted(run: Run, photo: Path, stand_in: dict[str, System], monkeyp
     def interrupted(name: str, **_: object) -> System:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(semcast.systems, "load_system", interrupted)
+    monkeypatch.setattr(semcast.api, "load_system", interrupted)
     code, _, err = run("transmit", photo, "--aligned")
     assert code == 130 and err == "semcast: stopped\n"
 

@@ -18,17 +18,17 @@ import pytest
 import torch
 from PIL import Image
 
+from semcast.bench import cluster
+from semcast.bench.records import Record
+from semcast.bench.sweep import Outcome, Plan, Refused, Sweep, Task
 from semcast.channels import make_channel
 from semcast.cli import main
 from semcast.errors import SemcastError
-from semcast.evaluate import cluster
-from semcast.evaluate.photos import Source, find_photos
-from semcast.evaluate.records import Record
-from semcast.evaluate.sweep import Outcome, Plan, Refused, Sweep, Task
+from semcast.linear.system import Linear
 from semcast.link import Budget, Burst
 from semcast.metrics.report import Metrics
-from semcast.semantics.parser import FaceParser
-from semcast.systems.linear import Linear
+from semcast.networks.face_parser import FaceParser
+from semcast.sources import Source, find_photos
 from semcast.weights import available
 
 PHOTOS, SYMBOLS = 5, (4, 16)

@@ -14,17 +14,17 @@ from PIL import Image
 from test_cli import Run, refused, run  # noqa: F401 - a fixture
 from test_scenes import shard
 
-import semcast.systems.bit_codecs as bit_codecs
+import semcast.rivals.bit_codecs as bit_codecs
+from semcast.bench import codecs, tables
+from semcast.bench.codecs import HEADING, RAW_BYTES, Bench, CodecRecord, set_miou
+from semcast.bench.records import Record, parse, read
+from semcast.codec.criterion import Criterion, Weights, bits_per_pixel, score
+from semcast.domains import FACE, STREET
 from semcast.errors import SemcastError
-from semcast.evaluate import codecs, tables
-from semcast.evaluate.codecs import HEADING, RAW_BYTES, Bench, CodecRecord, set_miou
-from semcast.evaluate.photos import find_photos
-from semcast.evaluate.records import Record, parse, read
-from semcast.metrics.judge import Judge
-from semcast.metrics.rsp import Criterion, Weights, bits_per_pixel, score
 from semcast.metrics.semantic import confusion, counted_mean_iou, counts, iou, mean_iou
-from semcast.semantics.domains import FACE, STREET
-from semcast.systems.bit_codecs import BIT_CODECS, load_bit_codec
+from semcast.networks.judge import Judge
+from semcast.rivals.bit_codecs import BIT_CODECS, load_bit_codec
+from semcast.sources import find_photos
 
 
 class Tiny:
@@ -259,7 +259,7 @@ def test_tables_of_codecs(tar: Path, tmp_path: Path) -> None:
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(bit_codecs, "SEMANTIC", {"rl-asc": lambda domain, care: Tiny(), "uniform": lambda domain, care: Tiny()})
     monkeypatch.setattr(Judge, "load", classmethod(lambda cls, domain: Greyscale()))
-    monkeypatch.setattr("semcast.evaluate.codecs.Lpips.load", lambda net: None)
+    monkeypatch.setattr("semcast.bench.codecs.Lpips.load", lambda net: None)
     yield
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from semcast.channels import make_channel
-from semcast.coding.channel_codec import ChannelCodec, CodecConfig
-from semcast.coding.flow import CodeFlow, FlowConfig
-from semcast.coding.sketch import Sketch, SketchConfig, allocate, to_image, to_vector, weight_vector
+from semcast.generative.channel_codec import ChannelCodec, CodecConfig
+from semcast.generative.flow import CodeFlow, FlowConfig
+from semcast.linear.sketch import Sketch, SketchConfig, allocate, to_image, to_vector, weight_vector
+from semcast.linear.system import Linear
 from semcast.link import Budget, Burst
-from semcast.systems.linear import Linear
 from semcast.train.linear import recalibrate
 
 DIMS = 28 * 4
@@ -166,7 +166,7 @@ def test_codec_sends_unit_power_and_undoes_itself_without_noise(k: int) -> None:
 
 
 def test_half_a_burst_is_enough_for_the_first_coordinates() -> None:
-    from semcast.systems.generative import prefix
+    from semcast.generative.system import prefix
 
     codec = tiny_codec()
     normal, budget = torch.randn(200, DIMS), Budget(48, 15.0)

@@ -15,17 +15,17 @@ from torch import Tensor
 
 pytest.importorskip("sionna")
 
+from semcast.api import SYSTEMS, load_system
+from semcast.bench.sweep import fingerprint
 from semcast.channels import make_channel
 from semcast.cli import main
-from semcast.coding.modem import Modem, scheme_named, threshold_db
-from semcast.coding.photo_codecs import _FORMATS, CODECS, SIDES, PhotoCodec, load_codec
 from semcast.errors import SemcastError
-from semcast.evaluate.sweep import fingerprint
-from semcast.images import Photo, resize, to_tensor, to_uint8
 from semcast.link import Budget, Received, Reception
 from semcast.metrics.pixel import psnr_db
-from semcast.systems import SYSTEMS, load_system
-from semcast.systems.digital import DigitalSystem, at_capacity, capacity_bytes, mean_face
+from semcast.photos import Photo, resize, to_tensor, to_uint8
+from semcast.rivals.digital import DigitalSystem, at_capacity, capacity_bytes, mean_face
+from semcast.rivals.modem import Modem, scheme_named, threshold_db
+from semcast.rivals.photo_codecs import _FORMATS, CODECS, SIDES, PhotoCodec, load_codec
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,19 @@ import skimage.data
 from conftest import Mosaic
 from PIL import Image
 
+from semcast.bench import plots
+from semcast.bench.plots import Curve, Line, Page, Panel
+from semcast.bench.records import Record, read
+from semcast.bench.statistics import Interval, by_photo, interval
+from semcast.bench.sweep import fingerprint
+from semcast.bench.tables import insert, render
 from semcast.cli import main
 from semcast.errors import SemcastError
-from semcast.evaluate import figures, plots
-from semcast.evaluate.claims import claims, compare, outcome, verdict
-from semcast.evaluate.figures import Bench, Size, better_rows, codec_notes, curve_table, reproduce
-from semcast.evaluate.photos import find_photos
-from semcast.evaluate.plots import Curve, Line, Page, Panel
-from semcast.evaluate.records import Record, read
-from semcast.evaluate.statistics import Interval, by_photo, interval
-from semcast.evaluate.sweep import fingerprint
-from semcast.evaluate.tables import insert, render
 from semcast.metrics.report import Metrics
+from semcast.sources import find_photos
+from semcast.studies import figures
+from semcast.studies.claims import claims, compare, outcome, verdict
+from semcast.studies.figures import Bench, Size, better_rows, codec_notes, curve_table, reproduce
 
 TINY = Size(
     photos=2, snr_db=(0.0, 20.0), cliffs=1, flow_symbols=(64, 640), fading_snr_db=(10.0,), fading_photos=1, draws=2,

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageCms, features
 
 from semcast.errors import SemcastError
-from semcast.images import check_output, read_aligned, read_photo, to_tensor, to_uint8, write_image
+from semcast.photos import check_output, read_aligned, read_photo, to_tensor, to_uint8, write_image
 
 ORIENTATION = 0x0112
 

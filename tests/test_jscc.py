@@ -6,17 +6,17 @@ import pytest
 import skimage.data
 import torch
 
+from semcast.api import load_system
 from semcast.channels import make_channel
-from semcast.coding.jscc import GDN, Jscc, JsccConfig, SnrAttention, principal
-from semcast.coding.sketch import allocate
 from semcast.errors import SemcastError
-from semcast.images import to_tensor
+from semcast.face import align
+from semcast.linear.sketch import allocate
 from semcast.link import Budget, Received
 from semcast.metrics.pixel import psnr_db
-from semcast.semantics.face import align
-from semcast.semantics.parser import FaceParser
-from semcast.systems import load_system
-from semcast.systems.deepjscc import DeepJscc
+from semcast.networks.face_parser import FaceParser
+from semcast.photos import to_tensor
+from semcast.rivals.deepjscc import DeepJscc
+from semcast.rivals.jscc import GDN, Jscc, JsccConfig, SnrAttention, principal
 from semcast.train.deepjscc import CONFIGS, Settings, cross, train
 
 

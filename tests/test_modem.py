@@ -15,12 +15,12 @@ from torch import Tensor
 
 pytest.importorskip("sionna")
 
-import semcast.coding.modem as modem_module
+import semcast.rivals.modem as modem_module
 from semcast.channels import make_channel
-from semcast.coding.modem import SCHEMES, TABLE, Modem, Scheme, map_bits, scheme_for, scheme_named, soft_bits, threshold_db
-from semcast.coding.modem_table import BURSTS, LOST, lost
 from semcast.errors import SemcastError
 from semcast.link import Budget, Burst, noise_var
+from semcast.rivals.modem import SCHEMES, TABLE, Modem, Scheme, map_bits, scheme_for, scheme_named, soft_bits, threshold_db
+from semcast.rivals.modem_table import BURSTS, LOST, lost
 
 ORDERS = (1, 2, 4, 6, 8)
 QPSK_THIRD, QPSK_HALF = Scheme(2, Fraction(1, 3)), Scheme(2, Fraction(1, 2))
@@ -154,7 +154,7 @@ def test_import_changes_nothing_global() -> None:
     code = (
         "import torch; torch.manual_seed(7); before = torch.get_num_threads(), torch.get_default_dtype(), torch.rand(1)\n"
         "torch.manual_seed(7)\n"
-        "from semcast.coding.modem import Modem, SCHEMES; Modem(SCHEMES[0]).payload_bytes(640)\n"
+        "from semcast.rivals.modem import Modem, SCHEMES; Modem(SCHEMES[0]).payload_bytes(640)\n"
         "assert before == (torch.get_num_threads(), torch.get_default_dtype(), torch.rand(1))"
     )
     source = Path(modem_module.__file__).parents[2]

@@ -12,20 +12,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from semcast.api import CODED, SYSTEMS, load_system
+from semcast.bench.records import parse, read
 from semcast.cli import main
+from semcast.domains import PARTS
 from semcast.errors import SemcastError
-from semcast.evaluate.records import parse, read
-from semcast.images import read_aligned, read_mask, to_tensor
+from semcast.generative.encoder import BOUND
+from semcast.generative.generator import BOXES
+from semcast.generative.system import Generative
 from semcast.link import Budget, System
-from semcast.semantics import privacy
-from semcast.semantics.encoder import BOUND
-from semcast.semantics.generator import BOXES
-from semcast.semantics.knowledge import KnowledgeBase, KnowledgeConfig
-from semcast.semantics.parts import PARTS
-from semcast.semantics.privacy import FilterConfig, PartChoice, filter_codes, found_region, given_region, hidden, seamless
-from semcast.systems import CODED, SYSTEMS, load_system
-from semcast.systems.generative import Generative
-from semcast.systems.private import Private, Protection
+from semcast.photos import read_aligned, read_mask, to_tensor
+from semcast.privacy import filter as privacy
+from semcast.privacy.filter import FilterConfig, PartChoice, filter_codes, found_region, given_region, hidden, seamless
+from semcast.privacy.knowledge import KnowledgeBase, KnowledgeConfig
+from semcast.privacy.system import Private, Protection
 from semcast.train.knowledge import Settings, learn
 
 EYES = PartChoice.parse("eyes")
@@ -364,11 +364,11 @@ def test_readable_receipt_and_evaluation(capsys: pytest.CaptureFixture[str], por
 
 
 def test_a_photo_of_nothing_but_private_parts_is_skipped(tmp_path: Path, link: Generative) -> None:
+    from semcast.bench.sweep import Plan, Sweep
     from semcast.channels import make_channel
-    from semcast.evaluate.photos import find_photos
-    from semcast.evaluate.sweep import Plan, Sweep
     from semcast.metrics.report import Metrics
-    from semcast.semantics.parser import FaceParser
+    from semcast.networks.face_parser import FaceParser
+    from semcast.sources import find_photos
 
     Image.new("RGB", (256, 256), (90, 60, 50)).save(tmp_path / "plain.png")
     protection = Protection(PartChoice.parse("all-but-earring"))
@@ -429,7 +429,7 @@ def test_box_names() -> None:
 
 
 def test_a_private_system_is_a_system(link: Generative, face: Tensor, eyes_mask: Tensor) -> None:
-    from semcast.evaluate.sweep import fingerprint
+    from semcast.bench.sweep import fingerprint
 
     system: System = Private.around(link, Protection(EYES, mask=eyes_mask))
     assert (system.name, system.min_symbols, system.max_symbols) == (link.name, link.min_symbols, link.max_symbols)

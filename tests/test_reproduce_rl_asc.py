@@ -16,21 +16,22 @@ from test_codecs import Greyscale  # noqa: E402
 from test_rl_asc import networks, photo_of, shipped  # noqa: E402, F401 - fixtures
 from test_sem import policy  # noqa: E402, F401 - a fixture
 
-from semcast.coding.bitstream import unpack
+from semcast.bench.codecs import CodecRecord
+from semcast.bench.records import read
+from semcast.codec.allocation import PLAIN
+from semcast.codec.bitstream import unpack
+from semcast.codec.codec import Networks, RlAsc
+from semcast.codec.concepts import STEPS
 from semcast.errors import SemcastError
-from semcast.evaluate import rl_asc, targets
-from semcast.evaluate.codecs import CodecRecord
-from semcast.evaluate.noise import BITS, NoiseRecord, painted, pooled, with_bit_errors, with_index_errors
-from semcast.evaluate.photos import find_photos
-from semcast.evaluate.records import read
-from semcast.evaluate.rl_asc import QUICK, Study, load_study, reproduce
-from semcast.evaluate.search import OracleRecord
-from semcast.evaluate.targets import Target
-from semcast.metrics.judge import Judge
 from semcast.metrics.perceptual import missing
-from semcast.semantics.allocation import PLAIN
-from semcast.semantics.concepts import STEPS
-from semcast.systems.rl_asc import Networks, RlAsc
+from semcast.networks.judge import Judge
+from semcast.sources import find_photos
+from semcast.studies import codec as rl_asc
+from semcast.studies import targets
+from semcast.studies.codec import QUICK, Study, load_study, reproduce
+from semcast.studies.noise import BITS, NoiseRecord, painted, pooled, with_bit_errors, with_index_errors
+from semcast.studies.search import OracleRecord
+from semcast.studies.targets import Target
 
 SMALL = replace(
     QUICK, named=(1200, 1500), main=1500, budgets=(1500,), standard=(400, 1500), oracle_budgets=(700,), small_budgets=(400,),

@@ -18,13 +18,8 @@ from PIL import Image
 
 pytest.importorskip("constriction")
 
-from semcast.coding import bitstream, feature_coder, layout_coder
-from semcast.coding.bitstream import Tables
-from semcast.coding.feature_coder import default_tables
-from semcast.coding.layout_coder import CATEGORIES, NEAR, LayoutCoder, LayoutTables, cells_of
-from semcast.errors import SemcastError
-from semcast.metrics.perceptual import Lpips, missing
-from semcast.semantics.allocation import (
+from semcast.codec import bitstream, feature_coder, layout_coder
+from semcast.codec.allocation import (
     FIELDS,
     OBSERVED,
     PLAIN,
@@ -37,7 +32,9 @@ from semcast.semantics.allocation import (
     shown,
     with_care,
 )
-from semcast.semantics.concepts import (
+from semcast.codec.bitstream import Tables
+from semcast.codec.codec import ALLOCATIONS, Networks, RlAsc
+from semcast.codec.concepts import (
     CHANNELS,
     GRID,
     LEVELS,
@@ -50,11 +47,14 @@ from semcast.semantics.concepts import (
     one_hot,
     quantised,
 )
-from semcast.semantics.domains import FACE, STREET
-from semcast.semantics.scene_painter import BRANCHES, SceneCodec, ScenePainterConfig, branch_of
-from semcast.semantics.scene_parser import SceneParser, SceneParserConfig
-from semcast.systems.bit_codecs import load_bit_codec
-from semcast.systems.rl_asc import ALLOCATIONS, Networks, RlAsc
+from semcast.codec.feature_coder import default_tables
+from semcast.codec.layout_coder import CATEGORIES, NEAR, LayoutCoder, LayoutTables, cells_of
+from semcast.codec.painter import BRANCHES, SceneCodec, ScenePainterConfig, branch_of
+from semcast.domains import FACE, STREET
+from semcast.errors import SemcastError
+from semcast.metrics.perceptual import Lpips, missing
+from semcast.networks.scene_parser import SceneParser, SceneParserConfig
+from semcast.rivals.bit_codecs import load_bit_codec
 from semcast.train.allocation import Settings, teach
 from semcast.train.recipes import RECIPES, run
 from semcast.train.scene_codec import RateModel, layout_of, random_levels, start_linearly, upsampled

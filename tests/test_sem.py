@@ -14,12 +14,12 @@ pytest.importorskip("constriction")
 from test_cli import Run, refused, run  # noqa: E402, F401 - a fixture
 from test_rl_asc import networks, no_policy, photo_of, shipped  # noqa: E402, F401 - fixtures
 
-from semcast.coding.bitstream import MAX_FILE
+from semcast.codec.allocation import Policy, PolicyConfig
+from semcast.codec.bitstream import MAX_FILE
+from semcast.codec.receipt import bit_receipt, overlay
+from semcast.domains import CARED, FACE, STREET
 from semcast.errors import SemcastError
-from semcast.evaluate.bit_receipt import bit_receipt, overlay
-from semcast.semantics.allocation import Policy, PolicyConfig
-from semcast.semantics.domains import CARED, FACE, STREET
-from semcast.systems.digital import mean_picture
+from semcast.rivals.digital import mean_picture
 from semcast.weights import save
 
 BUDGET = 1500

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from semcast.semantics.encoder import BOUND, EncoderConfig, FaceEncoder
-from semcast.semantics.generator import GeneratorConfig, Modulated, SemanticGenerator, swap_part
-from semcast.semantics.inversion import paper_inversion
-from semcast.semantics.painter import Painter, PainterConfig
-from semcast.semantics.parser import FaceParser, ParserConfig
-from semcast.semantics.parts import NUM_CODES, NUM_PARTS, PARTS, parts_of, shape_code, texture_code
-from semcast.semantics.tangent import Tangent, newton
+from semcast.domains import NUM_CODES, NUM_PARTS, PARTS, parts_of, shape_code, texture_code
+from semcast.generative.encoder import BOUND, EncoderConfig, FaceEncoder
+from semcast.generative.generator import GeneratorConfig, Modulated, SemanticGenerator, swap_part
+from semcast.generative.inversion import paper_inversion
+from semcast.generative.tangent import Tangent, newton
+from semcast.linear.repainter import Painter, PainterConfig
+from semcast.networks.face_parser import FaceParser, ParserConfig
 
 SMALL = GeneratorConfig(
     code=8, grid=8, local=16, place=8, features=16, render=(16, 16, 16), octaves=3,

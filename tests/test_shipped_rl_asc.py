@@ -12,15 +12,16 @@ from skimage.data import astronaut
 
 pytest.importorskip("constriction")
 
-from semcast.coding.photo_codecs import BitCodec, load_codec
-from semcast.evaluate.codecs import Bench, CodecRecord, run, set_miou
-from semcast.evaluate.photos import find_photos
-from semcast.metrics.judge import Judge
+from semcast.bench.codecs import Bench, CodecRecord, run, set_miou
+from semcast.codec.codec import RlAsc, receive
+from semcast.domains import DOMAINS, STREET
+from semcast.face import align
+from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips
-from semcast.semantics.domains import DOMAINS, STREET
-from semcast.semantics.face import align
-from semcast.semantics.parser import FaceParser
-from semcast.systems.rl_asc import RlAsc, receive
+from semcast.networks.face_parser import FaceParser
+from semcast.networks.judge import Judge
+from semcast.rivals.photo_codecs import load_codec
+from semcast.sources import find_photos
 
 SCARCE, BUDGET = 300, 500
 
@@ -92,8 +93,8 @@ def test_the_policy_spends_better_than_all_alike(measured: dict[str, list[CodecR
 
 
 def test_the_demonstration_has_a_picture_and_a_row_for_each_size() -> None:
-    from semcast.evaluate.demo import MAX_BYTES, run_codec_demo
     from semcast.metrics.report import Metrics
+    from semcast.studies.demo import MAX_BYTES, run_codec_demo
 
     pytest.importorskip("pillow_heif")
     shown = run_codec_demo(Metrics({}, None, []))

@@ -13,18 +13,17 @@ import torch
 from conftest import Mosaic
 from PIL import Image
 
+from semcast.bench.records import KEY, read
+from semcast.bench.sweep import Outcome, Plan, Sweep, summary
+from semcast.bench.tables import means
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
-from semcast.evaluate.crossing import cross, generator_for
-from semcast.evaluate.photos import find_photos
-from semcast.evaluate.picture import beside, fitted, grid
-from semcast.evaluate.records import KEY, read
-from semcast.evaluate.sweep import Outcome, Plan, Sweep, summary
-from semcast.evaluate.tables import means
-from semcast.images import read_aligned, to_tensor
-from semcast.link import Budget, System
+from semcast.link import Budget, System, cross, generator_for
 from semcast.metrics.report import Metrics
-from semcast.semantics.parser import FaceParser
+from semcast.networks.face_parser import FaceParser
+from semcast.photos import read_aligned, to_tensor
+from semcast.pictures import beside, fitted, grid
+from semcast.sources import find_photos
 
 PLAN = Plan(snr_db=(0.0, 10.0), symbols=(32, 64), aligned=True)
 

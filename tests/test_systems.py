@@ -10,15 +10,15 @@ import skimage.data
 import torch
 from torch import Tensor
 
+from semcast.api import load_system
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
-from semcast.images import to_tensor
+from semcast.face import align
+from semcast.generative.system import Generative, prefix
 from semcast.link import Budget, Burst, Received, System
 from semcast.metrics.pixel import psnr_db
-from semcast.semantics.face import align
-from semcast.semantics.parser import FaceParser
-from semcast.systems import load_system
-from semcast.systems.generative import Generative, prefix
+from semcast.networks.face_parser import FaceParser
+from semcast.photos import to_tensor
 from semcast.train.data import Faces, load_faces
 from semcast.train.validation import over_awgn
 

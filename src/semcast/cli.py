@@ -17,12 +17,10 @@ from rich.console import Console
 from semcast.errors import SemcastError
 
 if TYPE_CHECKING:
-    from semcast.channels import Channel
-    from semcast.evaluate.crossing import Crossing
-    from semcast.evaluate.sweep import Measure, Plan, Sweep
-    from semcast.link import Budget, System
-    from semcast.semantics.domains import Domain
-    from semcast.systems.private import Private, Protection
+    from semcast.bench.sweep import Measure, Plan, Sweep
+    from semcast.domains import Domain
+    from semcast.link import Budget, Channel, Crossing, System
+    from semcast.privacy.system import Private, Protection
 
 app = typer.Typer(
     name="semcast",
@@ -165,14 +163,14 @@ def transmit(
     [cyan]semcast transmit me.jpg --channel rayleigh --pilots 8 --json[/cyan]
     [cyan]semcast transmit me.jpg --private eyes,hair[/cyan]
     """
-    from semcast.evaluate.photos import SIZE, Source
-    from semcast.evaluate.picture import side_by_side
-    from semcast.evaluate.records import check_file
-    from semcast.images import check_output, to_tensor, to_uint8, write_image
+    from semcast.api import default_system
+    from semcast.files import check_file
     from semcast.link import Budget
     from semcast.metrics.report import Metrics
-    from semcast.semantics.parser import FaceParser
-    from semcast.systems import default_system
+    from semcast.networks.face_parser import FaceParser
+    from semcast.photos import check_output, to_tensor, to_uint8, write_image
+    from semcast.pictures import side_by_side
+    from semcast.sources import SIZE, Source
 
     _threads()
     budget = Budget(symbols, snr)
@@ -215,7 +213,7 @@ def transmit(
     if reason:
         values["reason"] = reason
     if protection:
-        from semcast.evaluate.receipt import receipt
+        from semcast.privacy.receipt import receipt
 
         plain = _cross(link, over, image, budget, seed, photo.name, warm=False)
         values["privacy"] = receipt(cast("Private", sender), image, crossing, plain, metrics, aligned=aligned)
@@ -283,9 +281,9 @@ def evaluate(
     [cyan]semcast evaluate photos/ --systems linear,avif,avif:16qam-1/2 --symbols 8192 -o r.jsonl[/cyan]
     [cyan]semcast evaluate street256/test-000.tar --domain street --systems rl-asc,avif --symbols 1024 -o r.jsonl[/cyan]
     """
-    from semcast.evaluate.photos import find_photos
-    from semcast.evaluate.records import check_file
-    from semcast.evaluate.sweep import Plan, summary
+    from semcast.bench.sweep import Plan, summary
+    from semcast.files import check_file
+    from semcast.sources import find_photos
 
     _threads()
     protection = _protection(private, privacy, lambda1, lambda2, private_mask, coarse_mask, aligned, None)
@@ -332,13 +330,13 @@ def encode(
     [cyan]semcast encode street.jpg --domain street --max-bytes 500 -o street.sem[/cyan]
     [cyan]semcast encode me.jpg --domain face --care "left eye,right eye" -o me.sem[/cyan]
     """
-    from semcast.evaluate.bit_receipt import bit_receipt, write_sem
-    from semcast.evaluate.photos import Source
-    from semcast.evaluate.records import check_file
-    from semcast.images import read_photo
-    from semcast.semantics.domains import domain_named
-    from semcast.semantics.parser import FaceParser
-    from semcast.systems.bit_codecs import ALLOCATIONS, load_bit_codec
+    from semcast.codec.receipt import bit_receipt, write_sem
+    from semcast.domains import domain_named
+    from semcast.files import check_file
+    from semcast.networks.face_parser import FaceParser
+    from semcast.photos import read_photo
+    from semcast.rivals.bit_codecs import ALLOCATIONS, load_bit_codec
+    from semcast.sources import Source
 
     _threads()
     kind = domain_named(domain)
@@ -376,9 +374,9 @@ def decode(
 
     [cyan]semcast decode street.sem -o street.png --stretch[/cyan]
     """
-    from semcast.evaluate.bit_receipt import read_sem
-    from semcast.images import check_output, write_image
-    from semcast.systems.rl_asc import receive
+    from semcast.codec.codec import receive
+    from semcast.codec.receipt import read_sem
+    from semcast.photos import check_output, write_image
 
     _threads()
     check_output(out, force)
@@ -404,9 +402,9 @@ def inspect(
 
     [cyan]semcast inspect street.sem -o bytes.png[/cyan]
     """
-    from semcast.evaluate.bit_receipt import as_json as values_of
-    from semcast.evaluate.bit_receipt import bit_receipt, overlay, read_sem, table
-    from semcast.images import check_output, write_image
+    from semcast.codec.receipt import as_json as values_of
+    from semcast.codec.receipt import bit_receipt, overlay, read_sem, table
+    from semcast.photos import check_output, write_image
 
     if out:
         check_output(out, force)
@@ -452,9 +450,9 @@ def evaluate_codec(
     [cyan]semcast evaluate-codec street256/test-000.tar --codecs rl-asc,avif,hevc -o r.jsonl[/cyan]
     [cyan]semcast evaluate-codec me.png --domain face --max-bytes 500 -o r.jsonl[/cyan]
     """
-    from semcast.evaluate import codecs as bench
-    from semcast.evaluate.photos import find_photos
-    from semcast.evaluate.records import check_file
+    from semcast.bench import codecs as bench
+    from semcast.files import check_file
+    from semcast.sources import find_photos
 
     _threads()
     check_file(out, True, ".jsonl")
@@ -503,10 +501,10 @@ def reproduce(
     [cyan]semcast reproduce rl-asc street256/test-000.tar --domain street -o results/rl-asc[/cyan]
     [cyan]semcast reproduce privacy faces256/test-000.tar --identity mobileface_v2.onnx -o privacy[/cyan]
     """
-    from semcast.evaluate.figures import FULL, QUICK, STUDIES, Bench
-    from semcast.evaluate.figures import reproduce as measure
-    from semcast.evaluate.photos import find_photos
     from semcast.metrics.report import Metrics
+    from semcast.sources import find_photos
+    from semcast.studies.figures import FULL, QUICK, STUDIES, Bench
+    from semcast.studies.figures import reproduce as measure
 
     if study not in ("link", "privacy", "rl-asc", *STUDIES, "all"):
         raise SemcastError(f"unknown study {study!r}; known: link, privacy, rl-asc, {', '.join(STUDIES)}, all")
@@ -537,9 +535,9 @@ def reproduce(
 
 
 def _reproduce_rl_asc(photos: Path, out: Path, force: bool, quick: bool, limit: int | None, domain: str) -> None:
-    from semcast.evaluate import rl_asc
-    from semcast.evaluate.figures import ready_folder
-    from semcast.evaluate.photos import find_photos
+    from semcast.sources import find_photos
+    from semcast.studies import codec as rl_asc
+    from semcast.studies.figures import ready_folder
 
     _threads()
     ready_folder(out, rl_asc.STUDY)
@@ -553,10 +551,10 @@ def _reproduce_rl_asc(photos: Path, out: Path, force: bool, quick: bool, limit: 
 
 
 def _report_link(photos: Path, out: Path, force: bool, limit: int | None, identity: Any) -> None:
-    from semcast.evaluate.qualities import load_study, study_link
-    from semcast.evaluate.records import check_file
+    from semcast.files import check_file
     from semcast.metrics.report import Metrics
-    from semcast.semantics.parser import FaceParser
+    from semcast.networks.face_parser import FaceParser
+    from semcast.studies.link import load_study, study_link
 
     check_file(out, force, ".json")
     _threads()
@@ -572,12 +570,12 @@ def _report_link(photos: Path, out: Path, force: bool, limit: int | None, identi
 
 
 def _reproduce_privacy(photos: Path, out: Path, force: bool, limit: int | None, identity: list[Path] | None) -> None:
-    from semcast.evaluate.photos import find_photos
-    from semcast.evaluate.privacy import bench_of, study_privacy
-    from semcast.evaluate.records import check_file
-    from semcast.images import check_output, write_image
+    from semcast.files import check_file
+    from semcast.generative.system import Generative
     from semcast.metrics.report import Metrics
-    from semcast.systems.generative import Generative
+    from semcast.photos import check_output, write_image
+    from semcast.sources import find_photos
+    from semcast.studies.privacy import bench_of, study_privacy
 
     if not out.exists() and out.parent.is_dir():
         out.mkdir()
@@ -642,9 +640,9 @@ def sample(
     """
     import torch
 
-    from semcast.evaluate.picture import grid
-    from semcast.images import check_output, to_uint8, write_image
-    from semcast.systems import load_system
+    from semcast.api import load_system
+    from semcast.photos import check_output, to_uint8, write_image
+    from semcast.pictures import grid
 
     _threads()
     check_output(out, force)
@@ -702,13 +700,13 @@ def demo(
     """
     from time import perf_counter
 
-    from semcast.images import check_output, write_image
+    from semcast.photos import check_output, write_image
 
     begun = perf_counter()
     check_output(out, force)
     _threads()
-    from semcast.evaluate.demo import run_codec_demo, run_demo
     from semcast.metrics.report import Metrics
+    from semcast.studies.demo import run_codec_demo, run_demo
 
     metrics = Metrics.load(identity, vgg=False)
     shown = run_codec_demo(metrics) if codec else run_demo(metrics, seed)
@@ -747,7 +745,7 @@ def _channel(name: str, fading: str, pilots: int, *, mixed: bool = False) -> Cha
 
 def _scene(domain: str, private: str | None, identity: Sequence[Path] | None) -> Domain | None:
     """The domain of photos that are no faces; None for faces."""
-    from semcast.semantics.domains import domain_named
+    from semcast.domains import domain_named
 
     kind = domain_named(domain)
     if kind.name == "face":
@@ -761,7 +759,7 @@ def _systems(
     names: Sequence[str], care: str | None, refine: int, inversion: str = "newton", domain: str = "face"
 ) -> list[System]:
     """Systems by name, each with the options that are its own."""
-    from semcast.systems import SYSTEMS, load_system
+    from semcast.api import SYSTEMS, load_system
 
     for name in names:
         if name.partition(":")[0] not in SYSTEMS:
@@ -784,9 +782,9 @@ def _sweep(
     protection: Protection | None = None,
 ) -> Sweep:  # fmt: skip
     """A sweep from names alone: what every worker of an evaluation does too."""
-    from semcast.evaluate.sweep import Sweep
+    from semcast.bench.sweep import Sweep
     from semcast.metrics.report import Metrics
-    from semcast.semantics.parser import FaceParser
+    from semcast.networks.face_parser import FaceParser
 
     over = [_channel(name, plan.fading, plan.pilots, mixed=True) for name in channels]
     links = _protected(_systems(systems, plan.care, plan.refine, domain=plan.domain or "face"), protection, repeatable=plan.seed)
@@ -804,10 +802,10 @@ def _protection(
         return None
     import torch
 
-    from semcast.evaluate.photos import SIZE
-    from semcast.images import read_mask, size_of
-    from semcast.semantics.privacy import FilterConfig, PartChoice, check_covers
-    from semcast.systems.private import Protection
+    from semcast.photos import read_mask, size_of
+    from semcast.privacy.filter import FilterConfig, PartChoice, check_covers
+    from semcast.privacy.system import Protection
+    from semcast.sources import SIZE
 
     choice, usual = PartChoice.parse(private), FilterConfig()
     strength = FilterConfig(usual.lambda1 if lambda1 is None else lambda1, usual.lambda2 if lambda2 is None else lambda2)
@@ -828,8 +826,8 @@ def _protected(systems: Sequence[System], protection: Protection | None, repeata
     """The systems, each behind a transmitter that protects; they share what paints."""
     if protection is None:
         return list(systems)
-    from semcast.systems.generative import Generative
-    from semcast.systems.private import Private
+    from semcast.generative.system import Generative
+    from semcast.privacy.system import Private
 
     link = next((system for system in systems if isinstance(system, Generative)), None)
     if link is None and protection.mode == "blind":
@@ -845,7 +843,7 @@ def _measuring(workers: int, scheduler: str | None, load: Callable[[], Sweep], s
     if workers == 1 and not scheduler:
         yield sweep.measure
         return
-    from semcast.evaluate import cluster
+    from semcast.bench import cluster
 
     with cluster.remote(scheduler) if scheduler else cluster.local(workers) as client:
         _say("several workers, one thread each: encode_s and decode_s do not compare with those of one process")
@@ -855,7 +853,7 @@ def _measuring(workers: int, scheduler: str | None, load: Callable[[], Sweep], s
 def _cross(
     system: System, channel: Channel, image: Any, budget: Budget, seed: int, name: str, *, warm: bool
 ) -> Crossing:
-    from semcast.evaluate.crossing import cross, generator_for
+    from semcast.link import cross, generator_for
 
     if warm:  # the first call allocates and tunes: not what a burst takes
         cross(system, channel, image, budget, generator_for(seed, name))
@@ -870,15 +868,10 @@ def _check_not_input(target: Path, inputs: Sequence[Path]) -> None:
 def _save_symbols(path: Path, crossing: Crossing) -> None:
     import numpy as np
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, crossing.burst.symbols[0].cpu().numpy().astype(np.complex64))
-        temporary.replace(path)
-    except OSError as error:
-        raise SemcastError(f"{path} cannot be written ({error.strerror})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    from semcast.files import whole
+
+    with whole(path) as file:
+        np.save(file, crossing.burst.symbols[0].cpu().numpy().astype(np.complex64))
 
 
 _FORMS = {
@@ -894,7 +887,7 @@ def _report(values: dict[str, Any], notes: Sequence[str], as_json: bool) -> None
     if not values["ok"]:
         _say("the receiver does not trust what it received" + (f": {values['reason']}" if "reason" in values else ""))
     if as_json:
-        from semcast.evaluate.records import finite
+        from semcast.bench.records import finite
 
         print(json.dumps(finite(values), allow_nan=False))
         return
@@ -913,7 +906,7 @@ def _report(values: dict[str, Any], notes: Sequence[str], as_json: bool) -> None
     table.add_row("written", values["output"])
     _stdout().print(table)
     if "privacy" in values:
-        from semcast.evaluate import receipt
+        from semcast.privacy import receipt
 
         _stdout().print(receipt.table(values["privacy"]))
 

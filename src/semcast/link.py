@@ -11,17 +11,22 @@ Conventions (every module, every plot):
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import overload
+from time import perf_counter
+from typing import Protocol, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcast.errors import SemcastError
 
 MAX_SYMBOLS = 1 << 20
+Photo = NDArray[np.uint8]
 
 
 @overload
@@ -174,3 +179,101 @@ class System(nn.Module):
 def with_symbols(budget: Budget, symbols: int) -> Budget:
     """The same budget with another k (pilots taken off, a prefix kept)."""
     return replace(budget, symbols=symbols)
+
+
+class Channel(Protocol):
+    """y = h x + n: a law of h and n from which one channel at a time is drawn."""
+
+    @property
+    def name(self) -> str:
+        """The name that :func:`make_channel` knows it by."""
+        ...
+
+    def data_symbols(self, symbols: int) -> int:
+        """How many of k channel uses carry data; the others are pilots. Raises SemcastError if none is left."""
+        ...
+
+    def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Realisation:
+        """One channel for each of ``batch`` images: a map from a Burst ``[batch, data_symbols(k)]`` to Received.
+
+        Common random numbers: from the same generator state, image i of any batch meets the same unit noise at every
+        SNR, on every channel, and in a shorter burst the beginning of what a longer one meets.
+
+        Args:
+            batch: images.
+            symbols: k, all channel uses of an image, pilots among them.
+            snr_db: average Es/N0 in dB, one for all or ``[batch]``.
+            generator: the only source of randomness; two integers an image are taken from it.
+
+        Raises:
+            SemcastError: k or the SNR is out of range, or the pilots leave nothing for data.
+        """
+        ...
+
+
+class BitCodec(Protocol):
+    """Source coding: a photo as at most so many bytes, and back."""
+
+    @property
+    def name(self) -> str:
+        """The name of the codec."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes with the bytes that it makes."""
+        ...
+
+    def compress(self, image: Photo, max_bytes: int) -> bytes:
+        """uint8 ``[256, 256, 3]`` → at most ``max_bytes``. Raises SemcastError where nothing fits."""
+        ...
+
+    def decompress(self, stream: bytes) -> Photo:
+        """Bytes → uint8 ``[256, 256, 3]``. Raises SemcastError where the stream is damaged."""
+        ...
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """What was sent, what came out, and the seconds that the transmitter and the receiver took."""
+
+    burst: Burst
+    reception: Reception
+    encode_s: float
+    decode_s: float
+
+
+def data_budget(system: System, channel: Channel, budget: Budget) -> Budget:
+    """What is left for data once the channel's pilots are taken off.
+
+    Raises:
+        SemcastError: nothing is left, or the system does not work with it.
+    """
+    left = replace(budget, symbols=channel.data_symbols(budget.symbols))
+    system.check(left)
+    return left
+
+
+def generator_for(seed: int, name: str, draw: int = 0) -> torch.Generator:
+    """The channel's randomness for one photo: the same for every system, SNR and k, another per photo and draw."""
+    digest = hashlib.sha256(f"{seed}\n{name}\n{draw}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@torch.no_grad()
+def cross(
+    system: System, channel: Channel, image: Tensor, budget: Budget, generator: torch.Generator
+) -> Crossing:
+    """Send an image ``[1, 3, H, W]`` in [0, 1] with all k of ``budget``, pilots among them.
+
+    Raises:
+        SemcastError: the system does not work with this budget, or something that is not finite arrived.
+    """
+    realisation = channel.draw(len(image), budget.symbols, budget.snr_db, generator)
+    begun = perf_counter()
+    burst = system.encode(image, data_budget(system, channel, budget))
+    encoded = perf_counter()
+    received = realisation(burst).checked()
+    arrived = perf_counter()
+    reception = system.decode(received)
+    return Crossing(burst, reception, encoded - begun, perf_counter() - arrived)

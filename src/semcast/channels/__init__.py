@@ -1,5 +1,6 @@
 """Channels: ``draw`` fixes the randomness, the draw maps a Burst to what is Received.
 
+>>> import torch
 >>> from semcast.link import Budget, Burst
 >>> channel = make_channel("rayleigh", block=32, pilots=2)
 >>> budget = Budget(channel.data_symbols(64), snr_db=10.0)
@@ -12,47 +13,15 @@ torch.Size([1, 60])
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, Protocol
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from semcast.channels.awgn import AWGN
 from semcast.channels.draw import FADE_FLOOR, Draw
 from semcast.channels.fading import Rayleigh, Rician
 from semcast.errors import SemcastError
+from semcast.link import Channel
 
 __all__ = ["AWGN", "CHANNELS", "FADE_FLOOR", "Channel", "Draw", "Rayleigh", "Rician", "make_channel"]
-
-
-class Channel(Protocol):
-    """y = h x + n: a law of h and n from which one channel at a time is drawn."""
-
-    @property
-    def name(self) -> str:
-        """The name that :func:`make_channel` knows it by."""
-        ...
-
-    def data_symbols(self, symbols: int) -> int:
-        """How many of k channel uses carry data; the others are pilots. Raises SemcastError if none is left."""
-        ...
-
-    def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Draw:
-        """One channel for each of ``batch`` images: a map from a Burst ``[batch, data_symbols(k)]`` to Received.
-
-        Common random numbers: from the same generator state, image i of any batch meets the same unit noise at every
-        SNR, on every channel, and in a shorter burst the beginning of what a longer one meets.
-
-        Args:
-            batch: images.
-            symbols: k, all channel uses of an image, pilots among them.
-            snr_db: average Es/N0 in dB, one for all or ``[batch]``.
-            generator: the only source of randomness; two integers an image are taken from it.
-
-        Raises:
-            SemcastError: k or the SNR is out of range, or the pilots leave nothing for data.
-        """
-        ...
 
 
 _KINDS: dict[str, type[AWGN] | type[Rayleigh] | type[Rician]] = {kind.name: kind for kind in (AWGN, Rayleigh, Rician)}

@@ -30,7 +30,7 @@ class AWGN:
         return Budget(symbols, 0.0).symbols
 
     def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Draw:
-        """Fixes the noise of k = ``symbols`` channel uses for each image; see :class:`~semcast.channels.Channel`."""
+        """Fixes the noise of k = ``symbols`` channel uses for each image; see :class:`~semcast.link.Channel`."""
         n0 = noise_variances(batch, symbols, snr_db)
         noise = torch.stack([complex_normal(seed, symbols) for _, seed in image_seeds(batch, generator)])
         one = torch.ones_like(noise)

@@ -82,7 +82,7 @@ class Fading:
         return data
 
     def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Draw:
-        """Fixes gains and noise of k = ``symbols`` channel uses; see :class:`~semcast.channels.Channel`."""
+        """Fixes gains and noise of k = ``symbols`` channel uses; see :class:`~semcast.link.Channel`."""
         self.data_symbols(symbols)
         n0 = noise_variances(batch, symbols, snr_db)
         length = self.block or symbols

@@ -1,8 +1,8 @@
 """Recipe ``allocation``: the policy that spends the bytes, by reinforcement learning (MaskablePPO) in a gymnasium environment.
 
 An episode is a photo and a budget: the side of the layout, then a level for each concept in the order of the file. The reward
-is the increase of J (:mod:`semcast.metrics.rsp`) after each step, and the last one is reduced by what ``uniform`` would have got;
-with γ = 1 they add up to J of the file less that of uniform, times the budget, so that all budgets count. What is taken off
+is the increase of J (:mod:`semcast.codec.criterion`) after each step, and the last one is reduced by what ``uniform`` would have
+got; with γ = 1 they add up to J of the file less that of uniform, times the budget, so that all budgets count. What is taken off
 depends on photo and budget alone, so it changes no preference, but without it most of a return is how difficult the photo is,
 which the policy cannot see. What does not fit is masked.
 
@@ -24,11 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semcast.errors import SemcastError
-from semcast.metrics.perceptual import Lpips
-from semcast.metrics.rsp import bits_per_pixel, score
-from semcast.precision import mixed
-from semcast.semantics.allocation import (
+from semcast.codec.allocation import (
     CATEGORIES,
     OBSERVED,
     PLAIN,
@@ -42,9 +38,13 @@ from semcast.semantics.allocation import (
     shown,
     uniform,
 )
-from semcast.semantics.concepts import GRID, LEVELS, SIDES, SIZE
-from semcast.semantics.domains import IGNORED, domain_named
-from semcast.systems.rl_asc import Networks
+from semcast.codec.codec import Networks
+from semcast.codec.concepts import GRID, LEVELS, SIDES, SIZE
+from semcast.codec.criterion import bits_per_pixel, score
+from semcast.domains import IGNORED, domain_named
+from semcast.errors import SemcastError
+from semcast.metrics.perceptual import Lpips
+from semcast.networks.precision import mixed
 from semcast.train.data import Scenes, load_scenes
 from semcast.train.loop import Trainer, console, warm_cosine
 from semcast.weights import save
@@ -241,7 +241,7 @@ Photo = Callable[[int], Options]
 
 
 def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> gymnasium.Env[Any, Any]:
-    """The environment: :class:`~semcast.semantics.allocation.Walk` with rewards.
+    """The environment: :class:`~semcast.codec.allocation.Walk` with rewards.
 
     ``info["score"]`` of a last step is J of the file.
 
@@ -345,7 +345,7 @@ def teach(policy: Any, photo: Photo, count: int, settings: Settings, *, steps: i
 
 
 def exported(agent: Any, config: PolicyConfig) -> Policy:
-    """The actor of a MaskablePPO as a plain :class:`~semcast.semantics.allocation.Policy`."""
+    """The actor of a MaskablePPO as a plain :class:`~semcast.codec.allocation.Policy`."""
     policy = Policy(config)
     layers = [*agent.policy.mlp_extractor.policy_net, agent.policy.action_net]
     for own, theirs in zip(policy.layers, layers, strict=True):

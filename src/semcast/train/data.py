@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from semcast.domains import IGNORED, Domain, parts_of
 from semcast.errors import SemcastError
-from semcast.semantics.domains import IGNORED, Domain
-from semcast.semantics.parts import parts_of
+from semcast.sources import shard_members
 
 Relabel = Callable[[np.ndarray], np.ndarray]
 
@@ -64,22 +64,6 @@ class Scenes:
     def batch(self, index: Tensor) -> Tensor:
         """Float photos in [0, 1] for these indices."""
         return self.images[index].float().div_(255)
-
-
-def shard_members(path: Path) -> Iterator[tuple[str, bytes, bytes | None]]:
-    """(id, JPEG bytes, mask PNG bytes or None) for every photo of a tar shard, in order."""
-    jpeg: dict[str, bytes] = {}
-    mask: dict[str, bytes] = {}
-    with tarfile.open(path) as tar:
-        for member in tar:
-            if not member.isfile():
-                continue
-            stem, _, kind = Path(member.name).name.partition(".")
-            handle = tar.extractfile(member)
-            if handle is not None:
-                (jpeg if kind in ("jpg", "jpeg", "png") else mask)[stem] = handle.read()
-    for stem, data in jpeg.items():
-        yield stem, data, mask.get(stem)
 
 
 def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, limit: int | None = None) -> Faces:

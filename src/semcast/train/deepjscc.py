@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.coding.jscc import WIDEST_DB, Jscc, JsccConfig
 from semcast.errors import SemcastError
-from semcast.precision import mixed
-from semcast.semantics.blocks import channels_last
-from semcast.systems.deepjscc import DeepJscc, load_network
+from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
+from semcast.rivals.deepjscc import DeepJscc, load_network
+from semcast.rivals.jscc import WIDEST_DB, Jscc, JsccConfig
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.picture import perceptual, random_window

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.coding.sketch import Sketch, to_vector
-from semcast.semantics.encoder import FaceEncoder
-from semcast.semantics.generator import NEVER, SemanticGenerator
-from semcast.semantics.parts import NUM_CODES, NUM_PARTS, shape_code, texture_code
+from semcast.domains import NUM_CODES, NUM_PARTS, shape_code, texture_code
+from semcast.generative.encoder import FaceEncoder
+from semcast.generative.generator import NEVER, SemanticGenerator
+from semcast.linear.sketch import Sketch, to_vector
 from semcast.train.data import Faces
 
 SHARPNESS = 6.0  # depth of a pixel that surely belongs to a part; softmax then gives it 97 % there

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from semcast.channels import make_channel
-from semcast.coding.channel_codec import ChannelCodec
-from semcast.evaluate.ablations import EndToEnd
+from semcast.generative.channel_codec import ChannelCodec
+from semcast.generative.system import Generative
+from semcast.generative.variants import EndToEnd
 from semcast.link import Burst
-from semcast.semantics.blocks import channels_last
-from semcast.systems.generative import Generative
+from semcast.networks.blocks import channels_last
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.linear_gan import random_budget
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine

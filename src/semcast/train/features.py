@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semcast.coding.layout_coder import cells_of
-from semcast.semantics.concepts import SIZE
-from semcast.semantics.domains import domain_named
-from semcast.systems.rl_asc import Networks
+from semcast.codec.codec import Networks
+from semcast.codec.concepts import SIZE
+from semcast.codec.layout_coder import cells_of
+from semcast.domains import domain_named
 from semcast.train.data import load_scenes
 from semcast.train.loop import console
 

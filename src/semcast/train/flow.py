@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.coding.flow import CodeFlow, FlowConfig
-from semcast.precision import mixed
-from semcast.semantics.generator import SemanticGenerator
+from semcast.generative.flow import CodeFlow, FlowConfig
+from semcast.generative.generator import SemanticGenerator
+from semcast.networks.precision import mixed
 from semcast.train.data import load_faces
 from semcast.train.linear import pixel_weight
 from semcast.train.loop import Averaged, Trainer, console, descend, warm_cosine

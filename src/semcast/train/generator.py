@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semcast.domains import NUM_PARTS, PARTS
+from semcast.generative.encoder import EncoderConfig, FaceEncoder
+from semcast.generative.generator import GeneratorConfig, SemanticGenerator, swap_part
+from semcast.linear.system import load_sketch
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
-from semcast.precision import mixed
-from semcast.semantics.blocks import channels_last
-from semcast.semantics.encoder import EncoderConfig, FaceEncoder
-from semcast.semantics.generator import GeneratorConfig, SemanticGenerator, swap_part
-from semcast.semantics.parts import NUM_PARTS, PARTS
-from semcast.systems.linear import load_sketch
+from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
 from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.eigen_parts import initialise
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine

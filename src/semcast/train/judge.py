@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from semcast.metrics.judge import Judge, JudgeConfig
-from semcast.semantics.domains import domain_named
+from semcast.domains import domain_named
+from semcast.networks.judge import Judge, JudgeConfig
 from semcast.train.data import random_affine
 from semcast.train.segmenter import train_segmenter
 

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS, PARTS, shape_code, texture_code
 from semcast.errors import SemcastError
-from semcast.semantics.encoder import BOUND
-from semcast.semantics.generator import SemanticGenerator
-from semcast.semantics.knowledge import KnowledgeBase, KnowledgeConfig
-from semcast.semantics.parts import BASE_CODES, NUM_CODES, NUM_PARTS, PARTS, shape_code, texture_code
+from semcast.generative.encoder import BOUND
+from semcast.generative.generator import SemanticGenerator
+from semcast.privacy.knowledge import KnowledgeBase, KnowledgeConfig
 from semcast.train.data import load_faces
 from semcast.train.loop import console
 from semcast.train.pretrained import cached_codes, codes_of, load_generator

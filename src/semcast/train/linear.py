@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.coding.sketch import HEAD, Sketch, SketchConfig, to_vector, weight_vector
-from semcast.semantics.parts import PARTS
+from semcast.domains import PARTS
+from semcast.linear.sketch import HEAD, Sketch, SketchConfig, to_vector, weight_vector
 from semcast.train.data import load_faces
 from semcast.train.loop import console
 from semcast.weights import save

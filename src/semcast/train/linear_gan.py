@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from semcast.channels import make_channel
+from semcast.linear.repainted import LinearGan
+from semcast.linear.repainter import Painter, PainterConfig
+from semcast.linear.system import CARES, load_sketch
 from semcast.link import Budget
-from semcast.precision import mixed
-from semcast.semantics.blocks import channels_last
-from semcast.semantics.painter import Painter, PainterConfig
-from semcast.systems.linear import CARES, load_sketch
-from semcast.systems.linear_gan import LinearGan
+from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
 from semcast.train.adversary import PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from semcast.channels import make_channel
-from semcast.coding.channel_codec import ChannelCodec, CodecConfig
+from semcast.generative.channel_codec import ChannelCodec, CodecConfig
+from semcast.generative.system import Generative, prefix
 from semcast.link import Burst
-from semcast.semantics.blocks import channels_last
-from semcast.systems.generative import Generative, prefix
+from semcast.networks.blocks import channels_last
 from semcast.train.data import load_faces, shuffled
 from semcast.train.linear_gan import random_budget
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from semcast.domains import NUM_PARTS
 from semcast.metrics.semantic import confusion, mean_iou
-from semcast.precision import mixed
-from semcast.semantics.blocks import channels_last
-from semcast.semantics.parser import FaceParser, ParserConfig
-from semcast.semantics.parts import NUM_PARTS
+from semcast.networks.blocks import channels_last
+from semcast.networks.face_parser import FaceParser, ParserConfig
+from semcast.networks.precision import mixed
 from semcast.train.data import load_faces, random_affine, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.segmenter import class_weights, segmentation_loss

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semcast.domains import NUM_PARTS, PARTS
 from semcast.errors import SemcastError
+from semcast.generative.generator import SemanticGenerator, swap_part
 from semcast.metrics.perceptual import Lpips, missing
-from semcast.precision import mixed
-from semcast.semantics.blocks import channels_last
-from semcast.semantics.generator import SemanticGenerator, swap_part
-from semcast.semantics.parts import NUM_PARTS, PARTS
+from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
 from semcast.train.adversary import DualJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.linear import pixel_weight
 

@@ -10,13 +10,13 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from semcast.coding.flow import CodeFlow, FlowConfig
-from semcast.precision import mixed
-from semcast.semantics.blocks import channels_last
-from semcast.semantics.encoder import EncoderConfig, FaceEncoder
-from semcast.semantics.generator import GeneratorConfig, SemanticGenerator
-from semcast.semantics.tangent import newton
-from semcast.systems.generative import Generative
+from semcast.generative.encoder import EncoderConfig, FaceEncoder
+from semcast.generative.flow import CodeFlow, FlowConfig
+from semcast.generative.generator import GeneratorConfig, SemanticGenerator
+from semcast.generative.system import Generative
+from semcast.generative.tangent import newton
+from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
 from semcast.train.linear import pixel_weight
 from semcast.train.loop import console
 from semcast.weights import load

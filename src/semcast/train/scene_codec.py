@@ -15,12 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semcast.coding.layout_coder import cells_of
-from semcast.metrics.pixel import psnr_db
-from semcast.metrics.semantic import confusion, mean_iou
-from semcast.precision import mixed
-from semcast.semantics.blocks import channels_last
-from semcast.semantics.concepts import (
+from semcast.codec.concepts import (
     CHANNELS,
     GRID,
     LEVELS,
@@ -32,9 +27,14 @@ from semcast.semantics.concepts import (
     parsed_layout,
     quantised,
 )
-from semcast.semantics.domains import IGNORED, Domain, domain_named
-from semcast.semantics.scene_painter import BRANCHES, CELL, Painted, SceneCodec, branch_of
-from semcast.semantics.scene_parser import SceneParser
+from semcast.codec.layout_coder import cells_of
+from semcast.codec.painter import BRANCHES, CELL, Painted, SceneCodec, branch_of
+from semcast.domains import IGNORED, Domain, domain_named
+from semcast.metrics.pixel import psnr_db
+from semcast.metrics.semantic import confusion, mean_iou
+from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
+from semcast.networks.scene_parser import SceneParser
 from semcast.train.adversary import DualJudge, PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import load_scenes, random_mirror, shuffled
 from semcast.train.loop import CHECKPOINT, Averaged, Trainer, warm_cosine

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from semcast.semantics.domains import domain_named
-from semcast.semantics.scene_parser import SceneParser, SceneParserConfig
+from semcast.domains import domain_named
+from semcast.networks.scene_parser import SceneParser, SceneParserConfig
 from semcast.train.data import random_crop
 from semcast.train.segmenter import train_segmenter
 

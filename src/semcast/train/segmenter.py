@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semcast.domains import IGNORED, Domain
 from semcast.metrics.semantic import confusion, mean_iou
-from semcast.precision import mixed
-from semcast.semantics.blocks import channels_last
-from semcast.semantics.domains import IGNORED, Domain
+from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
 from semcast.train.data import Scenes, load_scenes, random_crop, random_mirror, shuffled
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.weights import save

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from semcast.coding.feature_coder import CHANNELS, FeatureTables, learned_tables
-from semcast.coding.layout_coder import CATEGORIES, GRID, LAG, NEAR, OUTSIDE, SIDES, LayoutCoder, LayoutTables, reduced
+from semcast.codec.feature_coder import CHANNELS, FeatureTables, learned_tables
+from semcast.codec.layout_coder import CATEGORIES, GRID, LAG, NEAR, OUTSIDE, SIDES, LayoutCoder, LayoutTables, reduced
+from semcast.domains import Domain, domain_named
 from semcast.errors import SemcastError
-from semcast.precision import mixed
-from semcast.semantics.domains import Domain, domain_named
-from semcast.train.data import shard_members, shuffled
+from semcast.networks.precision import mixed
+from semcast.sources import shard_members
+from semcast.train.data import shuffled
 from semcast.train.loop import console, warm_cosine
 from semcast.weights import load, save
 
@@ -30,7 +31,7 @@ UNIT = 512 * math.log2(math.e)  # a nat in 1/512 bit
 
 
 class LayoutNetwork(nn.Module):
-    """The float twin of :class:`~semcast.coding.layout_coder.LayoutCoder`, for a side.
+    """The float twin of :class:`~semcast.codec.layout_coder.LayoutCoder`, for a side.
 
     Layouts int64 ``[B, side, side]`` → logits ``[B, 19, side, side]`` (nats). The neighbours are a masked convolution of one-hot
     maps.

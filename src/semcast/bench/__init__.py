@@ -1,0 +1,1 @@
+"""Measuring: one engine, one kind of record, statistics, tables and plots."""

@@ -1,0 +1,268 @@
+"""The same sweep on many processes: dask.distributed workers measure, this process alone writes.
+
+A task is one photo, as bytes, and at most ``CHUNK`` of the points it lacks. A worker that dies takes nothing with it but
+the task it was at, and the scheduler gives that to another one. Every record has its own seed, so who measures it, and
+when, changes its times only.
+
+Whoever reaches a dask scheduler can run code on its workers: the local one listens on 127.0.0.1 alone, and one of your own
+must be reachable by trusted machines only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import platform
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+import torch
+
+from semcast.bench.records import Record
+from semcast.bench.sweep import Measure, Refused, Sweep, Task
+from semcast.errors import SemcastError
+
+CHUNK = 32
+PATIENCE_S = 10.0
+RETRIES = 2
+
+Load = Callable[[], Sweep]
+"""Builds a sweep from scratch; it travels to the workers: a function of a module, or a ``functools.partial`` of one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of a run share: each worker loads the sweep once, and it must be the one that was asked for."""
+
+    id: str
+    load: Load
+    terms: dict[str, str]
+
+
+# ---- here ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def local(workers: int) -> Iterator[Any]:
+    """A dask client with that many processes of one thread each on this machine; a process that dies is replaced.
+
+    Raises:
+        SemcastError: dask.distributed is not installed, ``workers`` is below 1, or they do not start.
+    """
+    distributed = _distributed()
+    if workers < 1:
+        raise SemcastError(f"there must be at least 1 worker, not {workers}")
+    import dask
+
+    # A worker has one task at a time, and as much memory as there is: a network's weights are no reason to be restarted.
+    options = {"distributed.scheduler.worker-saturation": 1.0, "distributed.worker.profile.enabled": False}
+    with dask.config.set(options):
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
+                silence_logs=logging.CRITICAL,
+            )  # fmt: skip
+        except Exception as error:
+            raise SemcastError(f"the {workers} workers do not start ({_first_line(error)})") from None
+        with cluster, distributed.Client(cluster) as client:
+            client.register_plugin(_deaf_to_interrupts(distributed))
+            yield client
+
+
+@contextmanager
+def remote(address: str) -> Iterator[Any]:
+    """A dask client of the scheduler at ``tcp://host:port`` (or ``tls://``), which has at least one worker.
+
+    Raises:
+        SemcastError: dask.distributed is not installed, nothing answers there in time, or in another version, or no
+            worker is there.
+    """
+    distributed = _distributed()
+    if not address.startswith(("tcp://", "tls://")):
+        raise SemcastError(f"a scheduler's address is tcp://host:port, not {address!r}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # dask warns of other versions: _same_versions says it once
+        try:
+            asyncio.run(_greet(distributed, address))
+            client = distributed.Client(address, timeout=PATIENCE_S)
+        except Exception as error:  # whatever listens there, it is not a scheduler of ours
+            raise SemcastError(f"no dask scheduler answers at {address} ({_first_line(error)})") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE_S)
+        except TimeoutError:
+            raise SemcastError(f"the scheduler at {address} has no worker: start one (dask worker {address})") from None
+        _same_versions(client)
+        yield client
+
+
+def measured_on(client: Any, load: Load, sweep: Sweep) -> Measure:
+    """Who measures for :meth:`Sweep.run`: the workers of a dask client.
+
+    Args:
+        client: from :func:`local` or :func:`remote`.
+        load: builds ``sweep`` again, in a worker.
+        sweep: what ``load`` builds, here.
+
+    Raises (while it measures):
+        SemcastError: a worker computes with other versions, weights or metrics, or the scheduler is gone.
+    """
+    job = Job(uuid4().hex, load, terms(sweep))
+
+    def measure(tasks: Iterable[Task]) -> Iterator[Record | Refused]:
+        running: dict[Any, Task] = {}
+        for task in chain.from_iterable(map(_chunks, tasks)):
+            try:
+                carried = replace(task, source=task.source.carried())
+            except SemcastError as error:
+                yield Refused(task, str(error))
+                continue
+            running[_submit(client, job, carried)] = task
+            while len(running) >= _room(client):  # not all at once: thousands of photos would lie in the scheduler
+                yield from _finished(running)
+        while running:
+            yield from _finished(running)
+
+    return measure
+
+
+def terms(sweep: Sweep) -> dict[str, str]:
+    """What must be the same on two computers for their records to belong in one file."""
+    settings = repr([sweep.settings(point) for point in sweep.points]).encode()
+    return {
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+        "semcast": _version("semcast"),
+        "torch": torch.__version__.partition("+")[0],
+        "numpy": _version("numpy"),
+        "metrics": ", ".join([*sweep.metrics.lpips, *sweep.metrics.identity]) or "PSNR and MS-SSIM alone",
+        "points": hashlib.sha256(settings).hexdigest()[:12],
+    } | {f"weights of {name}": digits for name, digits in sweep.weights.items()}
+
+
+def _chunks(task: Task) -> Iterator[Task]:
+    for i in range(0, len(task.points), CHUNK):
+        yield replace(task, points=task.points[i : i + CHUNK])
+
+
+def _submit(client: Any, job: Job, task: Task) -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")  # a photo of many megabytes is one
+        return client.submit(_work, job, task, pure=False, retries=RETRIES)
+
+
+def _room(client: Any) -> int:
+    return max(1, 2 * sum(client.nthreads().values()))
+
+
+def _finished(running: dict[Any, Task]) -> Iterator[Record | Refused]:
+    """Waits for a task to end; the results of all that have ended, which are running no more."""
+    distributed = _distributed()
+    try:
+        done = distributed.wait(list(running), return_when="FIRST_COMPLETED").done
+    except distributed.client.CancelledError:
+        raise SemcastError("the scheduler is gone; what was measured is in the file: run it again to go on") from None
+    for future in done:
+        yield from _results(future, running.pop(future))
+
+
+def _results(future: Any, task: Task) -> list[Record | Refused]:
+    distributed = _distributed()
+    try:
+        return future.result()
+    except distributed.scheduler.KilledWorker as error:
+        return [Refused(task, f"{task.source.name}: {error.allowed_failures + 1} workers died while they measured it")]
+    except ImportError as error:
+        raise SemcastError(f"a worker lacks what this computer has ({_first_line(error)})") from None
+    except (distributed.client.CancelledError, distributed.comm.CommClosedError):
+        raise SemcastError("the scheduler is gone; what was measured is in the file: run it again to go on") from None
+
+
+async def _greet(distributed: ModuleType, address: str) -> None:
+    """Connect once: a client by itself waits for ever for the greeting of something that listens and says nothing."""
+    options = distributed.Security().get_connection_args("client")
+    async with asyncio.timeout(PATIENCE_S):
+        comm = await distributed.core.connect(address, timeout=PATIENCE_S, **options)
+        await comm.close()
+
+
+def _same_versions(client: Any) -> None:
+    """Dask's own messages change with its version: mixed ones fail later, and not in one sentence."""
+    found = client.get_versions()
+    here = found["client"]["packages"]
+    for place in (found["scheduler"], *found["workers"].values()):
+        for name in ("dask", "distributed"):
+            if place["packages"][name] != here[name]:
+                raise SemcastError(f"the cluster has {name} {place['packages'][name]}, this computer {here[name]}")
+
+
+def _distributed() -> ModuleType:
+    try:
+        import distributed
+    except ImportError:
+        raise SemcastError("workers and schedulers need dask.distributed: pip install 'semcast[cluster]'") from None
+    for name in ("distributed", "distributed.client"):  # what matters reaches the user as a SemcastError
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return distributed
+
+
+def _deaf_to_interrupts(distributed: ModuleType) -> Any:
+    """Ctrl-C reaches every process of a terminal: the workers leave it to this one, which closes them in order."""
+
+    class Deaf(distributed.WorkerPlugin):  # type: ignore[name-defined,misc]
+        name = "semcast-deaf"
+
+        def setup(self, worker: Any) -> None:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return Deaf()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its sources
+        return "uninstalled"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+# ---- in a worker -----------------------------------------------------------------------------------------------------
+
+_LOCK = threading.Lock()
+_LOADED: dict[str, Sweep] = {}  # by job, the latest only
+
+
+def _work(job: Job, task: Task) -> list[Record | Refused]:
+    return list(_sweep(job).measure([task]))
+
+
+def _sweep(job: Job) -> Sweep:
+    with _LOCK:
+        if job.id not in _LOADED:
+            torch.set_num_threads(1)  # as many tasks at once as the worker has threads
+            sweep = job.load()
+            _agree(job.terms, terms(sweep))
+            _LOADED.clear()
+            _LOADED[job.id] = sweep
+        return _LOADED[job.id]
+
+
+def _agree(asked: dict[str, str], found: dict[str, str]) -> None:
+    for name, value in asked.items():
+        if found.get(name) != value:
+            where = f"the worker on {platform.node()} (process {os.getpid()})"
+            raise SemcastError(f"{where} has other {name} than this computer: {found.get(name)}, not {value}")

@@ -1,0 +1,92 @@
+"""How sure a mean over photos is: percentile bootstrap (Efron and Tibshirani, An introduction to the bootstrap, 1993, ch. 13).
+
+Photos are what is resampled: the draws of one photo are averaged first, because they share its content and are not
+independent measurements. Differences of two systems are taken photo by photo, so that what makes a photo hard cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from semcast.bench.records import Record
+from semcast.errors import SemcastError
+
+LEVEL = 0.95
+VERIFIED = 0.40
+"""Identity similarity under which a received face is not taken for the same person (metrics/identity.py)."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over ``count`` photos and the ends of its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def text(self, digits: int = 2) -> str:
+        """``mean [low, high]``.
+
+        >>> Interval(1.0, 0.5, 1.5, 10).text()
+        '1.00 [0.50, 1.50]'
+        """
+        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def bootstrap(values: Sequence[float], *, draws: int = 2000, seed: int = 0) -> Interval:
+    """Mean of ``values`` (one a photo) and its 95 % percentile bootstrap interval; the same for the same seed.
+
+    Raises:
+        SemcastError: there is no value, or one is not finite.
+
+    >>> bootstrap([2.0, 2.0, 2.0])
+    Interval(mean=2.0, low=2.0, high=2.0, count=3)
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.size == 0 or not np.isfinite(sample).all():
+        raise SemcastError("a confidence interval needs values, all of them finite")
+    chosen = np.random.default_rng(seed).integers(0, sample.size, (draws, sample.size))
+    means = sample[chosen].mean(1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(sample.mean()), float(low), float(high), int(sample.size))
+
+
+def paired(first: Mapping[str, float], second: Mapping[str, float], *, seed: int = 0) -> Interval:
+    """Mean of first - second over the photos that both have, and its interval.
+
+    Raises:
+        SemcastError: they have no photo in common.
+    """
+    common = [name for name in first if name in second]
+    if not common:
+        raise SemcastError("the two have no photo in common")
+    return bootstrap([first[name] - second[name] for name in common], seed=seed)
+
+
+def value(record: Record, metric: str) -> float | None:
+    """A metric of a record; ``outage`` is 1 where the receiver does not trust it or the person is not verified, else 0."""
+    if metric == "outage":
+        return float(not record.ok or (record.identity is not None and record.identity < VERIFIED))
+    found: float | None = getattr(record, metric, None)
+    return found
+
+
+def by_photo(records: Iterable[Record], metric: str) -> dict[str, float]:
+    """The metric of each photo, averaged over its draws; photos without it are left out."""
+    sums: dict[str, list[float]] = {}
+    for record in records:
+        found = value(record, metric)
+        if found is not None and math.isfinite(found):
+            sums.setdefault(record.image, []).append(float(found))
+    return {name: sum(values) / len(values) for name, values in sums.items()}
+
+
+def interval(records: Iterable[Record], metric: str) -> Interval | None:
+    """The metric's mean over photos with its interval; None where nobody measured it."""
+    values = by_photo(records, metric)
+    return bootstrap(list(values.values())) if values else None

@@ -1,0 +1,197 @@
+"""Coding of a concept's features: indices at one of six levels, with static tables of what its neighbours suggest.
+
+A concept has one category and n cells of the 16 x 16 grid; features are 8 numbers a cell in (-1, 1). At a level with L steps
+
+    q = floor((v + 1) / 2 · L) in 0..L-1,   v^ = (2 q + 1) / L - 1,
+
+and q is coded given category, channel and context: the same channel's indices a (left) and b (above), where those cells
+belong to the concept as well. With m = 2 a, 2 b or a + b the context is min(2 L - 1, 7) buckets of m, apart for one neighbour and
+for two, and one for none. Cells go in raster order, the 8 channels of a cell together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semcast.codec.entropy import TOTAL, Decoder, Encoder, Frequencies, cost_bits, normalised
+from semcast.codec.layout_coder import CATEGORIES, GRID
+
+CHANNELS = 8
+STEPS = (0, 2, 3, 5, 9, 17)
+"""L at each level; level 0 sends nothing."""
+
+LEVELS = len(STEPS)
+SCALE = 4096
+"""What a table's frequencies sum to; the coder sees them times 2^12."""
+
+Cells = NDArray[np.int64]
+"""Flat places ``[n]`` in the 16 x 16 grid, ascending."""
+
+Indices = NDArray[np.uint8]
+"""``[n, 8]``."""
+
+_STRENGTH = 16.0  # how many values of a category it takes until they count as much as all categories together
+
+
+def contexts(level: int) -> int:
+    """How many contexts there are at a level."""
+    return 1 + 2 * _buckets(STEPS[level])
+
+
+def quantised(values: NDArray[np.floating], level: int) -> Indices:
+    """Indices of features in (-1, 1), any shape, at a level above 0."""
+    steps = STEPS[level]
+    return np.clip(np.floor((np.asarray(values, np.float64) + 1) / 2 * steps), 0, steps - 1).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class FeatureTables:
+    """``frequencies[level]``: whole numbers ``[19, 8, contexts, L]`` for levels 1..5, each row's sum is 4096."""
+
+    frequencies: Mapping[int, NDArray[np.int16]]
+
+    def costs(self, features: NDArray[np.floating], cells: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Bits of every cell at every level: features ``[8, 16, 16]`` and cells ``[16, 16]`` → ``[6, 16, 16]``, exact.
+
+        A concept's cost at a level is the sum over its cells.
+        """
+        category = cells.reshape(-1).astype(np.int64)
+        left, above = _linked(cells)
+        bits = np.zeros((LEVELS, GRID * GRID))
+        for level in range(1, LEVELS):
+            indices = quantised(features, level).reshape(CHANNELS, -1).T.astype(np.int64)
+            context = _contexts(level, indices, left, above)
+            rows = self.frequencies[level][category[:, None], np.arange(CHANNELS), context]
+            chosen = np.take_along_axis(rows, indices[:, :, None], 2)[:, :, 0]
+            bits[level] = np.log2(SCALE / chosen).sum(1)
+        return bits.reshape(LEVELS, GRID, GRID)
+
+    def cost_bits(self, category: int, cells: Cells, indices: Indices, level: int) -> float:
+        """What a concept takes, in bits, without writing it."""
+        return cost_bits(*self._model(category, cells, indices, level))
+
+    def encode(self, category: int, cells: Cells, indices: Indices, level: int, encoder: Encoder) -> None:
+        """Append a concept."""
+        encoder.put(*self._model(category, cells, indices, level))
+
+    def decode(self, category: int, cells: Cells, level: int, decoder: Decoder) -> Indices:
+        """The next concept.
+
+        Raises:
+            SemcastError: the data is damaged.
+        """
+        table = self.frequencies[level][category].astype(np.int64) * (TOTAL // SCALE)
+        channels, lookup = np.arange(CHANNELS), _lookup(level)
+        left, above = _neighbours(cells)
+        count = (left >= 0).astype(np.int64) + (above >= 0)
+        indices = np.zeros((len(cells) + 1, CHANNELS), np.int64)  # the last row stands for what is not there
+        for i in range(len(cells)):
+            context = lookup[count[i]][indices[left[i]] + indices[above[i]]]
+            indices[i] = decoder.get(table[channels, context])
+        return indices[:-1].astype(np.uint8)
+
+    def _model(
+        self, category: int, cells: Cells, indices: Indices, level: int
+    ) -> tuple[NDArray[np.int64], Frequencies]:
+        whole = indices.astype(np.int64)
+        context = _contexts(level, whole, *_neighbours(cells))
+        rows = self.frequencies[level][category][np.arange(CHANNELS), context].astype(np.int64) * (TOTAL // SCALE)
+        return whole.reshape(-1), rows.reshape(-1, STEPS[level])
+
+
+def default_tables() -> FeatureTables:
+    """Before anything is learned: uniform without neighbours, else a triangle around what they say, wider for one alone."""
+    tables = {}
+    for level in range(1, LEVELS):
+        steps, buckets = STEPS[level], _buckets(STEPS[level])
+        centre = np.arange(buckets) * (2 * steps - 2) // (buckets - 1)
+        away = np.abs(2 * np.arange(steps) - centre[:, None])
+        one = 2 + np.maximum(0, 2 * steps - 2 * away)
+        two = 2 + np.maximum(0, 4 * steps - 6 * away)
+        weights = np.concatenate((np.ones((1, steps), np.int64), one, two))
+        tables[level] = np.broadcast_to(_scaled(weights.astype(np.float64)), (CATEGORIES, CHANNELS, *weights.shape)).copy()
+    return FeatureTables(tables)
+
+
+def learned_tables(features: NDArray[np.floating], cells: NDArray[np.uint8]) -> FeatureTables:
+    """Tables from what an encoder makes of training photos.
+
+    Counts of a category are filled up with those of all categories, and those with the default tables:
+    p_c = (n_c + 16 p) / (Σ n_c + 16), and p in the same way.
+
+    Args:
+        features: ``[N, 8, 16, 16]`` in (-1, 1).
+        cells: ``[N, 16, 16]``.
+    """
+    start, tables = default_tables(), {}
+    for level in range(1, LEVELS):
+        counts = np.zeros((CATEGORIES, CHANNELS, contexts(level), STEPS[level]))
+        for feature, cell in zip(features, cells, strict=True):
+            indices = quantised(feature, level).reshape(CHANNELS, -1).T.astype(np.int64)
+            context = _contexts(level, indices, *_linked(cell))
+            np.add.at(counts, (cell.reshape(-1, 1).astype(np.int64), np.arange(CHANNELS), context, indices), 1)
+        shared = _filled(counts.sum(0), start.frequencies[level][0] / SCALE)
+        tables[level] = _scaled(_filled(counts, shared))
+    return FeatureTables(tables)
+
+
+def _filled(counts: NDArray[np.float64], prior: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (counts + _STRENGTH * prior) / (counts.sum(-1, keepdims=True) + _STRENGTH)
+
+
+def _scaled(weights: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Weights ``[..., L]`` as whole numbers >= 1 that sum to 4096; the largest takes what rounding left."""
+    share = weights / weights.sum(-1, keepdims=True)
+    whole = 1 + np.floor(share * (SCALE - weights.shape[-1])).astype(np.int64)
+    largest = share.argmax(-1)[..., None]
+    left = SCALE - whole.sum(-1, keepdims=True)
+    np.put_along_axis(whole, largest, np.take_along_axis(whole, largest, -1) + left, -1)
+    return whole.astype(np.int16)
+
+
+def _buckets(steps: int) -> int:
+    return min(2 * steps - 1, 7)
+
+
+@lru_cache(maxsize=LEVELS)
+def _lookup(level: int) -> NDArray[np.int64]:
+    """The context by how many neighbours there are and the sum of their indices, ``[3, 2 L - 1]``."""
+    steps, buckets = STEPS[level], _buckets(STEPS[level])
+    total = np.arange(2 * steps - 1)
+    one = np.minimum(2 * total, 2 * steps - 2) * buckets // (2 * steps - 1)
+    return np.stack((0 * total, 1 + one, 1 + buckets + total * buckets // (2 * steps - 1)))
+
+
+def _contexts(level: int, indices: NDArray[np.int64], left: Cells, above: Cells) -> NDArray[np.int64]:
+    """Contexts ``[n, 8]`` of n rows of indices, given which row lies left of each and which above (-1: none)."""
+    padded = np.concatenate((indices, np.zeros((1, CHANNELS), np.int64)))
+    count = (left >= 0).astype(np.int64) + (above >= 0)
+    return _lookup(level)[count[:, None], padded[left] + padded[above]]
+
+
+def _linked(cells: NDArray[np.uint8]) -> tuple[Cells, Cells]:
+    """For each of the 256 cells the one to the left, and the one above, where it has the same category; -1 elsewhere."""
+    places = np.arange(GRID * GRID).reshape(GRID, GRID)
+    left, above = np.full((2, GRID, GRID), -1)
+    left[:, 1:] = np.where(cells[:, 1:] == cells[:, :-1], places[:, :-1], -1)
+    above[1:] = np.where(cells[1:] == cells[:-1], places[:-1], -1)
+    return left.reshape(-1), above.reshape(-1)
+
+
+def _neighbours(cells: Cells) -> tuple[Cells, Cells]:
+    """For each cell of a concept the positions in it of the cell to the left and of the one above, -1 where there is none."""
+    position = np.full(GRID * GRID, -1)
+    position[cells] = np.arange(len(cells))
+    left = np.where(cells % GRID > 0, position[cells - 1], -1)
+    return left, np.where(cells >= GRID, position[cells - GRID], -1)
+
+
+@cache  # an allocation asks for sizes very often
+def level_frequencies(previous: int) -> Frequencies:
+    """What is expected of a concept's level after that of the one before it (2 at the start): 4, 3, 2, 1, 1, 1 by distance."""
+    return normalised(np.maximum(4 - np.abs(np.arange(LEVELS) - previous), 1)[None])

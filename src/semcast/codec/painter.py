@@ -1,0 +1,230 @@
+"""The receiver's network: layout, quantised features and levels → picture, by a global and a local branch and attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semcast.codec.concepts import CHANNELS, GRID, LEVELS, SIZE, ConceptEncoder, ConceptEncoderConfig, one_hot
+from semcast.domains import Domain
+from semcast.errors import SemcastError
+from semcast.networks.blocks import Refine, ResBlock, channels_last, norm
+from semcast.weights import load
+
+CELL = SIZE // GRID
+"""Side of a cell in pixels."""
+
+BRANCHES = ("fused", "global", "local")
+
+
+@dataclass(frozen=True)
+class ScenePainterConfig:
+    """``widths``: channels of the global branch at 16, 32, 64, 128 and 256 px; ``local``: those of the local one at 64, 128 and
+    256 px; ``own``: channels of each category's own path."""
+
+    widths: tuple[int, ...] = (160, 112, 64, 32, 16)
+    local: tuple[int, ...] = (32, 16, 12)
+    own: int = 8
+    classes: int = 19
+
+
+class Painted(NamedTuple):
+    """The picture ``[B, 3, 256, 256]`` about [0, 1], those of the two branches, the global one's share ``[B, 1, 256, 256]``."""
+
+    image: Tensor
+    whole: Tensor
+    parts: Tensor
+    share: Tensor
+
+
+class ClassNorm(nn.Module):
+    """norm(x) · (1 + γ_c) + β_c, with γ and β a table of the categories c of each place.
+
+    Class-adaptive normalisation (Tan et al., Efficient Semantic Image Synthesis via Class-Adaptive Normalization, 2020,
+    arXiv:2012.04644): the layout is told at every scale at almost no cost.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(norm(channels).num_groups, channels, affine=False)
+        self.table = nn.Conv2d(classes, 2 * channels, 1)
+        nn.init.normal_(self.table.weight, std=0.1)
+        nn.init.zeros_(self.table.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+        """``[B, channels, H, W]`` and the categories' shares ``[B, classes, h, w]``, h at most H → as x."""
+        told = self.table(shares)
+        if told.shape[-1] != x.shape[-1]:
+            told = F.interpolate(told, x.shape[-2:], mode="nearest")
+        scale, shift = told.chunk(2, 1)
+        return torch.addcmul(shift, self.norm(x).to(scale.dtype), scale + 1)
+
+
+class ClassBlock(nn.Module):
+    """A residual block that is told the categories: x + conv(act(norm(conv(act(class norm(x))))))."""
+
+    def __init__(self, inputs: int, outputs: int, classes: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = ClassNorm(inputs, classes), nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm2, self.conv2 = norm(outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+        """``[B, inputs, H, W]`` and the categories' shares → ``[B, outputs, H, W]``."""
+        y = self.conv1(F.silu(self.norm1(x, shares)))
+        return self.skip(x) + self.conv2(F.silu(self.norm2(y)))
+
+
+class ClassRefine(nn.Module):
+    """A light step that is told the categories: x + conv(act(class norm(x)))."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.norm, self.conv = ClassNorm(width, classes), nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+        """``[B, width, H, W]`` and the categories' shares → as x."""
+        return x + self.conv(F.silu(self.norm(x, shares)))
+
+
+def _up(inputs: int, outputs: int) -> nn.Sequential:
+    """Twice the side: a convolution that makes four pixels of one."""
+    return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))
+
+
+class LocalBranch(nn.Module):
+    """A small path of its own for each category, over its own places alone, then layers that all share.
+
+    As in LGGAN (Tang et al., 2020, arXiv:1912.12215) the features are masked by category and every category has its own
+    filters. Here these are one grouped convolution at 64 x 64, a group a category; its result is masked again, so that one
+    1x1 convolution over all groups is each category's own 1x1 layer, summed by the masks.
+    """
+
+    def __init__(self, inputs: int, config: ScenePainterConfig) -> None:
+        super().__init__()
+        c, own, classes = config.local, config.own, config.classes
+        self.enter = nn.Conv2d(inputs, own, 1)
+        self.first = nn.Conv2d(own * classes, own * classes, 3, padding=1, groups=classes)
+        self.second = nn.Conv2d((own + 1) * classes, c[0], 1)
+        self.shared = ResBlock(c[0], c[0])
+        self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1]), Refine(c[1])), _up(c[1], c[2])])
+
+    def forward(self, x: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, inputs, 32, 32]`` and one-hot masks ``[B, classes, 64, 64]`` → features at 128 and at 256 px."""
+        x = _doubled(self.enter(x))
+        masks = masks.to(x.dtype)
+        spread = masks.repeat_interleave(self.first.in_channels // masks.shape[1], 1)
+        own = F.silu(self.first(x.repeat(1, masks.shape[1], 1, 1) * spread)) * spread
+        x = self.up[0](self.shared(self.second(torch.cat((own, masks), 1))))
+        return x, self.up[1](x)
+
+
+class ScenePainter(nn.Module):
+    """Layout, features and levels → picture (RL-ASC's decoder as far as its abstract tells it; the sizes are our choice).
+
+    ::
+
+        features, levels, layout - 16 - blocks - 32 --.-- global: 64 - 128 - 256 ------------ I_g --.
+                                                      |             '- a = softmax at 128 ----------+- a_g I_g + a_l I_l
+                                                      '-- local: a path a category, 64 - 256 - I_l -'
+
+    Both pictures are added to one that is linear in the features (:attr:`linear`, a lapped block for each cell): it starts as
+    the least-squares estimate of the photo, and the branches learn what that lacks. The categories are told again at every
+    scale of the global branch. A learned map of positions tells where a cell is: photos of both domains are framed alike.
+    """
+
+    def __init__(self, config: ScenePainterConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or ScenePainterConfig()
+        w, classes = config.widths, config.classes
+        self.place = nn.Parameter(torch.zeros(1, w[0], GRID, GRID))
+        self.stem = nn.Conv2d(CHANNELS + LEVELS + classes, w[0], 3, padding=1)
+        self.deep = nn.ModuleList([ClassBlock(w[0], w[0], classes), ClassBlock(w[0], w[0], classes)])
+        self.trunk = nn.ModuleList([ClassBlock(w[0], w[1], classes), ClassBlock(w[1], w[1], classes)])
+        self.up = nn.ModuleList([_up(w[1], w[2]), _up(w[2], w[3]), _up(w[3], w[4])])
+        self.whole = nn.ModuleList([ClassBlock(w[2], w[2], classes), ClassRefine(w[3], classes)])
+        self.fine = nn.Conv2d(w[4], w[4], 3, padding=1)
+        self.parts = LocalBranch(w[1] + CHANNELS, config)
+        self.paint_whole = nn.Conv2d(w[4], 3, 3, padding=1)
+        self.paint_parts = nn.Conv2d(config.local[-1], 3, 3, padding=1)
+        self.linear = nn.ConvTranspose2d(CHANNELS, 3, 2 * CELL, stride=CELL, padding=CELL // 2)
+        self.attend = nn.Conv2d(w[3] + config.local[1], 2, 3, padding=1)
+        for head in (self.paint_whole, self.paint_parts, self.attend):
+            nn.init.normal_(head.weight, std=0.01)
+            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+
+    def forward(self, layout: Tensor, features: Tensor, levels: Tensor) -> Painted:
+        """Paint.
+
+        Args:
+            layout: categories ``[B, 64, 64]``.
+            features: dequantised, ``[B, CHANNELS, GRID, GRID]``, 0 where skipped.
+            levels: of each cell, one-hot ``[B, LEVELS, GRID, GRID]``.
+        """
+        masks = one_hot(layout, self.config.classes)
+        half = F.avg_pool2d(masks, 2)
+        quarter = F.avg_pool2d(half, 2)
+        x = self.stem(torch.cat((features, levels, quarter), 1))
+        x = x + self.place.to(x.dtype)
+        for block in self.deep:
+            x = block(x, quarter)
+        x = _doubled(x)
+        for block in self.trunk:
+            x = block(x, half)
+        middle, parts = self.parts(torch.cat((x, _doubled(features).to(x.dtype)), 1), masks)
+        for up, block in zip(self.up, self.whole, strict=False):
+            x = block(up(x), masks)
+        share = self.attend(torch.cat((x, middle), 1)).float().softmax(1)[:, :1]
+        share = F.interpolate(share, scale_factor=2.0, mode="bilinear")
+        whole = self.up[2](x)
+        whole = whole + self.fine(F.silu(whole))  # no norm: at the full size it costs more than a convolution
+        with torch.autocast("cpu", enabled=False):  # the picture's colours: bfloat16 has too few
+            estimate = self.linear(features.float())
+        of_whole = self.paint_whole(F.silu(whole)).float() + estimate
+        of_parts = self.paint_parts(F.silu(parts)).float() + estimate
+        return Painted(of_parts + share * (of_whole - of_parts), of_whole, of_parts, share)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def branch_of(painted: Painted, branch: str) -> Tensor:
+    """The picture of one of :data:`BRANCHES`, for the ablation.
+
+    Raises:
+        SemcastError: there is no such branch.
+    """
+    if branch not in BRANCHES:
+        raise SemcastError(f"unknown branch {branch!r}; the known are {', '.join(BRANCHES)}")
+    return {"fused": painted.image, "global": painted.whole, "local": painted.parts}[branch]
+
+
+class SceneCodec(nn.Module):
+    """The two networks that are trained together and share a file: the sender's encoder, the receiver's painter."""
+
+    def __init__(self, encoder: ConceptEncoderConfig | None = None, painter: ScenePainterConfig | None = None) -> None:
+        super().__init__()
+        self.encoder, self.painter = ConceptEncoder(encoder), ScenePainter(painter)
+        self.fingerprint = ""
+
+    @classmethod
+    def load(cls, domain: Domain | str) -> SceneCodec:
+        """The shipped networks of a domain (or of its name), weights ``codec-<domain>``.
+
+        Raises:
+            SemcastError: there are no such weights.
+        """
+        name = domain if isinstance(domain, str) else domain.name
+        checkpoint = load(f"codec-{name}", kind="scene-codec")
+        codec = cls(
+            checkpoint.configuration(ConceptEncoderConfig, "encoder"), checkpoint.configuration(ScenePainterConfig, "painter")
+        )
+        codec.load_state_dict(checkpoint.tensors)
+        codec.fingerprint = checkpoint.fingerprint
+        return channels_last(codec.eval())

@@ -1,0 +1,1 @@
+"""The generative link (Han et al., 2023), image → codes → symbols and back."""

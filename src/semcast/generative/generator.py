@@ -1,0 +1,263 @@
+"""Semantic generator: 28 codes → 13 local generators → depth compositing → render net → photo and part mask.
+
+The architecture follows Semantic StyleGAN (Shi et al., CVPR 2022, arXiv:2112.02236), written anew and sized for a CPU:
+13 parts, two shared base codes and a shape and a texture code a part; a local generator a part (Fourier features,
+modulated 1x1 layers), a softmax over pseudo-depths, a render net with an image head and a mask head. Our own choice:
+each local generator also adds a *linear* term, its code times a learned basis of maps at twice the grid ("eigen-parts"),
+which starts from the principal components of that part, so that training begins with a face and not with noise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS
+from semcast.networks.blocks import Refine, ResBlock
+
+# Where on the eigen-parts' 64 x 64 map each part can be: the rows and columns [y0, y1, x0, x1) that its mask reaches in
+# the training photos and their mirror images, with a margin. Outside it the part is never in front.
+BOXES = (
+    (0, 64, 0, 64), (2, 64, 3, 61), (24, 37, 16, 48), (18, 34, 12, 52), (38, 60, 18, 46), (23, 49, 20, 44),
+    (22, 50, 0, 64), (0, 64, 0, 64), (38, 64, 0, 64), (34, 64, 0, 64), (16, 44, 8, 56), (0, 36, 0, 64), (34, 64, 2, 62),
+)  # fmt: skip
+NEVER = -12.0  # the depth of a part outside its box
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """``code``: numbers a code; ``grid``: side of the local maps; widths of local layers, features and render net.
+
+    ``boxes`` are those of the eigen-parts, on a map of twice the grid.
+    """
+
+    code: int = 48
+    grid: int = 32
+    local: int = 48
+    place: int = 32
+    features: int = 80
+    render: tuple[int, ...] = (48, 24, 12)
+    octaves: int = 5
+    boxes: tuple[tuple[int, int, int, int], ...] = BOXES
+
+
+def fourier(grid: int, octaves: int) -> Tensor:
+    """(x, y, sin 2^j πx, cos 2^j πx, ...) on a grid of [-1, 1]², ``[4 octaves + 2, grid²]``."""
+    line = (torch.arange(grid) + 0.5) / grid * 2 - 1
+    place = torch.stack(torch.meshgrid(line, line, indexing="ij")).flatten(1)
+    waves = [f(place * math.pi * 2**j) for j in range(octaves) for f in (torch.sin, torch.cos)]
+    return torch.cat([place, *waves])
+
+
+class Modulated(nn.Module):
+    """A 1x1 layer for each part, its input channels scaled by a code: y = act(W (s(code) * x) + b), W demodulated.
+
+    Modulation and demodulation are folded into one weight a photo and a part, so that all parts of all photos are one
+    batched matrix product (element-wise passes over the maps would cost several times as much).
+    """
+
+    def __init__(self, code: int, inputs: int, outputs: int, *, demodulate: bool = True) -> None:
+        super().__init__()
+        self.demodulate = demodulate
+        self.style = nn.Parameter(torch.randn(NUM_PARTS, code, inputs) * (0.5 / math.sqrt(code)))
+        self.style_bias = nn.Parameter(torch.ones(NUM_PARTS, 1, inputs))
+        self.weight = nn.Parameter(torch.randn(NUM_PARTS, outputs, inputs) * math.sqrt(2 / inputs))
+        self.bias = nn.Parameter(torch.zeros(NUM_PARTS, outputs, 1))
+
+    def forward(self, code: Tensor, x: Tensor | None, place: Tensor | None = None) -> Tensor:
+        """Apply the layer to maps of each photo, to maps that all photos share, or to both side by side.
+
+        Args:
+            code: ``[P, B, code]``.
+            x: ``[P · B, own inputs, HW]``, part by part.
+            place: ``[P, shared inputs, HW]``; its weights are the last of the inputs.
+
+        Returns:
+            ``[P · B, outputs, HW]``.
+        """
+        batch = code.shape[1]
+        style = torch.baddbmm(self.style_bias, code, self.style)  # [P, B, inputs]
+        weight = self.weight[:, None] * style[:, :, None]  # [P, B, outputs, inputs]
+        if self.demodulate:
+            weight = weight * torch.rsqrt(weight.float().square().sum(-1, keepdim=True) + 1e-6)
+        outputs, own = weight.shape[2], 0 if x is None else x.shape[1]
+        weight = weight.to(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype)
+        y = self.bias.to(weight.dtype)[:, None].expand(-1, batch, -1, -1).reshape(-1, outputs, 1)
+        if x is not None:
+            y = torch.baddbmm(y, weight[..., :own].reshape(-1, outputs, own), x)
+        if place is not None:
+            shared = weight[..., own:].reshape(NUM_PARTS, batch * outputs, -1)
+            y = y + torch.bmm(shared, place.to(weight.dtype)).view(-1, outputs, place.shape[-1])
+        return F.leaky_relu(y, 0.2, inplace=True)
+
+
+class EigenParts(nn.Module):
+    """Each part's map as a linear function of a code: mean + code · basis, within the part's box.
+
+    Args:
+        channels: 1 for depths, 3 for colours.
+        outside: the value outside the box.
+    """
+
+    def __init__(self, config: GeneratorConfig, channels: int, outside: float) -> None:
+        super().__init__()
+        self.channels, self.outside, self.side, self.boxes = channels, outside, 2 * config.grid, config.boxes
+        sizes = [channels * (y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in config.boxes]
+        self.mean = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in sizes)
+        self.basis = nn.ParameterList(nn.Parameter(torch.zeros(config.code, size)) for size in sizes)
+        self._energy: tuple[tuple[int, ...], Tensor] | None = None
+
+    @torch.no_grad()
+    def energy(self) -> Tensor:
+        """Mean square of each basis map a pixel, summed over channels, ``[P, code]``; kept until a basis changes."""
+        versions = tuple(0 if basis.is_inference() else basis._version for basis in self.basis)  # those never change
+        if self._energy is None or self._energy[0] != versions:
+            self._energy = versions, torch.stack([basis.square().mean(1) * self.channels for basis in self.basis])
+        return self._energy[1]
+
+    def forward(self, codes: Tensor) -> list[Tensor]:
+        """Codes ``[P, B, code]`` → the boxes' maps, ``[B, channels, height, width]`` each."""
+        maps = []
+        for code, mean, basis, (y0, y1, x0, x1) in zip(codes, self.mean, self.basis, self.boxes, strict=True):
+            flat = torch.addmm(mean, code, basis).float()
+            maps.append(flat.view(len(code), self.channels, y1 - y0, x1 - x0))
+        return maps
+
+    def whole(self, maps: list[Tensor]) -> Tensor:
+        """Boxes' maps → ``[P, B, channels, side, side]``, ``outside`` where there is none."""
+        padded = [
+            F.pad(m, (x0, self.side - x1, y0, self.side - y1), value=self.outside)
+            for m, (y0, y1, x0, x1) in zip(maps, self.boxes, strict=True)
+        ]
+        return torch.stack(padded)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What the generator makes: photo ``[B, 3, S, S]`` (not clipped), mask logits and composed depths at twice the grid."""
+
+    image: Tensor
+    mask: Tensor
+    coarse: Tensor
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the local generators make, before composition.
+
+    Args:
+        depth: ``[P, B, 2 grid, 2 grid]``.
+        features: ``[P, B, F, grid²]``.
+        colours: in each part's box, ``[B, 3, height, width]``.
+    """
+
+    depth: Tensor
+    features: Tensor
+    colours: list[Tensor]
+
+
+class SemanticGenerator(nn.Module):
+    """Codes ``[B, 28, code]`` → :class:`Rendering`. ``octaves`` 2 paints 128 px, 3 paints 256 px (at a grid of 32).
+
+    ``care`` ``[2 grid, 2 grid]``, mean 1: how much each pixel of an aligned face matters (how often it shows a feature or
+    skin in the training photos); inversion weights its errors by it.
+    """
+
+    waves: Tensor
+    care: Tensor
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or GeneratorConfig()
+        self.octaves = len(c.render)
+        pixels = c.grid**2
+        waves = fourier(c.grid, c.octaves)
+        self.register_buffer("waves", waves, persistent=False)
+        self.register_buffer("care", torch.ones(2 * c.grid, 2 * c.grid))
+        self.shape_place = nn.Parameter(torch.randn(NUM_PARTS, c.place, pixels) * 0.5)
+        self.texture_place = nn.Parameter(torch.randn(NUM_PARTS, c.place, pixels) * 0.5)
+        self.shape1 = Modulated(c.code, len(waves) + c.place, c.local, demodulate=False)
+        self.base0 = Modulated(c.code, c.local, c.local)
+        self.base1 = Modulated(c.code, c.local, c.local)
+        self.texture1 = Modulated(c.code, c.local + c.place, c.local, demodulate=False)
+        self.texture2 = Modulated(c.code, c.local, c.local)
+        self.depth = nn.Parameter(torch.zeros(NUM_PARTS, 1, c.local))
+        self.head = nn.Parameter(torch.randn(NUM_PARTS, c.features, c.local) / math.sqrt(c.local))
+        # eigen-parts: depth and colour as linear functions of the shape and the texture code
+        self.eigen_depth = EigenParts(c, 1, NEVER)
+        self.eigen_colour = EigenParts(c, 3, 0.0)
+        widths = (c.features, *c.render)
+        self.join = nn.Conv2d(c.features + 3 + NUM_PARTS, c.features, 3, padding=1)
+        self.body = ResBlock(c.features, c.features)
+        self.grow = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(widths[i], width * 4, 3, padding=1), nn.PixelShuffle(2)) for i, width in enumerate(c.render)
+        )
+        # the eigen-parts' picture joins at its own size, twice the grid
+        self.polish = nn.ModuleList(
+            ResBlock(width + 3 + NUM_PARTS, width) if i == 0 else Refine(width) for i, width in enumerate(c.render)
+        )
+        self.to_rgb = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in c.render)
+        self.to_mask = nn.Conv2d(c.render[0], NUM_PARTS, 1)
+        for layer in (*self.to_rgb, self.to_mask):
+            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def local(self, codes: Tensor) -> Parts:
+        """All local generators, part by part: one product serves all photos of a part."""
+        codes = codes.transpose(0, 1).contiguous()
+        shape, texture = codes[BASE_CODES::2], codes[BASE_CODES + 1 :: 2]
+        # the background takes no base code (it is not part of the head): it gets zeros
+        whole = torch.ones(NUM_PARTS, 1, 1, dtype=codes.dtype)
+        whole[0] = 0
+        h = self.shape1(shape, None, torch.cat((self.waves.expand(NUM_PARTS, -1, -1), self.shape_place), 1))
+        h = self.base1(codes[1:2] * whole, self.base0(codes[0:1] * whole, h))
+        batch, side = codes.shape[1], self.config.grid
+        own = self.depth.to(h.dtype)[:, None].expand(-1, batch, -1, -1).reshape(-1, *self.depth.shape[1:])
+        own = torch.bmm(own, h).float().view(NUM_PARTS, batch, side, side)
+        depth = self.eigen_depth.whole(self.eigen_depth(shape))[:, :, 0] + F.interpolate(own, scale_factor=2.0, mode="bilinear")
+        t = self.texture2(texture, self.texture1(texture, h, self.texture_place))
+        head = self.head.to(t.dtype)[:, None].expand(-1, batch, -1, -1).reshape(-1, *self.head.shape[1:])
+        features = torch.bmm(head, t).view(NUM_PARTS, batch, -1, side * side)
+        return Parts(depth, features, self.eigen_colour(texture))
+
+    def forward(self, codes: Tensor) -> Rendering:
+        """Compose the parts by depth and render."""
+        return self.render(self.local(codes), self.octaves)
+
+    def render(self, parts: Parts, octaves: int) -> Rendering:
+        """Compose and render at 2^octaves times the grid."""
+        share = parts.depth.softmax(0)
+        colour = torch.zeros(share.shape[1], 3, *share.shape[-2:])
+        for part, (map_, (y0, y1, x0, x1)) in enumerate(zip(parts.colours, self.config.boxes, strict=True)):
+            seen = share[part, :, None, y0:y1, x0:x1] * map_
+            colour = colour + F.pad(seen, (x0, colour.shape[3] - x1, y0, colour.shape[2] - y1))
+        coarse = F.avg_pool2d(share, 2).flatten(2)
+        features = parts.features
+        composed = (coarse.to(features.dtype)[:, :, None] * features).sum(0).unflatten(2, (self.config.grid, -1))
+        depth, share = parts.depth.transpose(0, 1), share.transpose(0, 1)
+        picture = torch.cat((colour * 2 - 1, share), 1).to(composed.dtype)  # what the eigen-parts show
+        x = torch.cat((composed, F.avg_pool2d(picture, 2)), 1).contiguous(memory_format=torch.channels_last)
+        x = self.body(self.join(x))
+        image, mask = colour, depth
+        for i in range(octaves):
+            x = self.grow[i](x)
+            x = self.polish[i](torch.cat((x, picture), 1) if i == 0 else x)
+            if i > 0:
+                image = F.interpolate(image, scale_factor=2.0, mode="bilinear")
+            image = image + self.to_rgb[i](x).float()
+            if i == 0:
+                mask = mask + self.to_mask(x).float()
+        return Rendering(image, mask, depth)
+
+
+def swap_part(codes: Tensor, other: Tensor, part: int) -> Tensor:
+    """``codes`` ``[B, 28, code]`` with the shape and texture code of one part taken from ``other``."""
+    first = BASE_CODES + 2 * part
+    return torch.cat((codes[:, :first], other[:, first : first + 2], codes[:, first + 2 :]), 1)
+
+
+assert NUM_CODES == BASE_CODES + 2 * NUM_PARTS

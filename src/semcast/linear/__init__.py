@@ -1,0 +1,1 @@
+"""The linear sketch: the best linear code, and the repainter behind it."""

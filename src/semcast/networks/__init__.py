@@ -1,0 +1,1 @@
+"""What every room builds its networks from: blocks, number formats, segmenters."""

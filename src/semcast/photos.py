@@ -1,0 +1,300 @@
+"""Photos in, pictures out: every file the user names is opened, checked and written here.
+
+A photo is uint8 ``[height, width, 3]``, sRGB, upright. What cannot be used is refused with one sentence
+(:class:`~semcast.errors.SemcastError`); what is written appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from torch import Tensor
+
+from semcast.errors import SemcastError
+from semcast.files import reason_of, whole
+
+Photo = NDArray[np.uint8]
+"""uint8 ``[height, width, 3]``, sRGB."""
+
+LONGEST_SIDE = 2048
+MAX_PIXELS = 175_000_000
+"""More than any phone but one makes, and just below where Pillow itself refuses."""
+
+WRITES = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+# A list of our own: among Pillow's formats some start other programs (EPS) and some are not photos at all.
+_READS = ["JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF"]
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_photo(path: Path | str, longest: int = LONGEST_SIDE) -> Photo:
+    """Any photo as uint8 ``[height, width, 3]``, upright (EXIF), in sRGB, its longest side at most ``longest`` pixels.
+
+    Greyscale, palette, CMYK and 16-bit images are converted over their full range; transparency shows white behind it;
+    of an animation or a stack the first picture counts. Large JPEGs are decoded at a fraction of their size.
+
+    Raises:
+        SemcastError: missing, a folder, empty, not an image, truncated or damaged, or over 175 megapixels.
+    """
+    return _read(Path(path), longest)[0]
+
+
+def read_aligned(path: Path | str, size: int = 256) -> Photo:
+    """A photo that is already cropped like the training faces, resized to uint8 ``[size, size, 3]``.
+
+    Raises:
+        SemcastError: as :func:`read_photo`, or the photo is not square.
+    """
+    photo, (width, height) = _read(Path(path), max(LONGEST_SIDE, size))
+    if width != height:
+        raise SemcastError(f"{path} is {width} x {height} pixels: an aligned photo must be square")
+    return resize(photo, size)
+
+
+def read_mask(path: Path | str) -> NDArray[np.bool_]:
+    """A mask ``[height, width]`` from an image that holds two values alone, 0 and its largest (255, 1 or True).
+
+    Raises:
+        SemcastError: it cannot be read, or is not binary.
+    """
+    path = Path(path)
+    _check_input(path)
+    try:
+        with Image.open(path, formats=["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"]) as image:
+            if image.mode not in ("1", "L", "P", "RGB"):
+                raise SemcastError(f"{path} is not a mask: it must be black and white without transparency")
+            pixels = np.asarray(image.convert("RGB"))
+    except SemcastError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise anything at all
+        raise SemcastError(f"{path} is not a mask that can be read here, such as a PNG ({reason_of(error)})") from None
+    values = np.unique(pixels)
+    if not (pixels == pixels[..., :1]).all() or set(values.tolist()) not in ({0}, {0, 1}, {0, 255}, {1}, {255}):
+        raise SemcastError(f"{path} is not binary: a mask holds 0 and 255 alone (white is private)")
+    return pixels[..., 0] > 0
+
+
+def size_of(path: Path | str) -> tuple[int, int]:
+    """(width, height) of a photo's file, upright.
+
+    Raises:
+        SemcastError: as :func:`read_photo`.
+    """
+    return _read(Path(path), LONGEST_SIDE)[1]
+
+
+def resize(photo: Photo, size: int) -> Photo:
+    """A photo resized to a square ``[size, size, 3]`` (Lanczos, low-pass when it shrinks)."""
+    if photo.shape[:2] == (size, size):
+        return photo
+    return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def _read(path: Path, longest: int) -> tuple[Photo, tuple[int, int]]:
+    """The photo, and the (width, height) that its file has (upright)."""
+    _check_input(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns from 89 megapixels on; the limit below is ours
+            image = Image.open(path, formats=_formats())
+    except Image.DecompressionBombError:
+        raise SemcastError(f"{path} claims to be over {MAX_PIXELS // 10**6} megapixels, too many to open") from None
+    except Image.UnidentifiedImageError:
+        raise SemcastError(f"{path} is not an image that can be read here ({', '.join(_formats())})") from None
+    except Exception as error:  # noqa: BLE001 - decoders raise anything at all on a bad header
+        raise SemcastError(f"{path} is a damaged image ({reason_of(error)})") from None
+    with image:
+        width, height = image.size
+        if width < 1 or height < 1:
+            raise SemcastError(f"{path} is an image of {width} x {height} pixels")
+        if width * height > MAX_PIXELS:
+            raise SemcastError(f"{path} is over {MAX_PIXELS // 10**6} megapixels, too many to open")
+        scale = min(1.0, longest / max(width, height))
+        target = (max(1, round(width * scale)), max(1, round(height * scale)))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # odd metadata is not the user's concern when the pixels are fine
+                image.draft(None, target)  # JPEG: decodes 1/2, 1/4 or 1/8 of the size, still at least the target
+                image.load()
+                turn = _orientation(image)
+                if image.size == (height, width) and width != height:  # TIFF turns itself when it is loaded
+                    width, height, target = height, width, target[::-1]
+                upright = _rgb(image, target)
+        except Exception as error:  # noqa: BLE001 - as above: a truncated or damaged file
+            raise SemcastError(f"{path} is a truncated or damaged image ({reason_of(error)})") from None
+    if turn is not None:
+        upright = upright.transpose(turn)
+        if turn in (_UPRIGHT[5], _UPRIGHT[6], _UPRIGHT[7], _UPRIGHT[8]):
+            width, height = height, width
+    return np.asarray(upright), (width, height)
+
+
+def _check_input(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise SemcastError(f"{path} is a folder, not a photo")
+        if not path.exists():
+            raise SemcastError(f"{path} does not exist")
+        if not path.is_file():
+            raise SemcastError(f"{path} is not a file")
+        if path.stat().st_size == 0:
+            raise SemcastError(f"{path} is empty")
+        with path.open("rb"):
+            pass
+    except (OSError, ValueError) as error:
+        raise SemcastError(f"{path} cannot be read ({reason_of(error)})") from None
+
+
+def _formats() -> list[str]:
+    """What can be opened here; HEIC where the optional pillow-heif is installed."""
+    formats = list(_READS)
+    with contextlib.suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        formats.append("HEIF")
+    Image.init()
+    return [name for name in formats if name in Image.OPEN]
+
+
+def _orientation(image: Image.Image) -> Image.Transpose | None:
+    """The turn that makes the photo upright, if EXIF asks for one; unreadable EXIF asks for none."""
+    try:
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - damaged metadata beside good pixels
+        return None
+
+
+def _rgb(image: Image.Image, target: tuple[int, int]) -> Image.Image:
+    """Any mode → RGB of the target size in sRGB."""
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bits(image)
+    elif image.mode in ("1", "P", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.size != target:
+        image = image.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if image.mode in ("RGB", "CMYK", "L") and profile:
+        image = _srgb(image, profile)
+    if image.mode in ("RGBA", "LA"):
+        image = image.convert("RGBA")
+        colours = image.convert("RGB")
+        if profile:
+            colours = _srgb(colours, profile)
+        white = Image.new("RGB", image.size, "white")
+        white.paste(colours, mask=image.getchannel("A"))
+        return white
+    return image.convert("RGB")
+
+
+def _srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Colours through the embedded profile into sRGB; as they are where the profile does not fit."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image
+    return image if converted is None else converted
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and float greys → 8 bits over their full range (Pillow's own conversion would clip)."""
+    grey = np.asarray(image).astype(np.float32)
+    if not np.isfinite(grey).all():
+        raise ValueError("it holds NaN or infinite values")
+    top = float(grey.max())
+    usual = 65535.0 if image.mode != "F" else 1.0 if top <= 1.0 else 255.0
+    full = max(usual, top)
+    return Image.fromarray(np.clip(np.rint(grey * (255.0 / full)), 0, 255).astype(np.uint8))
+
+
+def check_output(path: Path | str, force: bool = False) -> None:
+    """Whether a picture can be written there, asked before any work is done.
+
+    Raises:
+        SemcastError: the name has no known image extension, it is a folder, its folder is missing or not writable, or
+            the file exists and ``force`` is false.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise SemcastError(f"{path} is a folder: name a file in it")
+        if path.suffix.lower() not in WRITES:
+            raise SemcastError(f"{path} needs the extension of an image: {', '.join(WRITES)}")
+        if not path.parent.is_dir():
+            raise SemcastError(f"the folder {path.parent} does not exist")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise SemcastError(f"{path} cannot be written: no permission to write in {path.parent}")
+        if path.exists() and not force:
+            raise SemcastError(f"{path} exists already (-f overwrites it)")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise SemcastError(f"{path} cannot be overwritten: it is read-only")
+    except (OSError, ValueError) as error:
+        raise SemcastError(f"{path} cannot be written ({reason_of(error)})") from None
+
+
+def write_image(path: Path | str, image: NDArray[np.uint8] | Tensor) -> None:
+    """Write a picture, uint8 ``[H, W, 3]`` or a tensor in [0, 1] ``[(1,) 3, H, W]``; whole or not at all.
+
+    An existing file is replaced only when the new one is complete (:func:`check_output` asks whether it may be).
+
+    Raises:
+        SemcastError: unknown extension, or the file cannot be written.
+    """
+    path = Path(path)
+    pixels = to_uint8(image) if isinstance(image, Tensor) else image
+    kind = WRITES.get(path.suffix.lower())
+    if kind is None:
+        raise SemcastError(f"{path} needs the extension of an image: {', '.join(WRITES)}")
+    options: dict[str, int] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    if kind == "WEBP":
+        options = {"quality": 95}
+    with whole(path) as file:
+        Image.fromarray(pixels).save(file, kind, **options)
+
+
+def to_tensor(photo: Photo) -> Tensor:
+    """uint8 ``[H, W, 3]`` → float ``[1, 3, H, W]`` in [0, 1].
+
+    >>> to_tensor(np.full((2, 4, 3), 255, np.uint8)).shape
+    torch.Size([1, 3, 2, 4])
+    """
+    return torch.tensor(photo).permute(2, 0, 1)[None].float() / 255.0
+
+
+def to_uint8(image: Tensor) -> Photo:
+    """A tensor ``[(1,) 3, H, W]`` in [0, 1] → uint8 ``[H, W, 3]``, rounded; values outside are clipped.
+
+    Raises:
+        SemcastError: a batch of several images.
+    """
+    if image.ndim == 4:
+        if image.shape[0] != 1:
+            raise SemcastError(f"expected one image, not {image.shape[0]}")
+        image = image[0]
+    levels = torch.nan_to_num(image.detach().float()).clamp(0, 1) * 255
+    return np.ascontiguousarray(levels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())

@@ -1,0 +1,1 @@
+"""Private parts never leave the sender: the filter, the knowledge base, the guarantee."""

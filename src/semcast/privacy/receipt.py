@@ -1,0 +1,134 @@
+"""The receipt of a protected transmission: what was protected, how well, and what else was made from private pixels.
+
+It compares the protected transmission with the same one unprotected (same photo, same noise), so that what the system
+itself changes does not count as protection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from semcast.link import Crossing
+from semcast.metrics.pixel import psnr_db
+from semcast.metrics.report import Metrics
+from semcast.privacy.filter import found_region
+from semcast.privacy.system import Private
+
+# from which similarity on a recogniser takes two faces for one person (see metrics.identity)
+THRESHOLDS = {"mobilefacenet": 0.40, "mobileface_v2": 0.47}
+DEFAULT_THRESHOLD = 0.40
+
+
+def threshold_of(name: str) -> float:
+    """The verification threshold of an embedder, by its file's name."""
+    return next((value for start, value in THRESHOLDS.items() if name.startswith(start)), DEFAULT_THRESHOLD)
+
+
+def masked_psnr_db(a: Tensor, b: Tensor, mask: Tensor) -> float:
+    """PSNR in dB over the pixels of a mask ``[1, 1, S, S]`` alone, on 8-bit values (at most 100)."""
+    inside = mask.expand_as(a)
+    return float(psnr_db(a[inside].view(1, 3, 1, -1), b[inside].view(1, 3, 1, -1)))
+
+
+@torch.no_grad()
+def receipt(
+    private: Private, image: Tensor, protected: Crossing, plain: Crossing, metrics: Metrics, *, aligned: bool
+) -> dict[str, Any]:
+    """What to tell the sender, as JSON holds it.
+
+    Args:
+        private: as it was left by sending ``image``.
+        image: the aligned photo ``[1, 3, S, S]``.
+        protected, plain: what arrived with and without protection, through the same noise.
+        aligned: whether the photo came aligned, so that nothing looked for the face.
+
+    ``inside_psnr_db`` and ``inside_lpips_squeeze`` are between the protected transmission and the photo in the private
+    region (before: the unprotected one), ``outside_psnr_db`` between the two transmissions outside it.
+    """
+    asked, region = private.protection, private.region
+    if region is None or asked.mode == "filter":
+        region = found_region(private.parser.labels(image), asked.choice)
+    mask, after, before = region.mask, protected.reception.image, plain.reception.image
+    values: dict[str, Any] = {
+        "protection": asked.name,
+        "parts": list(asked.choice.parts),
+        "mode": asked.mode,
+        "not_found": list(region.absent),
+        "hidden_by_box": list(region.boxed),
+        "region_share": round(float(mask.float().mean()), 4),
+        "inside_psnr_db": _pair(lambda x: masked_psnr_db(image, x, mask), before, after, 2),
+        "outside_psnr_db": round(masked_psnr_db(before, after, ~mask), 2),
+        "derived_from_private_pixels": derived(private, aligned),
+    }
+    if "squeeze" in metrics.lpips:
+        lpips = metrics.lpips["squeeze"]
+        values["inside_lpips_squeeze"] = _pair(
+            lambda x: float(lpips(image, torch.where(mask, x, image))), before, after, 4
+        )
+    for name, embedder in metrics.identity.items():
+        measured = _pair(lambda x, e=embedder: float(e.similarity(image, x)), before, after, 4)  # type: ignore[misc]
+        least = threshold_of(embedder.path.name)
+        values[name] = measured | {"threshold": least, "same_person_after": measured["after"] >= least}
+    if private.filtered is not None:
+        values["codes"] = private.filtered.distances() | {
+            "lambda1": asked.strength.lambda1, "lambda2": asked.strength.lambda2
+        }  # fmt: skip
+    return values
+
+
+def derived(private: Private, aligned: bool) -> list[str]:
+    """What else was computed from private pixels, in words; nothing where the guarantee is bit for bit."""
+    asked, made = private.protection, []
+    if not aligned:
+        made.append("where the face is: four alignment numbers (scale, rotation, shift), by the face finder and the parser")
+    if asked.mode == "filter":
+        return [*made, "every code of the photo: the encoder sees all of it; only the private codes are then moved"]
+    if asked.mask is None and not asked.coarse:
+        made.append("the outline of the private region, by the parser (--private-mask or --coarse-mask avoid it)")
+    return made
+
+
+def table(values: dict[str, Any]) -> Table:
+    """The receipt for reading."""
+    shown = Table(title="privacy receipt", title_justify="left", box=None, padding=(0, 2), show_header=False)
+    shown.add_row("private", ", ".join(values["parts"]) + f" ({values['mode']})")
+    if values["not_found"]:
+        shown.add_row("not in the photo", ", ".join(values["not_found"]))
+    if values["hidden_by_box"]:
+        shown.add_row("not seen, hidden by a fixed box", ", ".join(values["hidden_by_box"]))
+    shown.add_row("private region", f"{100 * values['region_share']:.1f} % of the picture")
+    for name, form, what in (
+        ("inside_psnr_db", "{:.2f} dB", "likeness inside it, PSNR"),
+        ("inside_lpips_squeeze", "{:.4f}", "distance inside it, LPIPS"),
+    ):
+        if name in values:
+            shown.add_row(what, "unprotected {before}, protected {after}".format(**_shown(values[name], form)))
+    shown.add_row("outside it, against the unprotected", f"{values['outside_psnr_db']:.2f} dB")
+    for name in ("identity", "identity_2"):
+        if name in values:
+            found = values[name]
+            who = "the same person" if found["same_person_after"] else "somebody else"
+            pair = "unprotected {before}, protected {after}".format(**_shown(found, "{:.3f}"))
+            shown.add_row(f"face match ({name.replace('_', ' ')})", f"{pair}: {who} (threshold {found['threshold']:.2f})")
+    if "codes" in values:
+        codes = values["codes"]
+        shown.add_row(
+            "distance in code space",
+            f"{codes['moved']:.2f} filtered, {codes['kept']:.2f} after the knowledge base; "
+            f"eq. 4 asks for {codes['lambda1'] * codes['length']:.2f}",
+        )
+    made = values["derived_from_private_pixels"]
+    shown.add_row("also made from private pixels", "; ".join(made) or "nothing: no symbol depends on them, bit for bit")
+    return shown
+
+
+def _pair(measure: Any, before: Tensor, after: Tensor, digits: int) -> dict[str, float]:
+    return {"before": round(measure(before), digits), "after": round(measure(after), digits)}
+
+
+def _shown(pair: dict[str, Any], form: str) -> dict[str, str]:
+    return {name: form.format(pair[name]) for name in ("before", "after")}

@@ -1,0 +1,1 @@
+"""What semcast is measured against: Deep JSCC, and photo codecs over a digital modem."""

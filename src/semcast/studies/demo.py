@@ -1,0 +1,118 @@
+"""The demonstrations: one portrait through every system, in good and in bad reception; and as a file of a few hundred bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import skimage.data
+from rich.table import Table
+
+from semcast.bench.records import HEADINGS
+from semcast.channels import make_channel
+from semcast.domains import FACE
+from semcast.errors import SemcastError
+from semcast.face import align
+from semcast.link import Budget, System, cross, generator_for, source_samples
+from semcast.metrics.report import Metrics
+from semcast.networks.face_parser import FaceParser
+from semcast.photos import Photo, to_tensor, to_uint8
+from semcast.pictures import beside, enlarged, fitted, grid
+
+SYMBOLS = (640, 64)
+SNR_DB = (10.0, 5.0, 0.0)
+SYSTEMS = ("generative", "linear-gan", "linear")
+MAX_BYTES = (300, 500, 1000)
+CODECS = ("rl-asc", "avif", "jpeg2000")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The picture, the table, and a line for each system or metric that is not there."""
+
+    picture: Photo
+    table: Table
+    notes: list[str]
+
+
+def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
+    """The astronaut over AWGN: the same noise for every system.
+
+    Raises:
+        SemcastError: no system has its weights.
+    """
+    systems, notes = _systems()
+    photo = skimage.data.astronaut()
+    face, _ = align(photo, FaceParser.load(), name="the astronaut")
+    image = to_tensor(face)
+    channel = make_channel("awgn")
+    names = [system.name for system in systems]
+    table = Table("k", "system", *(f"{snr:g} dB" for snr in SNR_DB), caption=_caption(metrics))
+    blocks = [grid([[fitted(photo, face.shape[0])], [face]], columns=["photo, and the face aligned"])]
+    for symbols in SYMBOLS:
+        tiles, cells = [], []
+        for system in systems:
+            received = [
+                cross(system, channel, image, Budget(symbols, snr), generator_for(seed, "astronaut")).reception.image
+                for snr in SNR_DB
+            ]
+            tiles.append([to_uint8(each) for each in received])
+            cells.append([_cell(metrics.measure(image, each)) for each in received])
+        for name, row in zip(names, cells, strict=True):
+            table.add_row(str(symbols), name, *row)
+        table.add_section()
+        title = f"{symbols} symbols (k / n = 1/{source_samples(image) / symbols:.0f})"
+        blocks.append(grid(tiles, columns=[f"{snr:g} dB" for snr in SNR_DB], names=names, title=title))
+    return Demo(beside(blocks), table, notes + metrics.notes)
+
+
+def run_codec_demo(metrics: Metrics) -> Demo:
+    """The astronaut's face as a file of 300, 500 and 1,000 bytes: by the semantic codec, with the layout it sends, and by others.
+
+    Raises:
+        SemcastError: the semantic codec lacks its weights or a library.
+    """
+    from semcast.codec.bitstream import Tables, unpack
+    from semcast.rivals.bit_codecs import load_bit_codec
+
+    codecs = {name: load_bit_codec(name, FACE.name) for name in CODECS}
+    face, _ = align(skimage.data.astronaut(), FaceParser.load(), name="the astronaut")
+    image, tables, rows = to_tensor(face), Tables.load(FACE.name), list[list[Photo]]()
+    table = Table("bytes", *codecs, caption=_caption(metrics))
+    layouts: list[Photo] = []
+    for most in MAX_BYTES:
+        pictures, cells = [], []
+        for name, codec in codecs.items():
+            data = codec.compress(face, most)
+            pictures.append(codec.decompress(data))
+            cells.append(f"{len(data)}: {_cell(metrics.measure(image, to_tensor(pictures[-1])))}")
+            if name == CODECS[0]:
+                layouts.append(enlarged(FACE.painted(unpack(data, tables).layout), len(face)))
+        rows.append(pictures)
+        table.add_row(str(most), *cells)
+    columns = [f"{most} bytes" for most in MAX_BYTES]
+    tiles = [layouts, *zip(*rows, strict=True)]
+    blocks = [grid([[face]], columns=["photo"]), grid(tiles, columns=columns, names=["layout sent", *codecs])]
+    return Demo(beside(blocks), table, metrics.notes)
+
+
+def _systems() -> tuple[list[System], list[str]]:
+    from semcast.api import load_system
+
+    systems, notes = [], []
+    for name in SYSTEMS:
+        try:
+            systems.append(load_system(name))
+        except SemcastError as error:
+            notes.append(f"{name} is left out: {error}")
+    if not systems:
+        raise SemcastError(f"no system has its weights; {notes[0]}")
+    return systems, notes
+
+
+def _caption(metrics: Metrics) -> str:
+    return " / ".join(["PSNR in dB"] + ["LPIPS"] * ("squeeze" in metrics.lpips) + [HEADINGS[name] for name in metrics.identity])
+
+
+def _cell(values: dict[str, float]) -> str:
+    forms = {"psnr_db": "{:.1f}", "lpips_squeeze": "{:.3f}", "identity": "{:.2f}", "identity_2": "{:.2f}"}
+    return " / ".join(form.format(values[name]) for name, form in forms.items() if name in values)

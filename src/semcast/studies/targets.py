@@ -1,0 +1,269 @@
+"""What records of codecs say: curves, paired differences, ratios, and the targets that the semantic codec is held to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise, product
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semcast.bench.codecs import CodecRecord, Original, resampled_miou, resampling, set_miou
+from semcast.bench.plots import Curve
+from semcast.bench.statistics import LEVEL, Interval, bootstrap, paired
+from semcast.codec.codec import POLICY
+from semcast.codec.painter import BRANCHES
+from semcast.studies.search import OracleRecord
+
+RIVALS = ("uniform", "random", "area")
+STANDARD = ("jpeg2000", "webp", "avif", "hevc")
+_DRAWS = 1000
+
+
+def against_bytes(records: Sequence[CodecRecord], metric: str) -> dict[Curve, dict[float, Interval]]:
+    """For each codec the metric's interval at the mean bytes of each budget."""
+    curves: dict[Curve, dict[float, Interval]] = {}
+    for (codec, _), members in sorted(grouped(records).items()):
+        value, coded = measured(members, metric), [r.bytes for r in members if r.ok]
+        if codec != Original.name and value is not None and coded:
+            curves.setdefault(Curve(0, codec), {})[float(np.mean(coded))] = value
+    return curves
+
+
+def grouped(records: Sequence[CodecRecord]) -> dict[tuple[str, int], list[CodecRecord]]:
+    """By codec and budget, the photos in one order."""
+    groups: dict[tuple[str, int], list[CodecRecord]] = {}
+    for record in sorted(records, key=lambda r: r.image):
+        groups.setdefault((record.codec, record.max_bytes), []).append(record)
+    return groups
+
+
+def measured(records: Sequence[CodecRecord], metric: str) -> Interval | None:
+    """The mIoU of the set, or the mean of another metric, with its interval; None where it was not measured."""
+    if metric == "miou":
+        return set_miou(records)
+    values = [value for value in (getattr(r, metric) for r in records) if value is not None]
+    return bootstrap(values) if values else None
+
+
+def difference(records: Sequence[CodecRecord], first: str, second: str, most: int | None, metric: str) -> Interval | None:
+    """First less second, photo by photo; None where one was not measured.
+
+    Args:
+        most: the budget; None: the mean over all budgets at which a photo has both.
+    """
+    one, two = (
+        {(r.image, r.max_bytes): value for r in records
+         if r.codec == codec and most in (None, r.max_bytes) and (value := getattr(r, metric)) is not None}
+        for codec in (first, second)
+    )  # fmt: skip
+    return _gap(one, two)
+
+
+def _gap(first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int], float]) -> Interval | None:
+    """First less second by photo and budget, the mean over the budgets at which a photo has both; None: they have none."""
+    common = sorted(first.keys() & second.keys())
+
+    def by_photo(values: Mapping[tuple[str, int], float]) -> dict[str, float]:
+        return {image: float(np.mean([values[key] for key in keys])) for image, keys in groupby(common, lambda key: key[0])}
+
+    return paired(by_photo(first), by_photo(second)) if common else None
+
+
+def best_standard(records: Sequence[CodecRecord], most: int, metric: str = "miou") -> str | None:
+    """The codec in use that is best at a budget: by the mIoU of the set, or by the mean LPIPS; None where none was measured."""
+    found = {name: measured(members, metric) for (name, budget), members in grouped(records).items()
+             if budget == most and name in STANDARD}  # fmt: skip
+    known = {name: value.mean for name, value in found.items() if value is not None}
+    sign = -1 if metric == "lpips_squeeze" else 1
+    return max(known, key=lambda name: sign * known[name], default=None)
+
+
+# ---- targets ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """One of the aims: what was measured, and what it is held against.
+
+    ``over`` says whether more is better; ``clear`` whether the whole interval must be beyond ``must``.
+    """
+
+    what: str
+    value: float | None
+    must: float | None
+    aim: float | None = None
+    low: float | None = None
+    high: float | None = None
+    over: bool = True
+    clear: bool = False
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``aim``, ``must``, ``missed`` (``no`` where there is an aim alone), or ``not measured``."""
+        if self.value is None or not math.isfinite(self.value):
+            return "not measured"
+        sign = 1 if self.over else -1
+        if self.aim is not None and sign * self.value >= sign * self.aim:
+            return "aim"
+        if self.must is None:
+            return "no"
+        held = (self.low if self.over else self.high) if self.clear else self.value
+        return "must" if held is not None and sign * held > sign * self.must else "missed"
+
+    def cells(self) -> list[str]:
+        """A row of the table."""
+        value = "-" if self.value is None else f"{self.value:.3f}"
+        within = f" [{self.low:.3f}, {self.high:.3f}]" if self.low is not None and self.high is not None else ""
+        sense = "over" if self.over else "under"
+        must, aim = ("-" if each is None else f"{sense} {each:g}" for each in (self.must, self.aim))
+        return [self.what, value + within, must, aim, self.verdict, self.note]
+
+
+def all_targets(
+    records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[OracleRecord],
+    seconds: Mapping[str, Sequence[float]], main: int,
+) -> list[Target]:  # fmt: skip
+    """Every aim, with what was measured of it at the budget ``main`` (searches: at all of theirs).
+
+    Args:
+        seconds: of ``encode`` and ``decode``, photo by photo.
+    """
+    return [
+        *_against_standard(records, main), *_allocation_targets(records, main), *_search_targets(searched),
+        *_branch_targets(branches, main), *_time_targets(seconds),
+    ]  # fmt: skip
+
+
+def _against_standard(records: Sequence[CodecRecord], main: int) -> list[Target]:
+    groups = grouped(records)
+    ours = groups.get((POLICY, main), [])
+    rival, prettiest = best_standard(records, main), best_standard(records, main, "lpips_squeeze")
+    seen, looks = Target("mIoU / that of the best standard codec", None, 1.5, 2.5), Target(
+        "LPIPS / that of the best standard codec", None, 0.8, 0.5, over=False
+    )
+    if ours and rival:
+        value, low, high = miou_ratio(ours, groups[rival, main])
+        seen = replace(seen, value=value, low=low, high=high, note=rival)
+    if ours and prettiest:
+        value, low, high = mean_ratio(ours, groups[prettiest, main], "lpips_squeeze")
+        looks = replace(looks, value=value, low=low, high=high, note=prettiest)
+    return [seen, _bytes_target(records, ours), looks]
+
+
+def _bytes_target(records: Sequence[CodecRecord], ours: Sequence[CodecRecord]) -> Target:
+    target = Target("bytes that the best standard codec needs for our mIoU / ours", None, 2, 5)
+    curves = {curve.system: points for curve, points in against_bytes(records, "miou").items() if curve.system in STANDARD}
+    if not ours or not curves:
+        return target
+    aim, own = set_miou(ours).mean, float(np.mean([r.bytes for r in ours]))
+    needed = {name: bytes_for({x: found.mean for x, found in points.items()}, aim) for name, points in curves.items()}
+    reaching = {name: value for name, value in needed.items() if value is not None}
+    if reaching:
+        name = min(reaching, key=lambda each: reaching[each])
+        return replace(target, value=reaching[name] / own, note=f"{name}, {reaching[name]:.0f} bytes")
+    most = max(max(points) for points in curves.values())
+    return replace(target, value=most / own, note=f"a lower bound: none reaches it with {most:.0f} bytes")
+
+
+def bytes_for(curve: Mapping[float, float], aim: float) -> float | None:
+    """The bytes at which a curve first reaches a value, straight in log bytes between its points; None: it never does.
+
+    >>> bytes_for({100: 0.0, 400: 1.0}, 0.5), bytes_for({100: 0.6}, 0.5), bytes_for({100: 0.2, 200: 0.4}, 0.5)
+    (200.0, 100.0, None)
+    """
+    points = sorted(curve.items())
+    if points and points[0][1] >= aim:
+        return float(points[0][0])
+    for (low, below), (high, above) in pairwise(points):
+        if below < aim <= above:
+            return round(low * (high / low) ** ((aim - below) / (above - below)), 6)
+    return None
+
+
+def miou_ratio(first: Sequence[CodecRecord], second: Sequence[CodecRecord]) -> tuple[float, float, float]:
+    """mIoU of one set over that of another, of the same photos in the same order, with its interval over photos."""
+    first, second = _common(first, second)
+    (one, ones), (two, twos) = (resampled_miou(each, _DRAWS, 0) for each in (first, second))
+    return (one / two, *_ends(ones, twos))
+
+
+def mean_ratio(first: Sequence[CodecRecord], second: Sequence[CodecRecord], metric: str) -> tuple[float, float, float]:
+    """Likewise the ratio of means; NaN where the metric was not measured."""
+    first, second = _common(first, second)
+    one, two = (np.array([getattr(r, metric) for r in each], np.float64) for each in (first, second))  # None becomes NaN
+    chosen = resampling(len(one), _DRAWS, 0)
+    return (float(one.mean() / two.mean()), *_ends(chosen @ one, chosen @ two))
+
+
+def _common(first: Sequence[CodecRecord], second: Sequence[CodecRecord]) -> tuple[list[CodecRecord], list[CodecRecord]]:
+    names = sorted({r.image for r in first} & {r.image for r in second})
+    one, two = ({r.image: r for r in each} for each in (first, second))
+    return [one[name] for name in names], [two[name] for name in names]
+
+
+def _ends(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.nanquantile(first / np.maximum(second, 1e-12), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _allocation_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
+    """At equal budgets, over all of them and at ``main``."""
+    found = []
+    for (most, where), rival in product(((None, "all budgets"), (main, f"{main} bytes")), RIVALS):
+        gap = difference(records, POLICY, rival, most, "rsp")
+        target = Target(f"J of rl-asc less that of {rival}, {where}", None, 0, clear=True)
+        found.append(replace(target, value=gap.mean, low=gap.low, high=gap.high) if gap else target)
+    return found
+
+
+def _search_targets(records: Sequence[OracleRecord]) -> list[Target]:
+    """J lost against greedy search in %, and how much faster the decision is, over all budgets."""
+    found = []
+    for score, what, note in (
+        ("score", "J lost against greedy, %", "by the codec's own parser, which the search maximises"),
+        ("judged", "the same, judged", "by the judge"),
+    ):
+        target = Target(what, None, None, 1, over=False, note=note)
+        mine, greedy = (
+            {(r.image, r.max_bytes): value for r in records
+             if r.case == "photo" and r.allocation == name and (value := getattr(r, score)) is not None}
+            for name in (POLICY, "greedy")
+        )  # fmt: skip
+        common = [greedy[key] for key in sorted(mine.keys() & greedy.keys())]
+        scale = 100 / abs(float(np.mean(common))) if common else 0.0
+        gap = _gap(*({key: scale * value for key, value in each.items()} for each in (greedy, mine)))
+        if gap:
+            target = replace(target, value=gap.mean, low=gap.low, high=gap.high)
+        found.append(target)
+    faster = Target("decisions in the time of a greedy one", None, 10, 100)
+    mine, greedy = (
+        {(r.image, r.max_bytes): r.decision_s for r in records if r.case == "photo" and r.allocation == name}
+        for name in (POLICY, "greedy")
+    )
+    times = [greedy[key] / max(mine[key], 1e-9) for key in mine if key in greedy]
+    return [*found, replace(faster, value=median(times)) if times else faster]
+
+
+def _branch_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
+    found = []
+    metrics = (("miou", "mIoU a photo", True), ("lpips_squeeze", "LPIPS", False))
+    for branch, (metric, name, over) in product(BRANCHES[1:], metrics):
+        gap = difference(records, BRANCHES[0], branch, main, metric)
+        target = Target(f"{name}: fused less {branch}", None, 0, over=over, clear=True)
+        found.append(replace(target, value=gap.mean, low=gap.low, high=gap.high) if gap else target)
+    return found
+
+
+def _time_targets(seconds: Mapping[str, Sequence[float]]) -> list[Target]:
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'s' * (count > 1)}, median"
+    return [
+        Target(f"{what}, ms", 1000 * median(each) if each else None, 300, 100, over=False, note=threads)
+        for what, each in seconds.items()
+    ]
