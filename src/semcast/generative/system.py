@@ -53,6 +53,7 @@ class Generative(System):
         self.encoder, self.generator, self.flow, self.codec = encoder, generator, flow, codec
         self.refine_steps = refine_steps
         self.inversion = INVERSIONS[0]
+        self.image_size = generator.config.grid << len(generator.config.render)
 
     @classmethod
     def load(cls, refine_steps: int = 0, name: str = "generative", inversion: str = INVERSIONS[0]) -> Generative:
@@ -139,7 +140,7 @@ class Generative(System):
         normal = self.codec.decode(received.checked())
         latent = self.flow.to_codes(normal)
         image = self.render(latent).clamp(0, 1)
-        return Reception(image, torch.ones(len(image), dtype=torch.bool), {"codes": latent})
+        return Reception(image, torch.ones(len(image), dtype=torch.bool), codes=latent)
 
     def render(self, latent: Tensor) -> Tensor:
         """The generator's photo of these codes, not clipped."""

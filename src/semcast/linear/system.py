@@ -28,6 +28,8 @@ class Linear(System):
     """
 
     name = "linear"
+    image_size = 256
+    power = "mean"
     max_symbols = 8192
 
     def __init__(self, sketch: Sketch) -> None:

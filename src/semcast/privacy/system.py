@@ -119,7 +119,7 @@ class Private(System):
         self.system, self.knowledge, self.protection, self.repeatable = system, knowledge, protection, repeatable
         if link is not system:
             self.painter = link
-        self.name, self.image_size = system.name, system.image_size
+        self.name, self.image_size, self.power = system.name, system.image_size, system.power
         self.min_symbols, self.max_symbols = system.min_symbols, system.max_symbols
         self.private_codes = protection.choice.codes
         self.region: Region | None = None
