@@ -14,7 +14,7 @@ from semcast.generative.generator import GeneratorConfig, Modulated, SemanticGen
 from semcast.generative.inversion import paper_inversion
 from semcast.generative.tangent import Tangent, newton
 from semcast.linear.repainter import Painter, PainterConfig
-from semcast.networks.face_parser import FaceParser, ParserConfig
+from semcast.networks.segmenter import FaceParser, ParserConfig
 
 SMALL = GeneratorConfig(
     code=8, grid=8, local=16, place=8, features=16, render=(16, 16, 16), octaves=3,

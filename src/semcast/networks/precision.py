@@ -1,7 +1,8 @@
-"""Which number format convolutions run in: bfloat16 where the processor multiplies it natively, float32 elsewhere.
+"""Where tensors live and which number format convolutions run in there.
 
-Emulated bfloat16 is slower than float32 by a factor of eight (measured on a processor with AVX2 alone); native, it is
-three to five times as fast.
+On a processor that is bfloat16 where it multiplies it natively and float32 elsewhere: emulated bfloat16 is slower than float32
+by a factor of eight (measured on a processor with AVX2 alone); native, it is three to five times as fast. On a GPU it is
+bfloat16 where that is native.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+
+from semcast.errors import SemcastError
 
 NATIVE = ("amx_bf16", "avx512_bf16", "bf16")  # x86 with AMX or AVX-512 BF16; Arm
 
@@ -20,6 +23,33 @@ def has_bfloat16() -> bool:
     return any(capabilities.get(name, False) for name in NATIVE)
 
 
-def mixed() -> torch.autocast:
-    """Autocast to bfloat16 where that is native; a context that changes nothing elsewhere."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
+def mixed(device: torch.device | str = "cpu") -> torch.autocast:
+    """Autocast to bfloat16 where the device has it natively; a context that changes nothing elsewhere.
+
+    >>> with mixed("meta"):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.float32
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_bf16_supported(including_emulation=False))
+    return torch.autocast("cpu", torch.bfloat16, enabled=kind == "cpu" and has_bfloat16())
+
+
+def choose_device(name: str | torch.device = "auto") -> torch.device:
+    """The device of that name; ``auto`` is the first GPU where there is one, and the processor elsewhere.
+
+    Raises:
+        SemcastError: there is no such device here.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise SemcastError(f"there is no device {str(name)!r} here; auto takes the best there is, cpu always works") from None
+    return device
