@@ -36,6 +36,12 @@ def mixed(device: torch.device | str = "cpu") -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=kind == "cpu" and has_bfloat16())
 
 
+def exact(device: torch.device | str = "cpu") -> torch.autocast:
+    """No autocast inside another's: what needs all digits of float32 stays in it."""
+    kind = torch.device(device).type
+    return torch.autocast(kind if kind == "cuda" else "cpu", enabled=False)
+
+
 def choose_device(name: str | torch.device = "auto") -> torch.device:
     """The device of that name; ``auto`` is the first GPU where there is one, and the processor elsewhere.
 

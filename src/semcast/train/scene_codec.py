@@ -38,7 +38,7 @@ from semcast.networks.segmenter import SceneParser
 from semcast.train.adversary import DualJudge, PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import load_scenes, random_mirror, shuffled
 from semcast.train.loop import CHECKPOINT, Averaged, Trainer, warm_cosine
-from semcast.train.picture import perceptual
+from semcast.train.losses import perceptual
 from semcast.weights import save
 
 LIKELY = (0.22, 0.22, 0.22, 0.16, 0.1, 0.08)
