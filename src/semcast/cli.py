@@ -31,8 +31,8 @@ app = typer.Typer(
     help="""
     Send a face as a few dozen to a few hundred radio symbols, and see who comes out.
 
-    [bold]Conventions.[/bold] k [dim](--symbols)[/dim] counts complex channel uses per photo,
-    pilots included; a 256 x 256 photo is n = 196608 numbers, so k = 64
+    [bold]Conventions.[/bold] k [dim](--symbols)[/dim] counts complex symbols of data per photo,
+    pilots come on top; a 256 x 256 photo is n = 196608 numbers, so k = 64
     is k / n = 1/3072. Mean symbol power is 1, SNR is Es/N0 in dB (the
     average one under fading). For one seed all systems meet the same noise.
 
@@ -74,7 +74,7 @@ Fading = Annotated[
 ]  # fmt: skip
 Pilots = Annotated[
     int, typer.Option(min=0, metavar="N", rich_help_panel=_SENDING,
-                      help="Rayleigh, Rician: known symbols, counted in k, that estimate the gain; 0: it is known.")
+                      help="Rayleigh, Rician: known symbols, on top of k, that estimate the gain; 0: it is known.")
 ]  # fmt: skip
 Identity = Annotated[
     list[Path] | None,
@@ -129,7 +129,7 @@ def transmit(
     ] = None,
     channel: Annotated[str, typer.Option(metavar="awgn|rayleigh|rician", rich_help_panel=_SENDING)] = "awgn",
     snr: Annotated[float, typer.Option(metavar="DB", help="Es/N0 in dB.", rich_help_panel=_SENDING)] = 5.0,
-    symbols: Annotated[int, typer.Option(metavar="K", help="Complex channel uses.", rich_help_panel=_SENDING)] = 640,
+    symbols: Annotated[int, typer.Option(metavar="K", help="k, complex symbols of data.", rich_help_panel=_SENDING)] = 640,
     seed: Seed = 0,
     refine: Refine = 0,
     inversion: Annotated[
@@ -151,7 +151,7 @@ def transmit(
     save_symbols: Annotated[
         Path | None,
         typer.Option(metavar="X.npy", show_default=False, rich_help_panel=_WRITING,
-                     help="The complex symbols sent, complex64 of length k less the pilots."),
+                     help="The complex symbols sent, complex64 of length k."),
     ] = None,
     identity: Identity = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.", rich_help_panel=_WRITING)] = False,
@@ -203,15 +203,14 @@ def transmit(
     values = {
         "image": photo.name, "system": link.name, "default_system": system is None and not filtered,
         "channel": over.name, "snr_db": snr,
-        "symbols": symbols, "data_symbols": crossing.burst.symbols.shape[1],
+        "symbols": symbols, "data_symbols": crossing.burst.symbols.shape[1], "uses": over.uses(symbols),
         "bandwidth_ratio": symbols / image[0].numel(), "seed": seed,
         "domain": domain, "aligned": aligned, "faces_found": found, **metrics.measure(image, crossing.reception.image),
         "side_bytes": crossing.burst.side_bytes, "encode_s": crossing.encode_s, "decode_s": crossing.decode_s,
         "ok": bool(crossing.reception.ok.all()), "output": str(target),
     }  # fmt: skip
-    reason = crossing.reception.notes.get("reason")
-    if reason:
-        values["reason"] = reason
+    if crossing.reception.reason:
+        values["reason"] = crossing.reception.reason
     if protection:
         from semcast.privacy.receipt import receipt
 
@@ -241,7 +240,7 @@ def evaluate(
     ] = "awgn",
     snr: Annotated[str, typer.Option(metavar="DB,...", help="Es/N0 in dB.", rich_help_panel=_SENDING)] = "0,5,10",
     symbols: Annotated[
-        str, typer.Option(metavar="K,...", help="Complex channel uses.", rich_help_panel=_SENDING)
+        str, typer.Option(metavar="K,...", help="k, complex symbols of data.", rich_help_panel=_SENDING)
     ] = "64,640",
     draws: Annotated[int, typer.Option(metavar="N", help="Channels a point.", rich_help_panel=_SENDING)] = 1,
     limit: Annotated[

@@ -48,6 +48,7 @@ class Generative(System):
         self.encoder, self.generator, self.flow, self.codec = encoder, generator, flow, codec
         self.inversion: Inversion = inversion or Newton()
         self.refinement = refinement
+        self.image_size = generator.config.grid << len(generator.config.render)
 
     @classmethod
     def load(
@@ -111,7 +112,7 @@ class Generative(System):
         normal = self.codec.decode(received.checked())
         latent = self.flow.to_codes(normal)
         image = self.render(latent).clamp(0, 1)
-        return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device), {"codes": latent})
+        return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device), codes=latent)
 
     def render(self, latent: Tensor, octaves: int | None = None) -> Tensor:
         """The generator's photo of these codes, not clipped; smaller with fewer ``octaves`` (:class:`SemanticGenerator`)."""

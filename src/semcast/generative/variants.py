@@ -114,6 +114,7 @@ class ClosedForm(System):
     def __init__(self, name: str, link: Generative, coordinates: Coordinates) -> None:
         super().__init__()
         self.name, self.link, self.coordinates = name, link, coordinates
+        self.image_size = link.image_size
         self.codec = ChannelCodec(link.codec.config)
         for learned in self.codec.parameters():  # none of it: the closed form alone (and one fingerprint in every run)
             nn.init.zeros_(learned)
@@ -152,7 +153,7 @@ class EndToEnd(System):
         self.codec = codec or ChannelCodec(link.codec.config)
         self.coordinates = whiten(link.flow)
         self.codec.importance.copy_(self.coordinates.importance)
-        self.link = link
+        self.link, self.image_size = link, link.image_size
 
     @classmethod
     def load(cls, link: Generative) -> EndToEnd:

@@ -41,6 +41,7 @@ class Linear(System):
     """
 
     name = "linear"
+    image_size = 256
     power = "mean"
     max_symbols = 8192
 

@@ -34,6 +34,8 @@ class DeepJscc(System):
         name: ``deepjscc`` was trained on the mean squared error, ``deepjscc-perceptual`` on LPIPS as well.
     """
 
+    image_size = 256
+
     def __init__(self, networks: dict[int, Jscc], name: str = "deepjscc") -> None:
         super().__init__()
         self.name = name

@@ -29,7 +29,7 @@ class DigitalSystem(System):
     """A codec and a modem, with the modulation and code rate of the SNR that both ends expect, or with a fixed one.
 
     Under fading that is the average SNR, so a burst in a fade is lost: outage. A burst that is lost, or that had room for no
-    photo at all, shows the mean picture of its domain with ``ok`` false and ``notes["reason"]``. Symbols come from a
+    photo at all, shows the mean picture of its domain with ``ok`` false and a ``reason``. Symbols come from a
     constellation of mean energy 1 and all of them are used: the power of a burst is 1 on average, not exactly.
 
     Args:
@@ -38,6 +38,8 @@ class DigitalSystem(System):
         mean: the picture shown where none arrives, ``[3, 256, 256]``.
     """
 
+    image_size = 256
+    power = "mean"  # each point of a constellation has its own
     mean: Tensor
     made_with: Tensor
 
@@ -87,10 +89,9 @@ class DigitalSystem(System):
         modem = self.modem(received.budget)
         if modem is None:
             shown = [self._lost(f"{received.budget.symbols} symbols are too few for a 5G code block")] * len(received.symbols)
-            return _reception(shown, {"scheme": None, "payload_bytes": 0})
+            return _reception(shown)
         payloads = modem.demodulate(received.symbols, received.noise_var)
-        notes = {"scheme": modem.scheme.name, "payload_bytes": modem.payload_bytes(received.budget.symbols)}
-        return _reception([self._shown(payload) for payload in payloads], notes)
+        return _reception([self._shown(payload) for payload in payloads])
 
     def _payload(self, photo: Photo, room: int) -> bytes:
         """The stream, its end and zeros; zeros alone where the codec has nothing that fits."""
@@ -116,11 +117,11 @@ class DigitalSystem(System):
         return self.mean, reason
 
 
-def _reception(shown: Sequence[tuple[Tensor, str]], notes: dict[str, object]) -> Reception:
+def _reception(shown: Sequence[tuple[Tensor, str]]) -> Reception:
     images, reasons = zip(*shown, strict=True)
     why = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
     ok = torch.tensor([not reason for reason in reasons])
-    return Reception(torch.stack(images), ok, notes | ({"reason": why} if why else {}))
+    return Reception(torch.stack(images), ok, why)
 
 
 def mean_face() -> Tensor:
