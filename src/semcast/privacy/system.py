@@ -89,9 +89,8 @@ class Private(System):
         self.system, self.knowledge, self.protection, self.repeatable = system, knowledge, protection, repeatable
         if link is not system:
             self.painter = link
-        self.name, self.image_size, self.power = system.name, system.image_size, system.power
+        self.name, self.image_size, self.power = system.name, link.image_size, system.power
         self.min_symbols, self.max_symbols = system.min_symbols, system.max_symbols
-        self.power = getattr(system, "power", "burst")
         self.private_codes = protection.choice.codes
 
     @classmethod
@@ -128,7 +127,7 @@ class Private(System):
         self.check(budget)
         protected = self.protect(image)
         burst = self.send(protected, budget)
-        return ProtectedBurst(burst.symbols, burst.budget, burst.side_bytes, protected)
+        return ProtectedBurst(burst.symbols, burst.budget, burst.side_bytes, protected=protected)
 
     def decode(self, received: Received) -> Reception:
         """The system's own receiver: it does not know that anything was protected."""
