@@ -390,7 +390,7 @@ def test_a_photo_of_nothing_but_private_parts_is_skipped(tmp_path: Path, link: G
     from semcast.bench.sweep import Plan, Sweep
     from semcast.channels import make_channel
     from semcast.metrics.report import Metrics
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
     from semcast.sources import find_photos
 
     Image.new("RGB", (256, 256), (90, 60, 50)).save(tmp_path / "plain.png")

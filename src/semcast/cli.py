@@ -167,7 +167,7 @@ def transmit(
     from semcast.files import check_file
     from semcast.link import Budget
     from semcast.metrics.report import Metrics
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
     from semcast.photos import check_output, to_tensor, to_uint8, write_image
     from semcast.pictures import side_by_side
     from semcast.sources import SIZE, Source
@@ -332,7 +332,7 @@ def encode(
     from semcast.codec.receipt import bit_receipt, write_sem
     from semcast.domains import domain_named
     from semcast.files import check_file
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
     from semcast.photos import read_photo
     from semcast.rivals.bit_codecs import ALLOCATIONS, load_bit_codec
     from semcast.sources import Source
@@ -552,7 +552,7 @@ def _reproduce_rl_asc(photos: Path, out: Path, force: bool, quick: bool, limit: 
 def _report_link(photos: Path, out: Path, force: bool, limit: int | None, identity: Any) -> None:
     from semcast.files import check_file
     from semcast.metrics.report import Metrics
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
     from semcast.studies.link import load_study, study_link
 
     check_file(out, force, ".json")
@@ -783,7 +783,7 @@ def _sweep(
     """A sweep from names alone: what every worker of an evaluation does too."""
     from semcast.bench.sweep import Sweep
     from semcast.metrics.report import Metrics
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
 
     over = [_channel(name, plan.fading, plan.pilots, mixed=True) for name in channels]
     links = _protected(_systems(systems, plan.care, plan.refine, domain=plan.domain or "face"), protection, repeatable=plan.seed)

@@ -17,7 +17,7 @@ from PIL import Image
 from semcast.domains import IGNORED, Domain
 from semcast.errors import SemcastError
 from semcast.face import align
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, read_aligned, read_photo, resize
 
 SUFFIXES = frozenset([

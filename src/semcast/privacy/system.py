@@ -21,8 +21,8 @@ from torch import Tensor
 from semcast.errors import SemcastError
 from semcast.generative.system import Generative
 from semcast.link import Budget, Burst, Received, Reception, System
-from semcast.networks.face_parser import FaceParser
 from semcast.networks.precision import mixed
+from semcast.networks.segmenter import FaceParser
 from semcast.privacy.blind import Blind, Region, blend, hide
 from semcast.privacy.filter import Filter, Filtered
 from semcast.privacy.knowledge import KnowledgeBase
