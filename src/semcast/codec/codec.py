@@ -101,14 +101,14 @@ class Networks:
 
     def labels(self, image: Tensor) -> Tensor:
         """Label each pixel as the codec's own parser sees it, ``[B, 256, 256]``."""
-        with torch.no_grad(), mixed():
+        with torch.no_grad(), mixed(image.device):
             return self.parser(image).argmax(1)
 
     def describe(self, photo: Tensor) -> list[tuple[Layout, NDArray[np.float32]]]:
         """Describe a photo ``[1, 3, 256, 256]`` at each side: its layout without specks, and the features for that layout."""
         layouts = [layout[0].cpu().numpy() for layout in parse_layouts(self.parser, photo, SIDES)]
         layouts = [simplify(layout, SPECKS[len(layout)]) for layout in layouts]
-        with torch.no_grad(), mixed():
+        with torch.no_grad(), mixed(photo.device):
             given = torch.from_numpy(np.stack([at_64(layout) for layout in layouts])).to(photo.device)
             features = self.codec.encoder(photo.expand(len(layouts), -1, -1, -1), given).cpu().numpy()
         return list(zip(layouts, features, strict=True))

@@ -21,7 +21,7 @@ def parse_layout(parser: nn.Module, image: Tensor, side: int) -> Tensor:
 
 def parse_layouts(parser: nn.Module, image: Tensor, sides: Sequence[int]) -> list[Tensor]:
     """Parse a photo once into layouts of several sides: image ``[B, 3, 256, 256]`` → ``[B, side, side]`` each."""
-    with torch.no_grad(), mixed():
+    with torch.no_grad(), mixed(image.device):
         shares = parser(image).float().softmax(1)
     return [F.adaptive_avg_pool2d(shares, side).argmax(1).to(torch.uint8) for side in sides]
 

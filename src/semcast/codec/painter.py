@@ -28,7 +28,7 @@ from semcast.codec.concepts import (
 from semcast.codec.encoder import ConceptEncoder, ConceptEncoderConfig
 from semcast.domains import Domain
 from semcast.errors import SemcastError
-from semcast.networks.blocks import Refine, ResBlock, channels_last, norm
+from semcast.networks.blocks import LightBlock, ResBlock, channels_last, norm
 from semcast.networks.precision import mixed
 from semcast.weights import load
 
@@ -129,7 +129,7 @@ class LocalBranch(nn.Module):
         self.first = nn.Conv2d(own * classes, own * classes, 3, padding=1, groups=classes)
         self.second = nn.Conv2d((own + 1) * classes, c[0], 1)
         self.shared = ResBlock(c[0], c[0])
-        self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1]), Refine(c[1])), _up(c[1], c[2])])
+        self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1]), LightBlock(c[1])), _up(c[1], c[2])])
 
     def forward(self, x: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, inputs, 32, 32]`` and one-hot masks ``[B, classes, 64, 64]`` → features at 128 and at 256 px."""
@@ -282,6 +282,6 @@ def paint(
         np.stack([map_levels(each) for each in concepts]),
     )
     layout, features, levels = (torch.from_numpy(each).to(codec.device) for each in maps)
-    with mixed():
+    with mixed(codec.device):
         painting = codec.painter(layout, features, one_hot(levels, LEVELS))
     return branch_of(painting, branch).float().clamp(0, 1)

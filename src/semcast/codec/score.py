@@ -46,7 +46,7 @@ class TrueScore:
             batch = new[i : i + _BATCH]
             sizes = [float(self.sides[choice.side].sizes.at_most(choice.levels)) for choice in batch]
             sent = torch.tensor(sizes, device=self.photo.device)
-            with mixed():
+            with mixed(self.photo.device):
                 found = self.criterion.measure(self.photo, self.truth, preview(self.codec, self.sides, batch), sent)
             if found.score is None:
                 raise SemcastError("an allocation that decodes needs LPIPS: set SEMCAST_SHARED to where its weights are")

@@ -50,7 +50,7 @@ def small_case(networks: Networks, image: Tensor, concepts: int) -> dict[int, Si
     """A photo at the coarsest side with its largest categories alone; each other place has that of the nearest of theirs."""
     described = min(networks.describe(image), key=lambda pair: len(pair[0]))
     layout = reduced(described[0], concepts)
-    with torch.no_grad(), mixed():
+    with torch.no_grad(), mixed(image.device):
         features = networks.codec.encoder(image, torch.from_numpy(at_64(layout)[None]).to(image.device)).cpu().numpy()[0]
     return {len(layout): networks.side(layout, features)}
 
