@@ -202,7 +202,7 @@ def test_all_with_what_there_is(faces: Path, tmp_path: Path, monkeypatch: pytest
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(figures, "load_system", stand_ins)
     monkeypatch.setattr(figures, "AtCapacity", stand_ins)
-    monkeypatch.setattr(figures, "paper_inverted", lambda: stand_ins("generative"))
+    monkeypatch.setattr(figures, "load_paper_link", lambda: stand_ins("generative"))
     said: list[str] = []
     written = {path.name for path in reproduce("all", bench(faces, tmp_path / "out", said))}
     assert {"fig3.png", "fig3.svg", "fig3.md", "fading.png", "rivals.md", "claims.md", "claims.json"} <= written

@@ -14,6 +14,7 @@ from semcast.api import load_system
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.face import align
+from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative, prefix
 from semcast.link import Budget, Burst, Received, System
 from semcast.metrics.pixel import psnr_db
@@ -144,7 +145,7 @@ def test_shipped_flow_is_invertible(link: Generative, face: Tensor) -> None:
 
 
 def test_refinement_pays_through_noise_that_it_did_not_see(face: Tensor) -> None:
-    plain, refined = Generative.load(), Generative.load(refine_steps=12)
+    plain, refined = Generative.load(), Generative.load(refinement=Refine(12))
     budget, awgn, weight = Budget(640, 10.0), make_channel("awgn"), plain.generator.care
     weight = torch.nn.functional.interpolate(weight[None, None], (256, 256), mode="bilinear")
     errors = []

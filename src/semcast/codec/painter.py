@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from semcast.codec.concepts import CHANNELS, GRID, LEVELS, SIZE, ConceptEncoder, ConceptEncoderConfig, one_hot
 from semcast.domains import Domain
 from semcast.errors import SemcastError
-from semcast.networks.blocks import Refine, ResBlock, channels_last, norm
+from semcast.networks.blocks import LightBlock, ResBlock, channels_last, norm
 from semcast.weights import load
 
 CELL = SIZE // GRID
@@ -112,7 +112,7 @@ class LocalBranch(nn.Module):
         self.first = nn.Conv2d(own * classes, own * classes, 3, padding=1, groups=classes)
         self.second = nn.Conv2d((own + 1) * classes, c[0], 1)
         self.shared = ResBlock(c[0], c[0])
-        self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1]), Refine(c[1])), _up(c[1], c[2])])
+        self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1]), LightBlock(c[1])), _up(c[1], c[2])])
 
     def forward(self, x: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, inputs, 32, 32]`` and one-hot masks ``[B, classes, 64, 64]`` → features at 128 and at 256 px."""

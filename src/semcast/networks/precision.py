@@ -1,4 +1,4 @@
-"""Which number format convolutions run in: bfloat16 where the processor multiplies it natively, float32 elsewhere.
+"""Which number format networks compute in: bfloat16 where the device multiplies it natively, float32 elsewhere.
 
 Emulated bfloat16 is slower than float32 by a factor of eight (measured on a processor with AVX2 alone); native, it is
 three to five times as fast.
@@ -6,20 +6,44 @@ three to five times as fast.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
 import torch
+from torch import Tensor
 
 NATIVE = ("amx_bf16", "avx512_bf16", "bf16")  # x86 with AMX or AVX-512 BF16; Arm
+MIXED = ("cpu", "cuda")
+"""The devices that compute in mixed precision; on every other one (``meta``, ``mps``) networks run in their own format."""
 
 
 @cache
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 natively."""
+def has_bfloat16(kind: str = "cpu") -> bool:
+    """Whether a kind of device multiplies bfloat16 natively."""
+    if kind == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind != "cpu":
+        return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in NATIVE)
 
 
-def mixed() -> torch.autocast:
-    """Autocast to bfloat16 where that is native; a context that changes nothing elsewhere."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
+def mixed(device: torch.device | str = "cpu") -> AbstractContextManager[object]:
+    """Autocast to bfloat16 on a device where that is native; a context that changes nothing elsewhere.
+
+    >>> with mixed(torch.device("meta")):
+    ...     torch.zeros(2, 2, device="meta").mm(torch.zeros(2, 2, device="meta")).dtype
+    torch.float32
+    """
+    kind = torch.device(device).type
+    if kind not in MIXED:
+        return nullcontext()
+    return torch.autocast(kind, torch.bfloat16, enabled=has_bfloat16(kind))
+
+
+def computing_dtype(tensor: Tensor) -> torch.dtype:
+    """The format that autocast gives a product with this tensor here and now; its own where autocast is off."""
+    kind = tensor.device.type
+    if kind in MIXED and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return tensor.dtype

@@ -30,7 +30,7 @@ from semcast.bench.tables import markdown
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.generative.system import Generative
-from semcast.generative.variants import VARIANTS, EndToEnd, paper_inverted, variant
+from semcast.generative.variants import VARIANTS, EndToEnd, load_paper_link, variant
 from semcast.linear.system import load_sketch
 from semcast.link import Budget, Channel, System, cross, generator_for
 from semcast.metrics.identity import Identity
@@ -163,7 +163,7 @@ class Bench:
         if name.endswith("-capacity"):
             return AtCapacity(name.removesuffix("-capacity"))
         if name == "generative-paper":
-            return paper_inverted()
+            return load_paper_link()
         return load_system(name, refine=refine) if refine else load_system(name)
 
     def sweep(self, file: str, curves: Sequence[Curve], plan: Plan, channel: Channel) -> list[Record]:

@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from semcast.channels import make_channel
-from semcast.linear.repainted import LinearGan
-from semcast.linear.repainter import Painter, PainterConfig
-from semcast.linear.system import CARES, load_sketch
+from semcast.linear.repainter import Repainter, RepainterConfig
+from semcast.linear.system import CARES, LinearGan, load_sketch
 from semcast.link import Budget
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
@@ -54,9 +53,9 @@ def random_budget(generator: torch.Generator, symbols: tuple[int, int], snr: tup
 
 def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     """Writes ``out/painter.safetensors``; ``warm_start`` begins from the shipped painter."""
-    config = PainterConfig()
+    config = RepainterConfig()
     torch.manual_seed(settings.seed)
-    painter = Painter(config)
+    painter = Repainter(config)
     if settings.warm_start:
         painter.load_state_dict(load("painter", kind="painter").tensors)
     painter = channels_last(painter)
@@ -131,7 +130,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         return {k: float(v.detach()) for k, v in losses.items()}
 
     def validate(_: int) -> dict[str, float]:
-        shipped = Painter(config)
+        shipped = Repainter(config)
         shipped.load_state_dict(average.values)
         shipped.octaves = painter.octaves
         system = LinearGan(load_sketch("face"), channels_last(shipped.eval()))
