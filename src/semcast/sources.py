@@ -13,12 +13,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from semcast.domains import IGNORED, Domain
 from semcast.errors import SemcastError
 from semcast.face import align
 from semcast.networks.face_parser import FaceParser
-from semcast.photos import Photo, read_aligned, read_photo, resize
+from semcast.photos import Photo, read_aligned, read_photo, resize, to_tensor
 
 SUFFIXES = frozenset([
     ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif",
@@ -59,6 +60,14 @@ class Source:
             SemcastError: the photo cannot be read, has no face, or (aligned) is not square.
         """
         return self._opened(lambda path: _face(path, parser))
+
+    def whole(self) -> Tensor:
+        """The photo as it is (its longest side at most 2048 pixels), float in [0, 1], ``[1, 3, H, W]``.
+
+        Raises:
+            SemcastError: the photo cannot be read.
+        """
+        return to_tensor(self._opened(read_photo))
 
     def scene(self, domain: Domain) -> Photo:
         """The photo as a square uint8 ``[256, 256, 3]``: of a wide domain any photo, squeezed; of another square ones only.
