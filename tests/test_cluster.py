@@ -28,7 +28,7 @@ from semcast.errors import SemcastError
 from semcast.linear.system import Linear
 from semcast.link import Budget, Burst
 from semcast.metrics.report import Metrics
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.sources import Source, find_photos
 from semcast.weights import available
 

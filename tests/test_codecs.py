@@ -22,7 +22,7 @@ from semcast.codec.criterion import Criterion, Weights, bits_per_pixel, score
 from semcast.domains import FACE, STREET
 from semcast.errors import SemcastError
 from semcast.metrics.semantic import confusion, counted_mean_iou, counts, iou, mean_iou
-from semcast.networks.judge import Judge
+from semcast.networks.segmenter import Judge
 from semcast.rivals.bit_codecs import BIT_CODECS, load_bit_codec
 from semcast.sources import find_photos
 

@@ -17,7 +17,7 @@ from PIL import Image
 from semcast import face
 from semcast.errors import SemcastError
 from semcast.face import LEFT_EYE, MOUTH, RIGHT_EYE, align
-from semcast.networks.face_parser import FaceParser, ParserConfig
+from semcast.networks.segmenter import FaceParser, ParserConfig
 from semcast.weights.store import load
 
 SHARED = Path(os.environ.get("SEMCAST_SHARED", Path(__file__).parents[2] / "shared"))

@@ -13,7 +13,7 @@ from semcast.face import align
 from semcast.linear.sketch import allocate
 from semcast.link import Budget, Received
 from semcast.metrics.pixel import psnr_db
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.rivals.jscc import GDN, Jscc, JsccConfig, SnrAttention, principal

@@ -24,7 +24,7 @@ from semcast.codec.codec import Networks, RlAsc
 from semcast.codec.concepts import STEPS
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import missing
-from semcast.networks.judge import Judge
+from semcast.networks.segmenter import Judge
 from semcast.sources import find_photos
 from semcast.studies import codec as rl_asc
 from semcast.studies import targets

@@ -53,7 +53,7 @@ from semcast.codec.painter import BRANCHES, SceneCodec, ScenePainterConfig, bran
 from semcast.domains import FACE, STREET
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import Lpips, missing
-from semcast.networks.scene_parser import SceneParser, SceneParserConfig
+from semcast.networks.segmenter import SceneParser, SceneParserConfig
 from semcast.rivals.bit_codecs import load_bit_codec
 from semcast.train.allocation import Settings, teach
 from semcast.train.recipes import RECIPES, run

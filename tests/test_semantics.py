@@ -18,7 +18,7 @@ from semcast.generative.inversion import INVERSIONS, Descent, Guess, Newton, Tan
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
 from semcast.linear.repainter import Repainter, RepainterConfig
-from semcast.networks.face_parser import FaceParser, ParserConfig
+from semcast.networks.segmenter import FaceParser, ParserConfig
 
 SMALL = GeneratorConfig(
     code=8, grid=8, local=16, place=8, features=16, render=(16, 16, 16), octaves=3,

@@ -18,8 +18,7 @@ from semcast.domains import DOMAINS, STREET
 from semcast.face import align
 from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips
-from semcast.networks.face_parser import FaceParser
-from semcast.networks.judge import Judge
+from semcast.networks.segmenter import FaceParser, Judge
 from semcast.rivals.photo_codecs import load_codec
 from semcast.sources import find_photos
 

@@ -21,7 +21,7 @@ from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.link import Budget, System, cross, generator_for
 from semcast.metrics.report import Metrics
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import read_aligned, to_tensor
 from semcast.pictures import beside, fitted, grid
 from semcast.sources import find_photos

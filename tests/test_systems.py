@@ -18,7 +18,7 @@ from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative, prefix
 from semcast.link import Budget, Burst, Received, System
 from semcast.metrics.pixel import psnr_db
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.train.data import Faces, load_faces
 from semcast.train.validation import over_awgn

@@ -168,7 +168,7 @@ def transmit(
     from semcast.files import check_file
     from semcast.link import Budget
     from semcast.metrics.report import Metrics
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
     from semcast.photos import check_output, to_tensor, to_uint8, write_image
     from semcast.pictures import side_by_side
     from semcast.sources import SIZE, Source
@@ -333,7 +333,7 @@ def encode(
     from semcast.codec.receipt import bit_receipt, write_sem
     from semcast.domains import domain_named
     from semcast.files import check_file
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
     from semcast.photos import read_photo
     from semcast.rivals.bit_codecs import ALLOCATIONS, load_bit_codec
     from semcast.sources import Source
@@ -553,7 +553,7 @@ def _reproduce_rl_asc(photos: Path, out: Path, force: bool, quick: bool, limit: 
 def _report_link(photos: Path, out: Path, force: bool, limit: int | None, identity: Any) -> None:
     from semcast.files import check_file
     from semcast.metrics.report import Metrics
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
     from semcast.studies.link import load_study, study_link
 
     check_file(out, force, ".json")
@@ -784,7 +784,7 @@ def _sweep(
     """A sweep from names alone: what every worker of an evaluation does too."""
     from semcast.bench.sweep import Sweep
     from semcast.metrics.report import Metrics
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
 
     names, fading, pilots = channels
     over = [_channel(name, fading, pilots, mixed=True) for name in names]
@@ -801,26 +801,30 @@ def _protection(
         if privacy != "blind" or lambda1 is not None or lambda2 is not None or mask or coarse:
             raise SemcastError("--privacy, --lambda1, --lambda2, --private-mask and --coarse-mask need --private PART,...")
         return None
-    import torch
-
     from semcast.photos import read_mask, size_of
-    from semcast.privacy.filter import FilterConfig, PartChoice, check_covers
-    from semcast.privacy.system import Protection
+    from semcast.privacy.blind import Blind
+    from semcast.privacy.filter import Filter
     from semcast.sources import SIZE
 
-    choice, usual = PartChoice.parse(private), FilterConfig()
-    strength = FilterConfig(usual.lambda1 if lambda1 is None else lambda1, usual.lambda2 if lambda2 is None else lambda2)
+    if privacy not in (Blind.mode, Filter.mode):
+        raise SemcastError(f"--privacy is {Blind.mode} or {Filter.mode}, not {privacy!r}")
+    strength = {name: value for name, value in (("lambda1", lambda1), ("lambda2", lambda2)) if value is not None}
+    if privacy == Filter.mode:
+        if mask or coarse:
+            raise SemcastError("--private-mask and --coarse-mask are for --privacy blind: filter works on codes, not on pixels")
+        return Filter(private, **strength)
+    if strength:
+        raise SemcastError("--lambda1 and --lambda2 are for --privacy filter")
     given = None
     if mask:
         if not aligned:
             raise SemcastError("--private-mask is for --aligned photos: looking for the face would see what the mask hides")
-        given = torch.from_numpy(read_mask(mask).copy())
+        given = read_mask(mask)
         size = size_of(photo) if photo else (SIZE, SIZE)
         if (given.shape[1], given.shape[0]) != size:
             what = f"the photo {size[0]} x {size[1]}" if photo else f"an aligned face {SIZE} x {SIZE}"
             raise SemcastError(f"{mask} is {given.shape[1]} x {given.shape[0]} pixels, {what}: they must be the same")
-        check_covers(given)
-    return Protection(choice, privacy, strength, given, coarse)
+    return Blind(private, given, coarse)
 
 
 def _protected(systems: Sequence[System], protection: Protection | None, repeatable: int | None = None) -> list[System]:

@@ -26,7 +26,7 @@ from PIL import Image
 
 from semcast.domains import PARTS
 from semcast.errors import SemcastError
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo
 
 Point = tuple[float, float]

@@ -18,7 +18,7 @@ from torch import Tensor
 from semcast.domains import IGNORED, Domain
 from semcast.errors import SemcastError
 from semcast.face import align
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, read_aligned, read_photo, resize, to_tensor
 
 SUFFIXES = frozenset([

@@ -1,8 +1,8 @@
 """Codecs at equal true bytes: photos x codecs x budgets, each a :class:`CodecRecord`.
 
-What a codec shows is labelled by the judge (:mod:`semcast.networks.judge`) and compared with the photo's own labels: those of its
-shard, or, for a photo without, what the judge sees in the original. The line ``original`` is the photo itself: its mIoU is the
-ceiling that the judge sets.
+What a codec shows is labelled by the judge (:class:`~semcast.networks.segmenter.Judge`) and compared with the photo's own labels:
+those of its shard, or, for a photo without, what the judge sees in the original. The line ``original`` is the photo itself: its
+mIoU is the ceiling that the judge sets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import counted_mean_iou
-from semcast.networks.judge import Judge
+from semcast.networks.segmenter import Judge
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.rivals.bit_codecs import ALLOCATIONS, load_bit_codec
 from semcast.rivals.photo_codecs import PhotoCodec

@@ -19,7 +19,7 @@ from torch import Tensor
 from semcast.domains import Domain
 from semcast.errors import BadInput
 from semcast.face import align
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, resize, to_tensor, to_uint8
 from semcast.sources import SIZE, Source, find_photos
 

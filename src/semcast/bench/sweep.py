@@ -25,7 +25,7 @@ from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
 from semcast.link import Budget, Channel, System, cross, generator_for
 from semcast.metrics.report import Metrics
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.sources import Source
 

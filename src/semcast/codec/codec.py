@@ -41,7 +41,7 @@ from semcast.domains import Domain, domain_named
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import Lpips
 from semcast.networks.precision import mixed
-from semcast.networks.scene_parser import SceneParser
+from semcast.networks.segmenter import SceneParser
 from semcast.photos import LONGEST_SIDE, Photo, resize, to_tensor, to_uint8
 
 POLICY = "rl-asc"

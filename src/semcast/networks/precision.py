@@ -1,7 +1,8 @@
-"""Which number format networks compute in: bfloat16 where the device multiplies it natively, float32 elsewhere.
+"""Where tensors live and which number format convolutions run in there.
 
-Emulated bfloat16 is slower than float32 by a factor of eight (measured on a processor with AVX2 alone); native, it is
-three to five times as fast.
+On a processor that is bfloat16 where it multiplies it natively and float32 elsewhere: emulated bfloat16 is slower than float32
+by a factor of eight (measured on a processor with AVX2 alone); native, it is three to five times as fast. On a GPU it is
+bfloat16 where that is native.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from functools import cache
 
 import torch
 from torch import Tensor
+
+from semcast.errors import SemcastError
 
 NATIVE = ("amx_bf16", "avx512_bf16", "bf16")  # x86 with AMX or AVX-512 BF16; Arm
 MIXED = ("cpu", "cuda")
@@ -47,3 +50,28 @@ def computing_dtype(tensor: Tensor) -> torch.dtype:
     if kind in MIXED and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     return tensor.dtype
+
+
+def exact(device: torch.device | str = "cpu") -> torch.autocast:
+    """No autocast inside another's: what needs all digits of float32 stays in it."""
+    kind = torch.device(device).type
+    return torch.autocast(kind if kind == "cuda" else "cpu", enabled=False)
+
+
+def choose_device(name: str | torch.device = "auto") -> torch.device:
+    """The device of that name; ``auto`` is the first GPU where there is one, and the processor elsewhere.
+
+    Raises:
+        SemcastError: there is no such device here.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise SemcastError(f"there is no device {str(name)!r} here; auto takes the best there is, cpu always works") from None
+    return device

@@ -39,7 +39,7 @@ from semcast.domains import domain_named
 from semcast.errors import SemcastError
 from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips, missing
-from semcast.networks.judge import Judge
+from semcast.networks.segmenter import Judge
 from semcast.photos import Photo, to_tensor, write_image
 from semcast.pictures import enlarged, grid
 from semcast.rivals.photo_codecs import load_codec

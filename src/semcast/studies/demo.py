@@ -14,7 +14,7 @@ from semcast.errors import SemcastError
 from semcast.face import align
 from semcast.link import Budget, System, cross, generator_for, source_samples
 from semcast.metrics.report import Metrics
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.pictures import beside, enlarged, fitted, grid
 

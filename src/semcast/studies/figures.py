@@ -37,7 +37,7 @@ from semcast.metrics.identity import Identity
 from semcast.metrics.kid import EMBEDDER, features, kid_interval
 from semcast.metrics.perceptual import find_weights
 from semcast.metrics.report import Metrics
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.sources import Source
 from semcast.studies.bounds import AtCapacity, Ceiling, DigitalTwin, Floor, capacity_bits, opta_psnr_db, rgb_variances

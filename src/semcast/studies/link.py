@@ -25,7 +25,7 @@ from semcast.generative.variants import variant
 from semcast.link import Budget, System, generator_for
 from semcast.metrics.report import Metrics
 from semcast.metrics.semantic import confusion, mean_iou
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.train.data import Faces, load_shard
 
 SWAPPED = ("skin", "eyes", "brows", "mouth", "nose", "hair")

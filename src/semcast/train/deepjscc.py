@@ -22,7 +22,7 @@ from semcast.rivals.deepjscc import DeepJscc, load_network
 from semcast.rivals.jscc import WIDEST_DB, Jscc, JsccConfig
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
-from semcast.train.picture import perceptual, random_window
+from semcast.train.losses import perceptual, random_window
 from semcast.train.validation import over_awgn
 from semcast.weights import save
 

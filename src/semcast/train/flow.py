@@ -19,7 +19,8 @@ from semcast.networks.precision import mixed
 from semcast.train.data import load_faces
 from semcast.train.linear import pixel_weight
 from semcast.train.loop import Averaged, Trainer, console, descend, warm_cosine
-from semcast.train.picture import Weights, perceptual
+from semcast.train.losses import perceptual
+from semcast.train.picture import Weights
 from semcast.train.pretrained import cached_codes, codes_of, load_generator, prepare
 from semcast.weights import save
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from semcast.domains import domain_named
-from semcast.networks.judge import Judge, JudgeConfig
+from semcast.networks.segmenter import Judge, JudgeConfig
 from semcast.train.data import random_affine
 from semcast.train.segmenter import train_segmenter
 

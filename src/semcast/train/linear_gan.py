@@ -23,7 +23,7 @@ from semcast.networks.precision import mixed
 from semcast.train.adversary import PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import Faces, load_faces, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
-from semcast.train.picture import perceptual, random_window
+from semcast.train.losses import perceptual, random_window
 from semcast.train.validation import over_awgn
 from semcast.weights import load, save
 

@@ -10,8 +10,8 @@ import torch
 from semcast.domains import NUM_PARTS
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.networks.blocks import channels_last
-from semcast.networks.face_parser import FaceParser, ParserConfig
 from semcast.networks.precision import mixed
+from semcast.networks.segmenter import FaceParser, ParserConfig
 from semcast.train.data import load_faces, random_affine, random_flip, shuffled
 from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.segmenter import class_weights, segmentation_loss

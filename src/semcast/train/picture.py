@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.domains import NUM_PARTS, PARTS
-from semcast.errors import SemcastError
 from semcast.generative.generator import SemanticGenerator, swap_part
-from semcast.metrics.perceptual import Lpips, missing
+from semcast.metrics.perceptual import Lpips
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
 from semcast.train.adversary import DualJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.linear import pixel_weight
+from semcast.train.losses import perceptual, random_window
 
 # how often each part is swapped in training: those that every face shows
 SWAPPED = tuple(PARTS.index(p) for p in ("skin", "eyes", "eyes", "brows", "mouth", "mouth", "nose", "hair", "background"))
@@ -33,24 +32,6 @@ class Weights:
     matching: float = 0.3
     a: float = 3.0
     b: float = 1.0
-
-
-def perceptual() -> Lpips:
-    """LPIPS-squeeze, which training needs."""
-    lpips = Lpips.load("squeeze")
-    if lpips is None:
-        raise SemcastError(f"training needs LPIPS: {missing('squeeze')}")
-    return channels_last(lpips.eval())
-
-
-def random_window(random: torch.Generator) -> tuple[EllipsisType, slice, slice]:
-    """All of a picture but up to 7 rows at its top and 7 columns at its left, to be compared by LPIPS.
-
-    SqueezeNet strides by 2 three times: seen always from the same corner, its gradient leaves a texture of period 8 in the
-    picture that the distance itself does not see. Another corner at each step sees it.
-    """
-    top, left = torch.randint(8, (2,), generator=random).tolist()
-    return (..., slice(top, None), slice(left, None))
 
 
 def shrink(mask: Tensor, size: int) -> Tensor:

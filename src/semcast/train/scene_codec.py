@@ -34,11 +34,11 @@ from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
-from semcast.networks.scene_parser import SceneParser
+from semcast.networks.segmenter import SceneParser
 from semcast.train.adversary import DualJudge, PatchJudge, feature_loss, judge_loss, painter_loss
 from semcast.train.data import load_scenes, random_mirror, shuffled
 from semcast.train.loop import CHECKPOINT, Averaged, Trainer, warm_cosine
-from semcast.train.picture import perceptual
+from semcast.train.losses import perceptual
 from semcast.weights import save
 
 LIKELY = (0.22, 0.22, 0.22, 0.16, 0.1, 0.08)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from semcast.domains import domain_named
-from semcast.networks.scene_parser import SceneParser, SceneParserConfig
+from semcast.networks.segmenter import SceneParser, SceneParserConfig
 from semcast.train.data import random_crop
 from semcast.train.segmenter import train_segmenter
 
