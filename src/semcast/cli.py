@@ -330,7 +330,7 @@ def encode(
     [cyan]semcast encode street.jpg --domain street --max-bytes 500 -o street.sem[/cyan]
     [cyan]semcast encode me.jpg --domain face --care "left eye,right eye" -o me.sem[/cyan]
     """
-    from semcast.codec.receipt import bit_receipt, write_sem
+    from semcast.codec.receipt import itemise, write_sem
     from semcast.domains import domain_named
     from semcast.files import check_file
     from semcast.networks.segmenter import FaceParser
@@ -353,9 +353,9 @@ def encode(
         picture = read_photo(photo)
     data = load_bit_codec(allocation, kind.name, cares).compress(picture, max_bytes)
     write_sem(out, data)
-    made = bit_receipt(data)
+    made = itemise(data).stream
     sent = sum(concept.level > 0 for concept in made.concepts)
-    side = len(made.stream.layout)
+    side = len(made.layout)
     _say(f"{out}: {len(data)} bytes, layout {side} x {side}, features of {sent} of {len(made.concepts)} concepts")
 
 
@@ -384,7 +384,7 @@ def decode(
     received = receive(read_sem(file))
     for note in received.notes:
         _say(f"{file}: {note}")
-    write_image(out, received.stretched() if stretch else received.picture)
+    write_image(out, received.stretch() if stretch else received.pixels)
 
 
 @app.command()
@@ -402,22 +402,21 @@ def inspect(
 
     [cyan]semcast inspect street.sem -o bytes.png[/cyan]
     """
-    from semcast.codec.receipt import as_json as values_of
-    from semcast.codec.receipt import bit_receipt, overlay, read_sem, table
+    from semcast.codec.receipt import draw_overlay, itemise, read_sem, to_json, to_table
     from semcast.photos import check_output, write_image
 
     if out:
         check_output(out, force)
         _check_not_input(out, [file])
-    found = bit_receipt(read_sem(file))
+    found = itemise(read_sem(file))
     for note in found.stream.notes:
         _say(f"{file}: {note}")
     if out:
-        write_image(out, overlay(found))
+        write_image(out, draw_overlay(found))
     if as_json:
-        print(json.dumps(values_of(found)))
+        print(json.dumps(to_json(found)))
     else:
-        _stdout().print(table(found))
+        _stdout().print(to_table(found))
 
 
 @app.command("evaluate-codec")
