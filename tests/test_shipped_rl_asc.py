@@ -12,7 +12,7 @@ from skimage.data import astronaut
 
 pytest.importorskip("constriction")
 
-from semcast.bench.codecs import Bench, CodecRecord, run, set_miou
+from semcast.bench.codecs import CodecRecord, CodecSweep, set_miou
 from semcast.codec.codec import RlAsc, receive
 from semcast.domains import DOMAINS, STREET
 from semcast.face import align
@@ -69,9 +69,9 @@ def measured(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     pytest.importorskip("pillow_heif")
     names = ("rl-asc", "uniform", "avif")
     codecs: dict[str, BitCodec] = {n: load_codec(n) if n == "avif" else RlAsc.load(n, "street") for n in names}
-    bench = Bench(STREET, codecs, (SCARCE, BUDGET), Judge.load("street"), Lpips.load("squeeze"))
+    bench = CodecSweep(STREET, codecs, (SCARCE, BUDGET), Judge.load("street"), Lpips.load("squeeze"))
     photos = find_photos([shared / "data" / "street256" / "val-000.tar"], 12)
-    records = run(bench, photos, tmp_path_factory.mktemp("codecs") / "r.jsonl").records
+    records = bench.run(photos, tmp_path_factory.mktemp("codecs") / "r.jsonl").records
     return {name: [r for r in records if r.codec == name] for name in (*names, "original")}
 
 
