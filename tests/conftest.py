@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,18 @@ def shared() -> Path:
     if not (path / "data").is_dir():
         pytest.skip("needs the shared data: set SEMCAST_SHARED")
     return path
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_for_everybody() -> None:
+    """Global generators begin each test alike, whatever ran or was loaded before it.
+
+    Building a network draws numbers, also one whose weights are then read from a file: a test that draws its own afterwards would
+    otherwise see others where the evaluation weights lie, or when it runs alone.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 class Mosaic(System):
