@@ -1,4 +1,7 @@
-"""Whether a package index answers: exit code 0, or 1 and one line. As pip does it, through the proxy and with the certificates of the environment."""
+"""Whether a package index answers: exit code 0, or 1 and one line.
+
+It asks as pip does, through the proxy and with the certificates of the environment.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from semcast.link import Burst, Reception, System, to_complex, to_real, unit_power
 
-FAST = ("test_link", "test_channels", "test_images", "test_mark", "test_files", "test_house", "test_jscc", "test_coding", "test_weights")
+FAST = ("test_link", "test_channels", "test_images", "test_mark", "test_house", "test_jscc", "test_coding", "test_weights")
 """Files that take a second or two: with ruff and mypy they are ``make check``."""
 
 
