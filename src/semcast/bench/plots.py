@@ -118,9 +118,9 @@ class Page:
     conventions: str = CONVENTIONS
 
 
-def against_snr(records: Sequence[Record], metric: str, pilots: int = 0) -> dict[Curve, dict[float, Interval]]:
-    """The metric's interval for each curve and SNR; ``pilots`` are taken off k to name the curve."""
-    return _grouped(records, metric, lambda r: (Curve(r.symbols - pilots, r.system), r.snr_db))
+def against_snr(records: Sequence[Record], metric: str) -> dict[Curve, dict[float, Interval]]:
+    """Group the metric's intervals by curve and SNR of the channel."""
+    return _grouped(records, metric, lambda r: (Curve(r.symbols, r.system), r.snr_db))
 
 
 def against_k(records: Sequence[Record], metric: str) -> dict[Curve, dict[float, Interval]]:
