@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean, median
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -49,18 +49,19 @@ def test_a_face_is_nearer_to_its_photo_with_more_bytes(portrait: np.ndarray) -> 
     assert errors[-1] < 255**2 * 10 ** (-18 / 10)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_photo_takes_less_than_a_third_of_a_second(domain: str, portrait: np.ndarray) -> None:
     codec = RlAsc.load("rl-asc", domain)
     spent: dict[str, list[float]] = {"encode": [], "decode": []}
-    for _ in range(5):
-        begun = perf_counter()
+    for _ in range(5):  # seconds of this process on all its threads: what others do on the machine does not count
+        begun = process_time()
         data = codec.compress(portrait, BUDGET)
-        spent["encode"].append(perf_counter() - begun)
-        begun = perf_counter()
+        spent["encode"].append(process_time() - begun)
+        begun = process_time()
         codec.receive(data)
-        spent["decode"].append(perf_counter() - begun)
-    assert max(map(median, spent.values())) < 3 * 0.3  # the aim, and a margin for machines that do other things as well
+        spent["decode"].append(process_time() - begun)
+    assert max(map(median, spent.values())) < 3 * 0.3  # the aim, and a margin for slower machines
 
 
 @pytest.fixture(scope="module")
