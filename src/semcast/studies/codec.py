@@ -164,7 +164,7 @@ def targets(
 ) -> list[Target]:
     """``targets.md`` and ``targets.json``: the ratios that the codec is held to, at the main budget."""
     main = run.size.main
-    found = all_targets(records, branches, searched, run.time(), main)
+    found = all_targets(records, branches, searched, run.time(), main, run.threads)
     rows = [["what", "measured [95 %]", "must be", "aim", "met", ""], *(target.cells() for target in found)]
     run.write("targets.md", f"{run.domain}, {main} bytes where no budget is named\n\n{markdown(rows)}\n")
     named = [finite(asdict(target)) | {"verdict": target.verdict} for target in found]

@@ -111,6 +111,11 @@ class CodecRun(Run):
         return self.lpips is not None
 
     @property
+    def threads(self) -> int:
+        """How many threads compute, for times."""
+        return torch.get_num_threads()
+
+    @property
     def version(self) -> str:
         """Changes with the networks, the policy and the judge."""
         text = f"{self.networks.version} {self.policy.fingerprint} {self.judge.fingerprint}"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from semcast.bench.codecs import number, set_miou
 from semcast.bench.plots import Axis, Curve, Page, Panel
 from semcast.bench.records import Line
-from semcast.bench.statistics import Interval, bootstrap
+from semcast.bench.statistics import Interval, bootstrap, group
 from semcast.bench.tables import markdown
 from semcast.codec.bitstream import Stream, unpack
 from semcast.codec.codec import POLICY
@@ -95,9 +95,7 @@ def spoil(run: CodecRun) -> list[NoiseRecord]:
 
 def tabulate_noise(records: Sequence[NoiseRecord]) -> tuple[list[list[str]], list[Panel]]:
     """Make rows of a table and panels of a figure."""
-    groups: dict[tuple[str, str, float], list[NoiseRecord]] = {}
-    for record in records:
-        groups.setdefault((record.test, record.codec, record.rate), []).append(record)
+    groups = group(records, lambda record: (record.test, record.codec, record.rate))
     rows = [["errors in", "codec", "rate", "files that show anything", "mIoU", "LPIPS-squeeze", "errors a file"]]
     curves: dict[str, dict[str, dict[Curve, dict[float, Interval]]]] = {}
     for (test, codec, rate), members in groups.items():
@@ -179,11 +177,8 @@ class Pooled:
 
 def pool(records: Sequence[NoiseRecord]) -> list[Pooled]:
     """Make one of each photo: the draws of a photo are not independent measurements."""
-    photos: dict[str, list[NoiseRecord]] = {}
-    for record in records:
-        photos.setdefault(record.image, []).append(record)
     made = []
-    for _, draws in sorted(photos.items()):
+    for _, draws in sorted(group(records, lambda record: record.image).items()):
         hit, truth, shown = np.sum([[r.hit, r.truth, r.shown] for r in draws], 0).tolist()
         lpips = [r.lpips_squeeze for r in draws if r.lpips_squeeze is not None]
         decoded = float(np.mean([r.decoded for r in draws]))

@@ -10,12 +10,11 @@ from statistics import median
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from semcast.bench.codecs import CodecRecord, Original, draw_sets, resample_miou, set_miou
 from semcast.bench.plots import Curve
-from semcast.bench.statistics import LEVEL, Interval, bootstrap, paired
+from semcast.bench.statistics import LEVEL, Interval, bootstrap, group, paired
 from semcast.codec.codec import POLICY
 from semcast.codec.painter import BRANCHES
 
@@ -48,19 +47,16 @@ class Searched(Protocol):
 def against_bytes(records: Sequence[CodecRecord], metric: str) -> dict[Curve, dict[float, Interval]]:
     """For each codec the metric's interval at the mean bytes of each budget."""
     curves: dict[Curve, dict[float, Interval]] = {}
-    for (codec, _), members in sorted(group(records).items()):
+    for (codec, _), members in sorted(by_point(records).items()):
         value, coded = measure(members, metric), [r.bytes for r in members if r.ok]
         if codec != Original.name and value is not None and coded:
             curves.setdefault(Curve(0, codec), {})[float(np.mean(coded))] = value
     return curves
 
 
-def group(records: Sequence[CodecRecord]) -> dict[tuple[str, int], list[CodecRecord]]:
+def by_point(records: Sequence[CodecRecord]) -> dict[tuple[str, int], list[CodecRecord]]:
     """By codec and budget, the photos in one order."""
-    groups: dict[tuple[str, int], list[CodecRecord]] = {}
-    for record in sorted(records, key=lambda r: r.image):
-        groups.setdefault((record.codec, record.max_bytes), []).append(record)
-    return groups
+    return group(sorted(records, key=lambda record: record.image), lambda record: (record.codec, record.max_bytes))
 
 
 def measure(records: Sequence[CodecRecord], metric: str) -> Interval | None:
@@ -97,7 +93,7 @@ def _gap(first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int]
 
 def best_standard(records: Sequence[CodecRecord], most: int, metric: str = "miou") -> str | None:
     """The codec in use that is best at a budget: by the mIoU of the set, or by the mean LPIPS; None where none was measured."""
-    found = {name: measure(members, metric) for (name, budget), members in group(records).items()
+    found = {name: measure(members, metric) for (name, budget), members in by_point(records).items()
              if budget == most and name in STANDARD}  # fmt: skip
     known = {name: value.mean for name, value in found.items() if value is not None}
     sign = -1 if metric == "lpips_squeeze" else 1
@@ -148,21 +144,21 @@ class Target:
 
 def all_targets(
     records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[Searched],
-    seconds: Mapping[str, Sequence[float]], main: int,
+    seconds: Mapping[str, Sequence[float]], main: int, threads: int,
 ) -> list[Target]:  # fmt: skip
     """Every aim, with what was measured of it at the budget ``main`` (searches: at all of theirs).
 
     Args:
-        seconds: of ``encode`` and ``decode``, photo by photo.
+        seconds: of ``encode`` and ``decode``, photo by photo, with so many ``threads``.
     """
     return [
         *_against_standard(records, main), *_allocation_targets(records, main), *_search_targets(searched),
-        *_branch_targets(branches, main), *_time_targets(seconds),
+        *_branch_targets(branches, main), *_time_targets(seconds, threads),
     ]  # fmt: skip
 
 
 def _against_standard(records: Sequence[CodecRecord], main: int) -> list[Target]:
-    groups = group(records)
+    groups = by_point(records)
     ours = groups.get((POLICY, main), [])
     rival, prettiest = best_standard(records, main), best_standard(records, main, "lpips_squeeze")
     seen, looks = Target("mIoU / that of the best standard codec", None, 1.5, 2.5), Target(
@@ -281,8 +277,7 @@ def _branch_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
     return found
 
 
-def _time_targets(seconds: Mapping[str, Sequence[float]]) -> list[Target]:
-    count = torch.get_num_threads()
+def _time_targets(seconds: Mapping[str, Sequence[float]], count: int) -> list[Target]:
     threads = f"{count} thread{'s' * (count > 1)}, median"
     return [
         Target(f"{what}, ms", 1000 * median(each) if each else None, 300, 100, over=False, note=threads)
