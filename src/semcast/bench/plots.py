@@ -258,7 +258,8 @@ def _name_levels(axes: Any, levels: Mapping[str, float], gap: float = 0.036) -> 
         at = max(height, at + gap)
         axes.annotate(
             name, (1, height), xycoords="axes fraction", xytext=(1.035, at), textcoords="axes fraction", fontsize=7.5,
-            va="center", color="#444444", arrowprops={"arrowstyle": "-", "color": "#999999", "lw": 0.6, "shrinkB": 0, "relpos": (0, 0.5)},
+            va="center", color="#444444",
+            arrowprops={"arrowstyle": "-", "color": "#999999", "lw": 0.6, "shrinkB": 0, "relpos": (0, 0.5)},
         )  # fmt: skip
 
 
