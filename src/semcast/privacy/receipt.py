@@ -52,8 +52,8 @@ def receipt(
     region (before: the unprotected one), ``outside_psnr_db`` between the two transmissions outside it.
     """
     asked, made = private.protection, _look_inside(protected)
-    region = made.regions[-1] if made.regions else find_region(private.parser.labels(image), asked.choice)
-    mask, after, before = region.mask, protected.reception.image, plain.reception.image
+    region = made.regions[-1] if made.regions else find_region(private.parser.to(image.device).labels(image), asked.choice)
+    mask, after, before = region.mask.to(image.device), protected.reception.image, plain.reception.image
     values: dict[str, Any] = {
         "protection": asked.name,
         "parts": list(asked.choice.parts),

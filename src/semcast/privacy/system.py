@@ -156,7 +156,7 @@ class Private(System):
 
         Where only the private parts are painted from them the encoder's guess will do: the rest of the photo stays what it is.
         """
-        neutral = blend(rest, self.neutral, mask)
+        neutral = blend(rest, self.neutral.to(rest.device), mask)
         sent = isinstance(self.system, Generative)
         codes = self.link.invert(neutral, ~mask) if sent else self.link.guess(neutral)
         return self.knowledge.replace(codes, self.private_codes)
