@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.linear.repainter import Repainter, RepainterConfig
 from semcast.linear.sketch import Sketch, SketchConfig
 from semcast.link import Budget, Burst, Received, Reception, System, snr_db, to_complex, to_real
@@ -106,10 +106,10 @@ class LinearGan(Linear):
             care: what the sketch spends its symbols on, one of :data:`CARES`; ``face`` by default.
 
         Raises:
-            SemcastError: there is no such care.
+            BadInput: there is no such care.
         """
         if care not in (None, *CARES):
-            raise SemcastError(f"unknown care {care!r}; known: {', '.join(CARES)}")
+            raise BadInput(f"unknown care {care!r}; known: {', '.join(CARES)}")
         checkpoint = load("painter", kind="painter")
         repainter = Repainter(checkpoint.configuration(RepainterConfig))
         repainter.load_state_dict(checkpoint.tensors)
