@@ -47,11 +47,13 @@ def same_numbers_for_everybody() -> None:
     """Global generators begin each test alike, whatever ran or was loaded before it.
 
     Building a network draws numbers, also one whose weights are then read from a file: a test that draws its own afterwards would
-    otherwise see others where the evaluation weights lie, or when it runs alone.
+    otherwise see others where the evaluation weights lie, or when it runs alone. $SEMCAST_TEST_SEED draws others on purpose: what
+    then fails passed by luck.
     """
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
+    seed = int(os.environ.get("SEMCAST_TEST_SEED", 0))
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 class Mosaic(System):

@@ -132,7 +132,8 @@ def test_flow_log_determinant_is_that_of_its_jacobian(flow: CodeFlow) -> None:
 def test_whitening_orders_by_what_the_picture_shows(flow: CodeFlow) -> None:
     assert bool((flow.importance.diff() <= 0).all())
     fresh = CodeFlow(FlowConfig(dims=DIMS, width=8))
-    codes = torch.randn(5000, DIMS) @ torch.randn(DIMS, DIMS)
+    spread = torch.logspace(-1, 1, DIMS)[:, None]  # a known condition: that of a square of noise is anything, and so is its error
+    codes = torch.randn(5000, DIMS) @ (spread * torch.linalg.qr(torch.randn(DIMS, DIMS))[0])
     fresh.set_whitening(codes.mean(0), torch.cov(codes.T), torch.eye(DIMS).double())
     z = (codes - fresh.mean) @ fresh.forward_matrix.T
     torch.testing.assert_close(torch.cov(z.T), torch.eye(DIMS), atol=1e-3, rtol=0)

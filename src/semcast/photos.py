@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -159,7 +159,7 @@ def _opened(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
             image = Image.open(file, formats=_formats())
     except Image.DecompressionBombError:
         raise SemcastError(f"{path} claims to be over {MAX_PIXELS // 10**6} megapixels, too many to open") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise SemcastError(f"{path} is not an image that can be read here ({', '.join(_formats())})") from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on a bad header
         raise SemcastError(f"{path} is a damaged image ({reason_of(error)})") from None
