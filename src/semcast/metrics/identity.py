@@ -116,7 +116,7 @@ KINDS = {
     "mobileface_v2": Kind(SIDE, arcface_crop, "cosine", 0.47),
     "dlib_resnet": Kind(DLIB_SIDE, dlib_crop, "distance", 0.60),
 }
-"""Recognisers by the beginning of their file's name; the thresholds accept about one stranger in a hundred."""
+"""Recognisers by the beginning of their file's name. About one stranger in a hundred passes the first's and dlib's threshold."""
 UNKNOWN = Kind(SIDE, arcface_crop, "cosine", None)
 """Any other file: ArcFace crops and cosines, and no threshold, since it belongs to the weights."""
 

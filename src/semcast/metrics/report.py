@@ -64,8 +64,8 @@ class Metrics:
             None is none.
         notes: what is left out and how to get it, and which recogniser gives which value, one sentence each. What an
             image is too small for, or of the wrong shape, is added when it is met, once.
-        judge: EfficientNet's distance, a judge that no training sees; None is none.
-        ssimulacra2: whether to measure it too; it takes longer than all the others.
+        judge: EfficientNet's distance, by a network that no training sees; a tenth of a second for 256 x 256. None is none.
+        ssimulacra2: whether to measure it too; it runs on the CPU alone, about an eighth of a second for 256 x 256.
 
     Raises:
         SemcastError: more than three recognisers.

@@ -28,7 +28,7 @@ def ssimulacra2(photo: Tensor, picture: Tensor) -> Tensor:
 
     Sneyers, SSIMULACRA 2 (Cloudinary, 2022): 100 for the same picture, 90 visually lossless, 70 high, 50 medium, 30 low
     quality; negative where little is left. Six scales of SSIM and of edges lost or made, in XYB, weighted to fit scores
-    of viewers. About a third of a second for 256 x 256. Not symmetric: the photo comes first.
+    of viewers. About an eighth of a second of processor time for 256 x 256. Not symmetric: the photo comes first.
 
     Raises:
         SemcastError: the package is absent, the shapes differ, or a side is shorter than 225 px.
