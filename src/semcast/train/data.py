@@ -78,6 +78,21 @@ def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, li
     return Faces(*_decoded(shards, size, parts_of if labelled else None, limit))
 
 
+def load_all_faces(data: Path, size: int) -> Faces:
+    """The labelled training photos of ``data`` and, where there are any, the unlabelled ones; theirs are masks of 255.
+
+    Raises:
+        SemcastError: there is no labelled shard.
+    """
+    labelled = load_faces(data / "faces256", "train", size)
+    if not any((data / "faces160-unlabelled").glob("train-*.tar")):
+        return labelled
+    more = load_faces(data / "faces160-unlabelled", "train", size, labelled=False)
+    images = torch.cat((labelled.images, more.images)).contiguous(memory_format=torch.channels_last)
+    unknown = torch.full((len(more), size, size), IGNORED, dtype=torch.uint8)
+    return Faces(images, torch.cat((labelled.labels, unknown)), (*labelled.names, *more.names))
+
+
 def load_shard(path: Path, size: int, limit: int | None = None) -> Faces:
     """The labelled photos of one shard.
 
@@ -145,8 +160,14 @@ def _decoded(
 
 
 def shuffled(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tensor]:
-    """Endless batches of indices; the same sequence for the same seed, and resumable at batch number ``start``."""
+    """Endless batches of indices; the same sequence for the same seed, and resumable at batch number ``start``.
+
+    Raises:
+        SemcastError: there are fewer than a batch.
+    """
     per_epoch = count // batch
+    if per_epoch == 0:
+        raise SemcastError(f"{count} photos are fewer than a batch of {batch}: take a smaller one")
     step = start
     while True:
         epoch, offset = divmod(step, per_epoch)

@@ -22,6 +22,7 @@ from semcast.privacy.knowledge import KnowledgeBase, KnowledgeConfig
 from semcast.train.data import load_faces
 from semcast.train.loop import console
 from semcast.train.pretrained import cached_codes, codes_of, load_generator
+from semcast.train.recipe import Task
 
 NEAR = 512  # the photos that a donor is mixed from are among the nearest ones of the first
 NATURAL = 0.9  # a donor is that much as individual as a photo is
@@ -40,25 +41,36 @@ class Settings:
     codes: str = ""
 
 
-@torch.no_grad()
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Writes ``out/knowledge.safetensors``, and ``out/knowledge.json`` with how far every donor is from everybody."""
-    path = out / "knowledge.safetensors"
-    if path.exists() and not resume:
-        raise SemcastError(f"{out} already holds a run; go on with --resume or name another folder")
-    if path.exists():
-        return
-    encoder, generator, _ = load_generator(settings.source)
-    out.mkdir(parents=True, exist_ok=True)
-    cache = Path(settings.codes or out) / "codes.safetensors"
-    if settings.codes and not cache.is_file():
-        raise SemcastError(f"there is no {cache}")
-    codes = cached_codes(cache, lambda: codes_of(encoder, generator, load_faces(data / "faces256", "train", 128).images))
-    base, numbers = learn(codes, visibility(generator), settings)
-    base.save(path)
-    (out / "settings.json").write_text(json.dumps({"recipe": "knowledge", **asdict(settings)}, indent=1) + "\n")
-    (out / "knowledge.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    console.print(f"{path} written: {json.dumps(numbers)}", highlight=False)
+class KnowledgeTask(Task):
+    """Writes ``knowledge.safetensors``, and ``knowledge.json`` with how far every donor is from everybody."""
+
+    name, defaults = "knowledge", Settings()
+
+    @torch.no_grad()
+    def run(self) -> None:
+        """Learn it from the codes of the photos.
+
+        Raises:
+            SemcastError: the folder holds a run, or there are no codes where they are said to be.
+        """
+        settings, out = self.settings, self.job.out
+        path = out / "knowledge.safetensors"
+        if path.exists() and not self.job.resume:
+            raise SemcastError(f"{out} already holds a run; go on with --resume or name another folder")
+        if path.exists() or not self.ranks.leads:
+            return
+        encoder, generator, _ = load_generator(settings.source)
+        out.mkdir(parents=True, exist_ok=True)
+        cache = Path(settings.codes or out) / "codes.safetensors"
+        if settings.codes and not cache.is_file():
+            raise SemcastError(f"there is no {cache}")
+        faces = self.job.data / "faces256"
+        codes = cached_codes(cache, lambda: codes_of(encoder, generator, load_faces(faces, "train", 128).images))
+        base, numbers = learn(codes, visibility(generator), settings)
+        base.save(path)
+        (out / "settings.json").write_text(json.dumps({"recipe": "knowledge", **asdict(settings)}, indent=1) + "\n")
+        (out / "knowledge.json").write_text(json.dumps(numbers, indent=1) + "\n")
+        console.print(f"{path} written: {json.dumps(numbers)}", highlight=False)
 
 
 def visibility(generator: SemanticGenerator) -> Tensor:

@@ -21,7 +21,9 @@ from semcast.errors import SemcastError
 from semcast.networks.precision import mixed
 from semcast.sources import shard_members
 from semcast.train.data import shuffled
-from semcast.train.loop import console, warm_cosine
+from semcast.train.loop import console
+from semcast.train.recipe import Task
+from semcast.train.schedule import warm_cosine
 from semcast.weights import load, save
 
 _TOP, _LEFT = -min(dy for dy, _ in NEAR), -min(dx for _, dx in NEAR)
@@ -147,23 +149,32 @@ def learned_layout(layouts: Tensor, domain: Domain, settings: Settings) -> Layou
     return network.whole()
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Learn and write ``out/bits-<domain>.safetensors``; a side that a run had finished is not learned again.
+class TablesTask(Task):
+    """Writes ``bits-<domain>.safetensors``; a side that a run had finished is not learned again."""
 
-    Raises:
-        SemcastError: no shards, an unknown domain, or a file of features that is not one.
-    """
-    domain = domain_named(settings.domain)
-    out.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {}
-    for side in SIDES:
-        tensors |= _layout_tensors(data / domain.folder, out / f"layout-{side}.safetensors", side, domain, resume, settings)
-    if settings.features:
-        learned = _features(settings.features).frequencies
-        tensors |= {f"features.{level}": torch.from_numpy(table) for level, table in learned.items()}
-    path = out / f"bits-{domain.name}.safetensors"
-    save(path, tensors, kind="bits", config={"domain": domain.name, "hidden": settings.hidden})
-    console.print(f"{path} written")
+    name, defaults = "tables", Settings()
+
+    def run(self) -> None:
+        """The layout networks, then the feature tables.
+
+        Raises:
+            SemcastError: no shards, an unknown domain, or a file of features that is not one.
+        """
+        if not self.ranks.leads:
+            return
+        settings, out, resume = self.settings, self.job.out, self.job.resume
+        domain = domain_named(settings.domain)
+        folder = self.job.data / domain.folder
+        out.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, Tensor] = {}
+        for side in SIDES:
+            tensors |= _layout_tensors(folder, out / f"layout-{side}.safetensors", side, domain, resume, settings)
+        if settings.features:
+            learned = _features(settings.features).frequencies
+            tensors |= {f"features.{level}": torch.from_numpy(table) for level, table in learned.items()}
+        path = out / f"bits-{domain.name}.safetensors"
+        save(path, tensors, kind="bits", config={"domain": domain.name, "hidden": settings.hidden})
+        console.print(f"{path} written")
 
 
 def _layout_tensors(folder: Path, path: Path, side: int, domain: Domain, resume: bool, settings: Settings) -> dict[str, Tensor]:
