@@ -22,6 +22,7 @@ from semcast.train.ranks import Ranks
 from semcast.train.recipe import Job
 from semcast.train.recipes import RECIPES, _known, find, override, run
 from semcast.train.schedule import Schedule, averaged, warm_cosine
+from semcast.train.shards import write_shards
 
 TINY = f"{Path(__file__).parent / 'tiny_recipe.py'}:Tiny"
 
@@ -108,6 +109,15 @@ def test_the_average_ships(tmp_path: Path) -> None:
     shipped = load(str(tmp_path / "tiny.safetensors"), kind="tiny").tensors
     torch.testing.assert_close(shipped["0.weight"], found["average.module.0.weight"], atol=1e-3, rtol=1e-3)
     assert not torch.allclose(shipped["0.weight"], found["network.0.weight"], atol=1e-3)
+
+
+def test_the_recipe_in_the_documentation_trains(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    (tmp_path / "mine.py").write_text(text.partition("```python\n")[2].partition("```")[0])
+    grey = np.full((256, 256, 3), 99, np.uint8)
+    write_shards(tmp_path / "faces256", "train", [(f"{i}", grey + i, grey[..., 0]) for i in range(2)])
+    run(f"{tmp_path / 'mine.py'}:Denoise", tmp_path, tmp_path / "run", overrides=["steps=2", "batch=2"])
+    assert (tmp_path / "run" / "denoise.safetensors").is_file() and lines(tmp_path / "run")[-1] == {"step": 2}
 
 
 # ---- several processes -----------------------------------------------------------------------------------------------

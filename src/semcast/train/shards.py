@@ -80,6 +80,8 @@ def pack(kind: str, source: Path, out: Path) -> list[Path]:
     * ``street``: Cityscapes as distributed (``leftImg8bit``, ``gtFine``), squeezed to squares; ids are the places of the photos
       in the sorted training and validation sets (the latter is divided into val and test).
 
+    The photos and splits are those that the shipped weights were trained on; the bytes of their JPEGs need not be.
+
     Raises:
         SemcastError: an unknown kind, or a photo or its labels are not where the data set has them.
     """
