@@ -64,11 +64,11 @@ def test_transmit_json_symbols_and_output(run: Run, photo: Path, stand_in: dict[
     assert code == 0
     values = json.loads(out)
     assert values["system"] == "tiles" and values["channel"] == "rician" and values["output"] == "face.png"
-    assert values["symbols"] == 64 and values["data_symbols"] == 60 and values["bandwidth_ratio"] == 64 / 196608
+    assert values["symbols"] == values["data_symbols"] == 64 and values["uses"] == 68 and values["bandwidth_ratio"] == 64 / 196608
     with Image.open("face.png") as face:
         assert face.size == (256, 256)
     symbols = np.load("x.npy")
-    assert symbols.shape == (60,) and symbols.dtype == np.complex64
+    assert symbols.shape == (64,) and symbols.dtype == np.complex64
     assert np.mean(np.abs(symbols) ** 2) == pytest.approx(1, abs=1e-3)
     refused(run(*given), "face.png exists already")
     Path("face.png").unlink()
@@ -214,7 +214,7 @@ def test_photo_not_square(run: Run, tmp_path: Path, stand_in: dict[str, System])
         (["--channel", "string"], "unknown channel 'string'; the known are awgn, rayleigh, rician"),
         (["--fading", "slow", "--channel", "rayleigh"], "block or fast"),
         (["--pilots", "3"], "awgn channel does not fade"),
-        (["--pilots", "640", "--channel", "rayleigh"], "pilots leave none"),
+        (["--pilots", "1048000", "--channel", "rayleigh"], "640 symbols and their pilots take 1048640 channel uses"),
         (["--care", "face"], "--care is for linear-gan"),
         (["--refine", "3"], "--refine is for generative"),
         (["--refine", "-3"], "--refine"),

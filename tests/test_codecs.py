@@ -14,10 +14,10 @@ from PIL import Image
 from test_cli import Run, refused, run  # noqa: F401 - a fixture
 from test_scenes import shard
 
-import semcast.rivals.bit_codecs as bit_codecs
 from semcast.bench import codecs, tables
 from semcast.bench.codecs import HEADING, RAW_BYTES, Bench, CodecRecord, set_miou
 from semcast.bench.records import Record, parse, read
+from semcast.codec.codec import RlAsc
 from semcast.codec.criterion import Criterion, Weights, bits_per_pixel, score
 from semcast.domains import FACE, STREET
 from semcast.errors import SemcastError
@@ -136,11 +136,10 @@ def test_codecs_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         load_bit_codec("zip", "street")
     with pytest.raises(SemcastError, match="unknown domain"):
         load_bit_codec("webp", "sea")
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {})
-    with pytest.raises(SemcastError, match="no weights of greedy for the domain face"):
-        load_bit_codec("greedy", "face")
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"greedy": lambda domain, care: Tiny()})
-    assert load_bit_codec("greedy", "face").name == "tiny"
+    asked = []
+    monkeypatch.setattr(RlAsc, "load", lambda *given: asked.append(given) or Tiny())
+    assert load_bit_codec("greedy", "face", {3: 2}).name == "tiny"
+    assert asked == [("greedy", "face", {3: 2})]
     assert len(set(BIT_CODECS)) == len(BIT_CODECS)
 
 
@@ -257,7 +256,12 @@ def test_tables_of_codecs(tar: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"rl-asc": lambda domain, care: Tiny(), "uniform": lambda domain, care: Tiny()})
+    def load(name: str, domain: str, care=None) -> Tiny:
+        if name not in ("rl-asc", "uniform"):
+            raise SemcastError(f"there are no weights of {name} for the domain {domain}")
+        return Tiny()
+
+    monkeypatch.setattr(RlAsc, "load", load)
     monkeypatch.setattr(Judge, "load", classmethod(lambda cls, domain: Greyscale()))
     monkeypatch.setattr("semcast.bench.codecs.Lpips.load", lambda net: None)
     yield

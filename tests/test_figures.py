@@ -202,7 +202,7 @@ def test_all_with_what_there_is(faces: Path, tmp_path: Path, monkeypatch: pytest
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(figures, "load_system", stand_ins)
     monkeypatch.setattr(figures, "AtCapacity", stand_ins)
-    monkeypatch.setattr(figures, "paper_inverted", lambda: stand_ins("generative"))
+    monkeypatch.setattr(figures, "load_paper_link", lambda: stand_ins("generative"))
     said: list[str] = []
     written = {path.name for path in reproduce("all", bench(faces, tmp_path / "out", said))}
     assert {"fig3.png", "fig3.svg", "fig3.md", "fading.png", "rivals.md", "claims.md", "claims.json"} <= written
@@ -214,7 +214,7 @@ def test_all_with_what_there_is(faces: Path, tmp_path: Path, monkeypatch: pytest
     assert any(line.startswith("deepjscc is left out at k = 640: deepjscc works with 64") for line in said)
     assert all("\n" not in line for line in said)
     faded = read(tmp_path / "out" / "fading.jsonl")
-    assert {(r.symbols, r.pilots, r.channel) for r in faded} == {(72, 8, "rayleigh"), (648, 8, "rayleigh")}
+    assert {(r.symbols, r.pilots, r.channel) for r in faded} == {(64, 8, "rayleigh"), (640, 8, "rayleigh")}
     about = json.loads((tmp_path / "out" / "run.json").read_text())["fig3"]
     assert about["photos"] == ["a.png", "b.png"] and about["versions"]["torch"] and about["weights"]
     assert len(json.loads((tmp_path / "out" / "claims.json").read_text())) == 13

@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "semcast"
 # From the top down, one part a row: a module may import from its own part and from those below it.
 ROWS = (
     "__main__", "cli", "studies", "train", "bench", "api", "privacy", "rivals", "codec", "generative", "linear", "sources",
-    "face", "metrics", "networks", "weights", "channels", "pictures", "photos", "domains", "link", "files", "errors",
+    "face", "metrics", "networks", "weights", "channels", "link", "pictures", "photos", "domains", "files", "errors",
 )  # fmt: skip
 ROW = {name: number for number, name in enumerate(ROWS)}
 

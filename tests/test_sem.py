@@ -14,9 +14,9 @@ pytest.importorskip("constriction")
 from test_cli import Run, refused, run  # noqa: E402, F401 - a fixture
 from test_rl_asc import networks, no_policy, photo_of, shipped  # noqa: E402, F401 - fixtures
 
-from semcast.codec.allocation import Policy, PolicyConfig
 from semcast.codec.bitstream import MAX_FILE
-from semcast.codec.receipt import bit_receipt, overlay
+from semcast.codec.policy import Policy, PolicyConfig
+from semcast.codec.receipt import draw_overlay, itemise
 from semcast.domains import CARED, FACE, STREET
 from semcast.errors import SemcastError
 from semcast.rivals.digital import mean_picture
@@ -77,7 +77,7 @@ def test_a_damaged_file_shows_what_arrived(run: Run, file: Path) -> None:  # noq
     code, out, err = run("inspect", cut, "--json")
     values = json.loads(out)
     assert code == 0 and "lost" in {concept["state"] for concept in values["concepts"]} and values["notes"]
-    assert overlay(bit_receipt(cut.read_bytes())).shape[1] > 1024
+    assert draw_overlay(itemise(cut.read_bytes())).shape[1] > 1024
     whole = bytearray(file.read_bytes())
     whole[-5] ^= 64
     Path("bent.sem").write_bytes(whole)

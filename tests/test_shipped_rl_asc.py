@@ -38,12 +38,12 @@ def test_a_file_keeps_its_budget_and_shows_something(domain: str, portrait: np.n
         data = codec.compress(portrait, most)
         assert 50 < len(data) <= most
         shown = receive(data)
-        assert shown.picture.shape == (256, 256, 3) and not shown.notes and shown.picture.std() > 10
+        assert shown.pixels.shape == (256, 256, 3) and not shown.notes and shown.pixels.std() > 10
 
 
 def test_a_face_is_nearer_to_its_photo_with_more_bytes(portrait: np.ndarray) -> None:
     codec = RlAsc.load("uniform", "face")
-    pictures = [receive(codec.compress(portrait, most)).picture for most in (150, 400, 1000)]
+    pictures = [receive(codec.compress(portrait, most)).pixels for most in (150, 400, 1000)]
     errors = [float(np.square(picture.astype(float) - portrait).mean()) for picture in pictures]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 255**2 * 10 ** (-18 / 10)

@@ -172,11 +172,11 @@ def test_shard(folder: Path) -> None:
         find_photos([folder, folder / "0.png"])
 
 
-def test_pilots_are_taken_off_the_data(folder: Path) -> None:
+def test_pilots_come_on_top_of_the_data(folder: Path) -> None:
     image = to_tensor(read_aligned(folder / "0.png"))
     channel = make_channel("rayleigh", pilots=8)
     crossing = cross(Mosaic(), channel, image, Budget(64, 10.0), generator_for(0, "a"))
-    assert crossing.burst.symbols.shape == (1, 56)
+    assert crossing.burst.symbols.shape == (1, 64) and channel.uses(64) == 72
 
 
 def test_pictures() -> None:

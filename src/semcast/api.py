@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from semcast.domains import domain_named
 from semcast.errors import SemcastError
+from semcast.generative.inversion import inversion_named
+from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
-from semcast.linear.repainted import LinearGan
-from semcast.linear.system import CARES, Linear
+from semcast.linear.system import CARES, Linear, LinearGan
 from semcast.link import System
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.rivals.digital import DigitalSystem
@@ -45,7 +46,7 @@ def load_system(
     if domain_named(domain).name != "face":
         raise SemcastError(f"{name} sends faces alone, no {domain}: take one of {', '.join(CODED)}")
     if name == "generative":
-        return Generative.load(refine, inversion=inversion)
+        return Generative.load(inversion=inversion_named(inversion), refinement=Refine(refine) if refine else None)
     if name.startswith("deepjscc"):
         return DeepJscc.load(name)
     return Linear.load() if name == "linear" else LinearGan.load(care)

@@ -31,8 +31,8 @@ app = typer.Typer(
     help="""
     Send a face as a few dozen to a few hundred radio symbols, and see who comes out.
 
-    [bold]Conventions.[/bold] k [dim](--symbols)[/dim] counts complex channel uses per photo,
-    pilots included; a 256 x 256 photo is n = 196608 numbers, so k = 64
+    [bold]Conventions.[/bold] k [dim](--symbols)[/dim] counts complex symbols of data per photo,
+    pilots come on top; a 256 x 256 photo is n = 196608 numbers, so k = 64
     is k / n = 1/3072. Mean symbol power is 1, SNR is Es/N0 in dB (the
     average one under fading). For one seed all systems meet the same noise.
 
@@ -74,7 +74,7 @@ Fading = Annotated[
 ]  # fmt: skip
 Pilots = Annotated[
     int, typer.Option(min=0, metavar="N", rich_help_panel=_SENDING,
-                      help="Rayleigh, Rician: known symbols, counted in k, that estimate the gain; 0: it is known.")
+                      help="Rayleigh, Rician: known symbols, on top of k, that estimate the gain; 0: it is known.")
 ]  # fmt: skip
 Identity = Annotated[
     list[Path] | None,
@@ -129,7 +129,7 @@ def transmit(
     ] = None,
     channel: Annotated[str, typer.Option(metavar="awgn|rayleigh|rician", rich_help_panel=_SENDING)] = "awgn",
     snr: Annotated[float, typer.Option(metavar="DB", help="Es/N0 in dB.", rich_help_panel=_SENDING)] = 5.0,
-    symbols: Annotated[int, typer.Option(metavar="K", help="Complex channel uses.", rich_help_panel=_SENDING)] = 640,
+    symbols: Annotated[int, typer.Option(metavar="K", help="k, complex symbols of data.", rich_help_panel=_SENDING)] = 640,
     seed: Seed = 0,
     refine: Refine = 0,
     inversion: Annotated[
@@ -151,7 +151,7 @@ def transmit(
     save_symbols: Annotated[
         Path | None,
         typer.Option(metavar="X.npy", show_default=False, rich_help_panel=_WRITING,
-                     help="The complex symbols sent, complex64 of length k less the pilots."),
+                     help="The complex symbols sent, complex64 of length k."),
     ] = None,
     identity: Identity = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.", rich_help_panel=_WRITING)] = False,
@@ -203,15 +203,14 @@ def transmit(
     values = {
         "image": photo.name, "system": link.name, "default_system": system is None and not filtered,
         "channel": over.name, "snr_db": snr,
-        "symbols": symbols, "data_symbols": crossing.burst.symbols.shape[1],
+        "symbols": symbols, "data_symbols": crossing.burst.symbols.shape[1], "uses": over.uses(symbols),
         "bandwidth_ratio": symbols / image[0].numel(), "seed": seed,
         "domain": domain, "aligned": aligned, "faces_found": found, **metrics.measure(image, crossing.reception.image),
         "side_bytes": crossing.burst.side_bytes, "encode_s": crossing.encode_s, "decode_s": crossing.decode_s,
         "ok": bool(crossing.reception.ok.all()), "output": str(target),
     }  # fmt: skip
-    reason = crossing.reception.notes.get("reason")
-    if reason:
-        values["reason"] = reason
+    if crossing.reception.reason:
+        values["reason"] = crossing.reception.reason
     if protection:
         from semcast.privacy.receipt import receipt
 
@@ -241,7 +240,7 @@ def evaluate(
     ] = "awgn",
     snr: Annotated[str, typer.Option(metavar="DB,...", help="Es/N0 in dB.", rich_help_panel=_SENDING)] = "0,5,10",
     symbols: Annotated[
-        str, typer.Option(metavar="K,...", help="Complex channel uses.", rich_help_panel=_SENDING)
+        str, typer.Option(metavar="K,...", help="k, complex symbols of data.", rich_help_panel=_SENDING)
     ] = "64,640",
     draws: Annotated[int, typer.Option(metavar="N", help="Channels a point.", rich_help_panel=_SENDING)] = 1,
     limit: Annotated[
@@ -330,7 +329,7 @@ def encode(
     [cyan]semcast encode street.jpg --domain street --max-bytes 500 -o street.sem[/cyan]
     [cyan]semcast encode me.jpg --domain face --care "left eye,right eye" -o me.sem[/cyan]
     """
-    from semcast.codec.receipt import bit_receipt, write_sem
+    from semcast.codec.receipt import itemise, write_sem
     from semcast.domains import domain_named
     from semcast.files import check_file
     from semcast.networks.segmenter import FaceParser
@@ -353,9 +352,9 @@ def encode(
         picture = read_photo(photo)
     data = load_bit_codec(allocation, kind.name, cares).compress(picture, max_bytes)
     write_sem(out, data)
-    made = bit_receipt(data)
+    made = itemise(data).stream
     sent = sum(concept.level > 0 for concept in made.concepts)
-    side = len(made.stream.layout)
+    side = len(made.layout)
     _say(f"{out}: {len(data)} bytes, layout {side} x {side}, features of {sent} of {len(made.concepts)} concepts")
 
 
@@ -384,7 +383,7 @@ def decode(
     received = receive(read_sem(file))
     for note in received.notes:
         _say(f"{file}: {note}")
-    write_image(out, received.stretched() if stretch else received.picture)
+    write_image(out, received.stretch() if stretch else received.pixels)
 
 
 @app.command()
@@ -402,22 +401,21 @@ def inspect(
 
     [cyan]semcast inspect street.sem -o bytes.png[/cyan]
     """
-    from semcast.codec.receipt import as_json as values_of
-    from semcast.codec.receipt import bit_receipt, overlay, read_sem, table
+    from semcast.codec.receipt import draw_overlay, itemise, read_sem, to_json, to_table
     from semcast.photos import check_output, write_image
 
     if out:
         check_output(out, force)
         _check_not_input(out, [file])
-    found = bit_receipt(read_sem(file))
+    found = itemise(read_sem(file))
     for note in found.stream.notes:
         _say(f"{file}: {note}")
     if out:
-        write_image(out, overlay(found))
+        write_image(out, draw_overlay(found))
     if as_json:
-        print(json.dumps(values_of(found)))
+        print(json.dumps(to_json(found)))
     else:
-        _stdout().print(table(found))
+        _stdout().print(to_table(found))
 
 
 @app.command("evaluate-codec")
@@ -800,26 +798,30 @@ def _protection(
         if privacy != "blind" or lambda1 is not None or lambda2 is not None or mask or coarse:
             raise SemcastError("--privacy, --lambda1, --lambda2, --private-mask and --coarse-mask need --private PART,...")
         return None
-    import torch
-
     from semcast.photos import read_mask, size_of
-    from semcast.privacy.filter import FilterConfig, PartChoice, check_covers
-    from semcast.privacy.system import Protection
+    from semcast.privacy.blind import Blind
+    from semcast.privacy.filter import Filter
     from semcast.sources import SIZE
 
-    choice, usual = PartChoice.parse(private), FilterConfig()
-    strength = FilterConfig(usual.lambda1 if lambda1 is None else lambda1, usual.lambda2 if lambda2 is None else lambda2)
+    if privacy not in (Blind.mode, Filter.mode):
+        raise SemcastError(f"--privacy is {Blind.mode} or {Filter.mode}, not {privacy!r}")
+    strength = {name: value for name, value in (("lambda1", lambda1), ("lambda2", lambda2)) if value is not None}
+    if privacy == Filter.mode:
+        if mask or coarse:
+            raise SemcastError("--private-mask and --coarse-mask are for --privacy blind: filter works on codes, not on pixels")
+        return Filter(private, **strength)
+    if strength:
+        raise SemcastError("--lambda1 and --lambda2 are for --privacy filter")
     given = None
     if mask:
         if not aligned:
             raise SemcastError("--private-mask is for --aligned photos: looking for the face would see what the mask hides")
-        given = torch.from_numpy(read_mask(mask).copy())
+        given = read_mask(mask)
         size = size_of(photo) if photo else (SIZE, SIZE)
         if (given.shape[1], given.shape[0]) != size:
             what = f"the photo {size[0]} x {size[1]}" if photo else f"an aligned face {SIZE} x {SIZE}"
             raise SemcastError(f"{mask} is {given.shape[1]} x {given.shape[0]} pixels, {what}: they must be the same")
-        check_covers(given)
-    return Protection(choice, privacy, strength, given, coarse)
+    return Blind(private, given, coarse)
 
 
 def _protected(systems: Sequence[System], protection: Protection | None, repeatable: int | None = None) -> list[System]:

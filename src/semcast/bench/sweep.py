@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from torch import Tensor
 from semcast.bench.records import HEADINGS, METRICS, Record, appender, mean, resume, rounded
 from semcast.domains import domain_named
 from semcast.errors import SemcastError
-from semcast.link import Budget, Channel, System, cross, data_budget, generator_for
+from semcast.link import Budget, Channel, System, cross, generator_for
 from semcast.metrics.report import Metrics
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, to_tensor
@@ -29,7 +28,7 @@ class Plan:
 
     Args:
         snr_db: Es/N0 of each point in dB.
-        symbols: k of each point, pilots included.
+        symbols: k of each point, the symbols that carry data.
         draws: independent channels a point.
         seed: every draw follows from it, the photo's name and the draw's number.
         aligned: the photos are cropped already.
@@ -106,13 +105,7 @@ class _Point:
 
 def fingerprint(system: System) -> str:
     """Twelve hexadecimal digits that change with any number the system computes with, but for what it derives from others."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(system.state_dict().items()):
-        if system.derived and name.startswith(system.derived):
-            continue
-        sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
-    return sha.hexdigest()[:12]
+    return system.fingerprint()
 
 
 class Sweep:
@@ -289,7 +282,8 @@ def _possible(points: Sequence[_Point]) -> tuple[list[_Point], list[str]]:
     possible, impossible = [], defaultdict(list)
     for point in points:
         try:
-            data_budget(point.system, point.channel, point.budget)
+            point.channel.uses(point.budget.symbols)
+            point.system.check(point.budget)
         except SemcastError as error:
             impossible[point.system.name].append((point.budget.symbols, str(error)))
         else:

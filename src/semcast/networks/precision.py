@@ -10,8 +10,9 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 NATIVE = ("amx_bf16", "avx512_bf16", "bf16")  # x86 with AMX or AVX-512 BF16; Arm
 
@@ -42,11 +43,19 @@ def exact(device: torch.device | str = "cpu") -> torch.autocast:
     return torch.autocast(kind if kind == "cuda" else "cpu", enabled=False)
 
 
+def computing_dtype(tensor: Tensor) -> torch.dtype:
+    """The format that autocast gives a product with this tensor here and now; its own where autocast is off."""
+    kind = tensor.device.type
+    if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return tensor.dtype
+
+
 def choose_device(name: str | torch.device = "auto") -> torch.device:
     """The device of that name; ``auto`` is the first GPU where there is one, and the processor elsewhere.
 
     Raises:
-        SemcastError: there is no such device here.
+        BadInput: there is no such device here.
 
     >>> choose_device("cpu")
     device(type='cpu')
@@ -57,5 +66,5 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise SemcastError(f"there is no device {str(name)!r} here; auto takes the best there is, cpu always works") from None
+        raise BadInput(f"there is no device {str(name)!r} here; auto takes the best there is, cpu always works") from None
     return device

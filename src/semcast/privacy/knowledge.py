@@ -80,7 +80,7 @@ class KnowledgeBase(nn.Module):
 
     def draw(self, random: Randomness) -> Tensor:
         """Codes ``[28, code]`` of a face of nobody from the factor model: μ + (zᵀF) / w, z normal."""
-        z = torch.from_numpy(random.standard_normal((self.config.factors,))).float()
+        z = torch.from_numpy(random.standard_normal((self.config.factors,))).float().to(self.mean.device)
         return self.mean + torch.einsum("r,rnc->nc", z, self.factors) / self.weight
 
     def explain(self, codes: Tensor, visible: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class KnowledgeBase(nn.Module):
         y = ((codes - self.mean) * self.weight)[:, visible].flatten(1)
         f = self.factors[:, visible].flatten(1)
         g = f / self.spread[visible].flatten()
-        precision = torch.eye(len(f)) + g @ f.T
+        precision = torch.eye(len(f), device=f.device) + g @ f.T
         return torch.linalg.solve(precision, g @ y.T).T
 
     def replace(self, codes: Tensor, private: Tensor) -> Tensor:

@@ -12,11 +12,13 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from semcast.errors import SemcastError
 from semcast.link import Crossing
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.report import Metrics
-from semcast.privacy.filter import found_region
-from semcast.privacy.system import Private
+from semcast.privacy.blind import Blind, find_region
+from semcast.privacy.filter import Filter
+from semcast.privacy.system import Private, Protected, ProtectedBurst
 
 # from which similarity on a recogniser takes two faces for one person (see metrics.identity)
 THRESHOLDS = {"mobilefacenet": 0.40, "mobileface_v2": 0.47}
@@ -41,17 +43,16 @@ def receipt(
     """What to tell the sender, as JSON holds it.
 
     Args:
-        private: as it was left by sending ``image``.
+        private: the protecting system.
         image: the aligned photo ``[1, 3, S, S]``.
-        protected, plain: what arrived with and without protection, through the same noise.
+        protected, plain: what was sent and arrived with and without protection, through the same noise.
         aligned: whether the photo came aligned, so that nothing looked for the face.
 
     ``inside_psnr_db`` and ``inside_lpips_squeeze`` are between the protected transmission and the photo in the private
     region (before: the unprotected one), ``outside_psnr_db`` between the two transmissions outside it.
     """
-    asked, region = private.protection, private.region
-    if region is None or asked.mode == "filter":
-        region = found_region(private.parser.labels(image), asked.choice)
+    asked, made = private.protection, _protected(protected)
+    region = made.regions[-1] if made.regions else find_region(private.parser.labels(image), asked.choice)
     mask, after, before = region.mask, protected.reception.image, plain.reception.image
     values: dict[str, Any] = {
         "protection": asked.name,
@@ -73,11 +74,16 @@ def receipt(
         measured = _pair(lambda x, e=embedder: float(e.similarity(image, x)), before, after, 4)  # type: ignore[misc]
         least = threshold_of(embedder.path.name)
         values[name] = measured | {"threshold": least, "same_person_after": measured["after"] >= least}
-    if private.filtered is not None:
-        values["codes"] = private.filtered.distances() | {
-            "lambda1": asked.strength.lambda1, "lambda2": asked.strength.lambda2
-        }  # fmt: skip
+    if isinstance(asked, Filter):
+        values["codes"] = made.filtered[-1].distances() | {"lambda1": asked.lambda1, "lambda2": asked.lambda2}
     return values
+
+
+def _protected(crossing: Crossing) -> Protected:
+    burst = crossing.burst
+    if not isinstance(burst, ProtectedBurst) or burst.protected is None:
+        raise SemcastError("a receipt is for what a protecting system sent, and this burst is not from one")
+    return burst.protected
 
 
 def derived(private: Private, aligned: bool) -> list[str]:
@@ -85,10 +91,10 @@ def derived(private: Private, aligned: bool) -> list[str]:
     asked, made = private.protection, []
     if not aligned:
         made.append("where the face is: four alignment numbers (scale, rotation, shift), by the face finder and the parser")
-    if asked.mode == "filter":
+    if isinstance(asked, Filter):
         return [*made, "every code of the photo: the encoder sees all of it; only the private codes are then moved"]
-    if asked.mask is None and not asked.coarse:
-        made.append("the outline of the private region, by the parser (--private-mask or --coarse-mask avoid it)")
+    if isinstance(asked, Blind) and asked.mask is None and not asked.coarse:
+        made.append("the outline of the private region, by the parser (a mask of the user's or coarse boxes avoid it)")
     return made
 
 

@@ -71,7 +71,8 @@ def run_codec_demo(metrics: Metrics) -> Demo:
     Raises:
         SemcastError: the semantic codec lacks its weights or a library.
     """
-    from semcast.codec.bitstream import Tables, unpack
+    from semcast.codec.bitstream import unpack
+    from semcast.codec.tables import Tables
     from semcast.rivals.bit_codecs import load_bit_codec
 
     codecs = {name: load_bit_codec(name, FACE.name) for name in CODECS}

@@ -30,7 +30,7 @@ from semcast.bench.tables import markdown
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.generative.system import Generative
-from semcast.generative.variants import VARIANTS, EndToEnd, paper_inverted, variant
+from semcast.generative.variants import VARIANTS, EndToEnd, load_paper_link, variant
 from semcast.linear.system import load_sketch
 from semcast.link import Budget, Channel, System, cross, generator_for
 from semcast.metrics.identity import Identity
@@ -163,17 +163,17 @@ class Bench:
         if name.endswith("-capacity"):
             return AtCapacity(name.removesuffix("-capacity"))
         if name == "generative-paper":
-            return paper_inverted()
+            return load_paper_link()
         return load_system(name, refine=refine) if refine else load_system(name)
 
     def sweep(self, file: str, curves: Sequence[Curve], plan: Plan, channel: Channel) -> list[Record]:
-        """Every curve with the plan (its ``symbols`` are the curve's, pilots added), out of the file or measured into it."""
+        """Every curve with the plan (its ``symbols`` are the curve's), out of the file or measured into it."""
         records: list[Record] = []
         for curve in curves:
             system = self.system(curve.system, plan.refine)
             if system is None:
                 continue
-            asked = replace(plan, symbols=(curve.symbols + plan.pilots,), aligned=True, seed=self.seed)
+            asked = replace(plan, symbols=(curve.symbols,), aligned=True, seed=self.seed)
             try:
                 sweep = Sweep(asked, [system], [channel], self.metrics, FaceParser.load)
             except SemcastError as error:
@@ -367,7 +367,7 @@ def fading(bench: Bench) -> None:
     channel = make_channel("rayleigh", pilots=PILOTS)
     records = few.sweep("fading.jsonl", (*LINKS, *WIDE, *CODECS), plan, channel)
     panels = [
-        Panel(f"block Rayleigh, {PILOTS} pilots", metric, plots.against_snr(records, metric, PILOTS))
+        Panel(f"block Rayleigh, {PILOTS} pilots", metric, plots.against_snr(records, metric))
         for metric in ("psnr_db", "lpips_squeeze", "outage")
     ]
     told = any(record.identity is not None for record in records)

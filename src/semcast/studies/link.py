@@ -18,6 +18,8 @@ from torch import Tensor
 from semcast.channels import make_channel
 from semcast.domains import NUM_PARTS, PARTS
 from semcast.generative.generator import swap_part
+from semcast.generative.inversion import Descent
+from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
 from semcast.generative.variants import variant
 from semcast.link import Budget, System, generator_for
@@ -134,9 +136,9 @@ def refinement(study: Study, steps: int = 50, photos: int = 12) -> dict[str, dic
     """``--refine``: the gain through the channel at 640 symbols and 10 dB."""
     lines = {}
     for count in (0, steps):
-        study.link.refine_steps = count
+        study.link.refinement = Refine(count) if count else None
         lines[f"refine {count}"] = study.mean(lambda photo, i: study.cross(study.link, photo, i, 640, 10.0).detach(), photos)
-    study.link.refine_steps = 0
+    study.link.refinement = None
     return lines
 
 
@@ -151,11 +153,9 @@ def speed(study: Study, repeats: int = 20) -> dict[str, float]:
         link.decode(draw(link.encode(photo, budget)))
         if i >= 3:
             times.append(perf_counter() - begun)
-    link.inversion = "paper"
     begun = perf_counter()
-    paper = link.invert(photo)
+    paper = Descent()(link, photo)
     seconds = perf_counter() - begun
-    link.inversion = "newton"
     ours = float(F.mse_loss(link.render(link.invert(photo)), photo))
     fast = sorted(times)[len(times) // 2]
     return {

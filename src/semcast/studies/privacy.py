@@ -29,10 +29,12 @@ from semcast.link import Budget, generator_for, to_real
 from semcast.metrics.report import Metrics
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.pictures import beside, grid
-from semcast.privacy.filter import FilterConfig, PartChoice, filter_codes, hidden
+from semcast.privacy.blind import Blind, hide
+from semcast.privacy.filter import Filter
 from semcast.privacy.knowledge import KnowledgeBase
+from semcast.privacy.parts import PartChoice
 from semcast.privacy.receipt import masked_psnr_db
-from semcast.privacy.system import Private, Protection
+from semcast.privacy.system import Private
 from semcast.sources import Source
 
 CHOICES = ("eyes", "eyes,brows,nose", "all-but-eyes")
@@ -54,13 +56,11 @@ class Bench:
     metrics: Metrics
     photos: Sequence[Source]
     learn: Sequence[Source]
-    strength: FilterConfig = field(default_factory=FilterConfig)
     seed: int = 0
 
     def private(self, text: str, mode: str) -> Private:
         """The link behind a protection."""
-        strength = self.strength if mode == "filter" else FilterConfig()
-        return Private(self.link, self.link, self.knowledge, Protection(PartChoice.parse(text), mode, strength)).eval()
+        return Private(self.link, self.link, self.knowledge, Filter(text) if mode == "filter" else Blind(text)).eval()
 
 
 def bench_of(link: Generative, metrics: Metrics, photos: Sequence[Source], seed: int = 0) -> Bench:
@@ -92,23 +92,23 @@ def protect(bench: Bench, source: Source, modes: Sequence[str]) -> Sent:
     variants, regions = {}, {}
     for text in CHOICES:
         blind = bench.private(text, "blind")
-        regions[text] = blind.find(photo).mask
+        regions[text] = Blind(text).find(photo, blind.label).mask
         for mode in modes:
             if mode == "none":
                 variants[text, mode] = codes
             elif mode == "blind":
-                variants[text, mode] = blind.natural(hidden(photo, regions[text]), regions[text])
+                variants[text, mode] = blind.natural(hide(photo, regions[text]), regions[text])
             else:
-                variants[text, mode] = _filtered(bench, codes, blind.private_codes, bare=mode == "bare")
+                variants[text, mode] = _filter(bench, codes, text, bare=mode == "bare")
     return Sent(photo, codes, variants, regions)
 
 
-def _filtered(bench: Bench, codes: Tensor, private: Tensor, *, bare: bool) -> Tensor:
-    random, base = np.random.default_rng(), bench.knowledge
+def _filter(bench: Bench, codes: Tensor, text: str, *, bare: bool) -> Tensor:
+    random, base, asked = np.random.default_rng(), bench.knowledge, Filter(text)
     if bare:  # a uniform direction and no way back: the paper's filter alone
-        return filter_codes(codes[0], base.mean, private, replace(bench.strength, lambda2=0.0), random).codes[None]
-    natural = base.replace(codes, private)[0]
-    return filter_codes(codes[0], natural, private, bench.strength, random, base.draw(random)).codes[None]
+        return replace(asked, lambda2=0.0).move(codes[0], base.mean, random).codes[None]
+    natural = base.replace(codes, asked.choice.codes)[0]
+    return asked.move(codes[0], natural, random, base.draw(random)).codes[None]
 
 
 def over_the_air(bench: Bench, codes: Tensor, name: str, draw: int = 0) -> Any:
@@ -146,7 +146,7 @@ def observe(bench: Bench, source: Source, sent: Sent, evidence: Evidence, draws:
             for draw in range(draws):
                 codes = sent.variants[text, mode]
                 if mode == "filter" and draw:
-                    codes = _filtered(bench, sent.codes, private, bare=False)  # a fresh direction each time
+                    codes = _filter(bench, sent.codes, text, bare=False)  # a fresh direction each time
                 evidence.add(text, mode, to_real(over_the_air(bench, codes, source.name, draw).symbols), truth)
         rest = (sent.variants[text, "blind"] * bench.knowledge.weight)[0, ~private]
         evidence.add(text, "only the non-private photo", rest, truth)
@@ -312,7 +312,7 @@ def seconds_added(bench: Bench, source: Source) -> dict[str, float]:
     from semcast.api import load_system
 
     senders["none, linear-gan"] = load_system("linear-gan")
-    other = Private(senders["none, linear-gan"], bench.link, bench.knowledge, Protection(PartChoice.parse("eyes"))).eval()
+    other = Private(senders["none, linear-gan"], bench.link, bench.knowledge, Blind("eyes")).eval()
     senders["eyes: blind, linear-gan"] = other
     times: dict[str, list[float]] = defaultdict(list)
     for _ in range(TIMED):
@@ -366,7 +366,7 @@ def study_privacy(bench: Bench, say: Callable[[str], None]) -> tuple[dict[str, A
     say("attacking")
     report: dict[str, Any] = {
         "photos": count, "learnt_on": learnt_on, "left_out": refused, "symbols": SYMBOLS, "snr_db": SNR_DB,
-        "lambda1": bench.strength.lambda1, "lambda2": bench.strength.lambda2,
+        "lambda1": Filter.lambda1, "lambda2": Filter.lambda2,
         "embedders": {name: embedder.path.name for name, embedder in bench.metrics.identity.items()},
         "attack_r2": attack(learnt, tested),
         "reidentification": identified(faces, list(bench.metrics.identity)),

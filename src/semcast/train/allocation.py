@@ -25,20 +25,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semcast.codec.allocation import (
-    OBSERVED,
-    PLAIN,
-    Allocation,
-    Choice,
-    Policy,
-    PolicyConfig,
-    Walk,
-    uniform,
-)
+from semcast.codec.allocation import PLAIN, uniform
+from semcast.codec.choice import Allocation, Choice
 from semcast.codec.codec import Networks
 from semcast.codec.concepts import LEVELS, SIDES, SIZE
+from semcast.codec.policy import OBSERVED, Policy, PolicyConfig, Walk
 from semcast.domains import domain_named
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing
 from semcast.train.data import load_scenes
 from semcast.train.loop import console
 from semcast.train.photo_table import Exact, Photo, kept_table, look_up
@@ -92,7 +85,7 @@ BUDGETS = (300, 500, 1000)
 # ---- the environment -------------------------------------------------------------------------------------------------
 
 def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> gymnasium.Env[Any, Any]:
-    """The environment: :class:`~semcast.codec.allocation.Walk` with rewards.
+    """The environment: :class:`~semcast.codec.policy.Walk` with rewards.
 
     ``info["score"]`` of a last step is J of the file.
 
@@ -145,7 +138,7 @@ def _need(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise SemcastError(f"the recipe allocation needs {module}: pip install 'semcast[rl]'") from None
+        raise Missing(f"the recipe allocation needs {module}: pip install 'semcast[rl]'") from None
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -196,7 +189,7 @@ def teach(policy: Any, photo: Photo, count: int, settings: Settings, *, steps: i
 
 
 def exported(agent: Any, config: PolicyConfig) -> Policy:
-    """The actor of a MaskablePPO as a plain :class:`~semcast.codec.allocation.Policy`."""
+    """The actor of a MaskablePPO as a plain :class:`~semcast.codec.policy.Policy`."""
     policy = Policy(config)
     layers = [*agent.policy.mlp_extractor.policy_net, agent.policy.action_net]
     for own, theirs in zip(policy.layers, layers, strict=True):
@@ -254,7 +247,7 @@ class AllocationRecipe(Recipe):
                 there are several processes.
         """
         if self.ranks.count > 1:
-            raise SemcastError("the recipe allocation trains in one process")
+            raise BadInput("the recipe allocation trains in one process")
         s, out = self.settings, self.job.out
         ppo, vec = _need("sb3_contrib").MaskablePPO, _need("stable_baselines3.common.vec_env").DummyVecEnv
         self.domain = domain_named(s.domain)

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from semcast.domains import IGNORED, Domain, parts_of
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing
 from semcast.sources import shard_members
 
 Relabel = Callable[[np.ndarray], np.ndarray]
@@ -42,7 +42,7 @@ class Faces:
             SemcastError: the set has none.
         """
         if self.masks is None:
-            raise SemcastError("these photos have no part masks")
+            raise BadInput("these photos have no part masks")
         return self.masks
 
     def batch(self, index: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, li
     """
     shards = sorted(folder.glob(f"{split}-*.tar"))
     if not shards:
-        raise SemcastError(f"no {split}-*.tar in {folder}")
+        raise Missing(f"no {split}-*.tar in {folder}")
     return Faces(*_decoded(shards, size, parts_of if labelled else None, limit))
 
 
@@ -102,9 +102,9 @@ def load_shard(path: Path, size: int, limit: int | None = None) -> Faces:
     try:
         faces = Faces(*_decoded([path], size, parts_of, limit))
     except (OSError, tarfile.TarError) as error:
-        raise SemcastError(f"{path} cannot be read ({error})") from None
+        raise BadInput(f"{path} cannot be read ({error})") from None
     if not len(faces):
-        raise SemcastError(f"{path} holds no photo with a mask")
+        raise Missing(f"{path} holds no photo with a mask")
     return faces
 
 
@@ -117,11 +117,11 @@ def load_scenes(data: Path, domain: Domain, split: str, size: int = 256, limit: 
     folder = data / domain.folder
     shards = sorted(folder.glob(f"{split}-*.tar"))
     if not shards:
-        raise SemcastError(f"no {split}-*.tar in {folder}")
+        raise Missing(f"no {split}-*.tar in {folder}")
     classes = len(domain.classes)
     images, masks, names = _decoded(shards, size, lambda mask: np.where(mask < classes, mask, IGNORED), limit)
     if masks is None or not names:
-        raise SemcastError(f"{split}-*.tar in {folder} hold no photo with a mask")
+        raise Missing(f"{split}-*.tar in {folder} hold no photo with a mask")
     return Scenes(images, masks, names)
 
 
@@ -167,7 +167,7 @@ def shuffled(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tens
     """
     per_epoch = count // batch
     if per_epoch == 0:
-        raise SemcastError(f"{count} photos are fewer than a batch of {batch}: take a smaller one")
+        raise BadInput(f"{count} photos are fewer than a batch of {batch}: take a smaller one")
     step = start
     while True:
         epoch, offset = divmod(step, per_epoch)

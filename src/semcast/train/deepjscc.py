@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
 from semcast.rivals.deepjscc import DeepJscc, load_network
@@ -102,7 +102,7 @@ class DeepJsccRecipe(Recipe):
         """The network, beside the linear code of blocks."""
         s = self.settings
         if s.symbols not in CONFIGS:
-            raise SemcastError(f"deepjscc is trained for {', '.join(map(str, CONFIGS))} symbols, not {s.symbols}")
+            raise BadInput(f"deepjscc is trained for {', '.join(map(str, CONFIGS))} symbols, not {s.symbols}")
         network = load_network(s.warm_start).train() if s.warm_start else Jscc(CONFIGS[s.symbols])
         if network.blocks is not None and not s.warm_start:
             network.blocks.start(_some_blocks(self.job.data, network.config.block))

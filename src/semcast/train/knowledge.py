@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS, PARTS, shape_code, texture_code
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing
 from semcast.generative.encoder import BOUND
 from semcast.generative.generator import SemanticGenerator
 from semcast.privacy.knowledge import KnowledgeBase, KnowledgeConfig
@@ -56,14 +56,14 @@ class KnowledgeTask(Task):
         settings, out = self.settings, self.job.out
         path = out / "knowledge.safetensors"
         if path.exists() and not self.job.resume:
-            raise SemcastError(f"{out} already holds a run; go on with --resume or name another folder")
+            raise BadInput(f"{out} already holds a run; go on with --resume or name another folder")
         if path.exists() or not self.ranks.leads:
             return
         encoder, generator, _ = load_generator(settings.source)
         out.mkdir(parents=True, exist_ok=True)
         cache = Path(settings.codes or out) / "codes.safetensors"
         if settings.codes and not cache.is_file():
-            raise SemcastError(f"there is no {cache}")
+            raise Missing(f"there is no {cache}")
         faces = self.job.data / "faces256"
         codes = cached_codes(cache, lambda: codes_of(encoder, generator, load_faces(faces, "train", 128).images))
         base, numbers = learn(codes, visibility(generator), settings)
@@ -101,9 +101,9 @@ def learn(codes: Tensor, weight: Tensor, settings: Settings) -> tuple[KnowledgeB
     """
     count = len(codes) // 2
     if settings.mixed < 3:
-        raise SemcastError(f"a donor is mixed from at least 3 photos, not {settings.mixed}")
+        raise BadInput(f"a donor is mixed from at least 3 photos, not {settings.mixed}")
     if count <= settings.mixed:
-        raise SemcastError(f"a knowledge base needs more than {settings.mixed} photos, not {count}")
+        raise BadInput(f"a knowledge base needs more than {settings.mixed} photos, not {count}")
     config = KnowledgeConfig(codes.shape[2], min(settings.factors, count - 1), settings.donors)
     base = KnowledgeBase(config)
     base.mean.copy_(codes.mean(0))

@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.channels import make_channel
-from semcast.linear.repainted import LinearGan
-from semcast.linear.repainter import Painter
-from semcast.linear.system import CARES, load_sketch
+from semcast.linear.repainter import Repainter
+from semcast.linear.system import CARES, LinearGan, load_sketch
 from semcast.link import Budget
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
@@ -59,12 +58,12 @@ class LinearGanRecipe(Recipe):
 
     name, defaults = "linear-gan", Settings()
     settings: Settings
-    network: Painter
+    network: Repainter
 
     def build(self) -> None:
         """The painter, the linear systems around it, the discriminator."""
         s = self.settings
-        painter = Painter()
+        painter = Repainter()
         if s.warm_start:
             painter.load_state_dict(load("painter", kind="painter").tensors)
         self.network = channels_last(painter.to(self.device))
@@ -112,21 +111,21 @@ class LinearGanRecipe(Recipe):
             total, losses = total + asked, losses | named
         return total, losses
 
-    def ship(self, network: Painter) -> None:
+    def ship(self, network: Repainter) -> None:
         """In 8 bits."""
         path = self.job.out / "painter.safetensors"
         save(path, network.state_dict(), kind="painter", config=self.configuration(), int8=("",))
 
-    def system(self, network: Painter) -> LinearGan:
+    def system(self, network: Repainter) -> LinearGan:
         """The link with this painter, at the size that is trained now."""
         network.octaves = self.network.octaves
         return LinearGan(load_sketch("face"), network).to(self.device)
 
-    def validate(self, network: Painter) -> dict[str, float]:
+    def validate(self, network: Repainter) -> dict[str, float]:
         """PSNR and LPIPS over AWGN."""
         return over_awgn(self.system(network), self.val, lpips=self.lpips)
 
-    def sheet(self, network: Painter) -> list[list[Tensor]]:
+    def sheet(self, network: Repainter) -> list[list[Tensor]]:
         """Photos and what arrives of them."""
         return shown_over_awgn(self.system(network), self.val)
 

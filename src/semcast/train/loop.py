@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-from semcast.errors import SemcastError
+from semcast.errors import Damaged, SemcastError
 from semcast.photos import to_uint8, write_image
 from semcast.pictures import grid
 from semcast.train.schedule import averaged
@@ -84,7 +84,7 @@ class Trainer:
             self.recipe.random.set_state(saved["random"].cpu())
             self.first, self.seconds = int(saved["step"]), float(saved["seconds"])
         except (KeyError, RuntimeError, ValueError, TypeError):
-            raise SemcastError(f"{self.out / CHECKPOINT} is of another recipe or version; name another folder") from None
+            raise Damaged(f"{self.out / CHECKPOINT} is of another recipe or version; name another folder") from None
 
     def save(self, step: int) -> None:
         """Write the checkpoint; it appears whole or not at all."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import Missing
 from semcast.metrics.identity import arcface_crop
 from semcast.metrics.perceptual import Lpips, find_weights, missing
 from semcast.networks.blocks import channels_last
@@ -26,7 +26,7 @@ def perceptual(device: torch.device | str = "cpu") -> Lpips:
     """
     lpips = Lpips.load("squeeze")
     if lpips is None:
-        raise SemcastError(f"training needs LPIPS: {missing('squeeze')}")
+        raise Missing(f"training needs LPIPS: {missing('squeeze')}")
     return channels_last(lpips.eval().to(device))
 
 
@@ -200,7 +200,7 @@ class IdentityLoss:
         """
         path = find_weights(TRAINED_ON)
         if path is None:
-            raise SemcastError(f"a loss of identity needs {TRAINED_ON}: set SEMCAST_SHARED to the folder whose weights/ has it")
+            raise Missing(f"a loss of identity needs {TRAINED_ON}: set SEMCAST_SHARED to the folder whose weights/ has it")
         return cls(Embedder(path).to(device))
 
     def embed(self, face: Tensor) -> Tensor:

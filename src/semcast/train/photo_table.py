@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semcast.codec.allocation import CATEGORIES, Choice, Options, Side, shown
+from semcast.codec.choice import Choice, Options, Side
 from semcast.codec.codec import Networks
-from semcast.codec.concepts import GRID, LEVELS, SIDES, SIZE
+from semcast.codec.concepts import CATEGORIES, GRID, LEVELS, SIDES, SIZE
 from semcast.codec.criterion import bits_per_pixel, score
+from semcast.codec.score import preview
 from semcast.domains import IGNORED
-from semcast.errors import SemcastError
+from semcast.errors import Missing
 from semcast.metrics.perceptual import Lpips
 from semcast.networks.precision import mixed
 from semcast.train.data import Scenes
@@ -97,7 +98,7 @@ class PhotoTable:
         """The approximation of J of photo i."""
         side = options.sides[choice.side]
         k, levels = SIDES.index(choice.side), np.array(choice.levels)
-        categories = np.array([concept.category for concept in side.sizes.concepts])
+        categories = np.array([concept.category for concept in side.concepts])
         lpips = float(self.lpips[i, k, levels, categories].sum())
         hit, seen = self.counts[i, k, levels, categories].sum(0)
         union = self.truth[i] + seen - hit
@@ -127,8 +128,8 @@ def _row(networks: Networks, photo: Tensor, mask: Tensor) -> _Row:
     with torch.no_grad(), mixed():
         target = lpips.features(photo)
     for k, side in enumerate(SIDES):
-        concepts = sides[side].sizes.concepts
-        pictures = shown(networks.codec, sides, [Choice(side, (level,) * len(concepts)) for level in range(LEVELS)])
+        concepts = sides[side].concepts
+        pictures = preview(networks.codec, sides, [Choice(side, (level,) * len(concepts)) for level in range(LEVELS)])
         with torch.no_grad(), mixed():
             maps = lpips_cells(lpips, target, lpips.features(pictures)).numpy()
         labels = networks.labels(pictures).numpy()
@@ -148,7 +149,7 @@ def _row(networks: Networks, photo: Tensor, mask: Tensor) -> _Row:
 
 def _lpips_of(networks: Networks) -> Lpips:
     if networks.lpips is None:
-        raise SemcastError("the recipe allocation needs LPIPS: set SEMCAST_SHARED to the folder whose weights/ has it")
+        raise Missing("the recipe allocation needs LPIPS: set SEMCAST_SHARED to the folder whose weights/ has it")
     return networks.lpips
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from semcast.generative.encoder import EncoderConfig, FaceEncoder
 from semcast.generative.flow import CodeFlow, FlowConfig
 from semcast.generative.generator import GeneratorConfig, SemanticGenerator
+from semcast.generative.inversion import correct
 from semcast.generative.system import Generative
-from semcast.generative.tangent import newton
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
 from semcast.train.linear import pixel_weight
@@ -57,7 +57,7 @@ def codes_of(encoder: FaceEncoder, generator: SemanticGenerator, images: Tensor)
             photo = (photo.flip(-1) if mirror else photo).contiguous(memory_format=torch.channels_last)
             with mixed(device):
                 guess = encoder(photo).float()
-            codes.append(newton(generator, guess, photo).cpu())
+            codes.append(correct(generator, guess, photo).cpu())
         views.append(torch.cat(codes))
     return torch.cat(views)
 

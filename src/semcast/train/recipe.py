@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from semcast.channels.draw import image_seeds
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.link import Burst, Channel, Received
 from semcast.train.adversary import Adversary
 from semcast.train.loop import CHECKPOINT, Trainer
@@ -80,7 +80,7 @@ class Recipe(Task):
     def __init__(self, settings: Any, job: Job) -> None:
         super().__init__(settings, job)
         if (job.out / CHECKPOINT).exists() and not job.resume:
-            raise SemcastError(f"{job.out} already holds a run; go on with --resume or name another folder")
+            raise BadInput(f"{job.out} already holds a run; go on with --resume or name another folder")
         self.i = 0
         self.random = torch.Generator().manual_seed(settings.seed)
         torch.manual_seed(settings.seed)

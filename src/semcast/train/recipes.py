@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing
 from semcast.train.ranks import joined
 from semcast.train.recipe import Job, Task
 from semcast.train.shards import as_shards
@@ -33,7 +33,7 @@ def find(name: str) -> type[Task]:
     if ".py:" in name:
         return _foreign(*name.rsplit(":", 1))
     if name not in RECIPES:
-        raise SemcastError(f"unknown recipe {name!r}; the known are {', '.join(RECIPES)}")
+        raise BadInput(f"unknown recipe {name!r}; the known are {', '.join(RECIPES)}")
     return _known()[name]
 
 
@@ -64,16 +64,16 @@ def _foreign(path: str, name: str) -> type[Task]:
     """A class of a user's file."""
     spec = importlib.util.spec_from_file_location(f"recipe of {path}", path)
     if spec is None or spec.loader is None or not Path(path).is_file():
-        raise SemcastError(f"there is no file {path}")
+        raise Missing(f"there is no file {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # noqa: BLE001 - a user's file does anything at all
-        raise SemcastError(f"{path} cannot be run ({type(error).__name__}: {error})") from None
+        raise BadInput(f"{path} cannot be run ({type(error).__name__}: {error})") from None
     recipe = getattr(module, name, None)
     if not (isinstance(recipe, type) and issubclass(recipe, Task)):
-        raise SemcastError(f"{path} has no recipe {name} (a subclass of semcast.train.recipe.Recipe)")
+        raise BadInput(f"{path} has no recipe {name} (a subclass of semcast.train.recipe.Recipe)")
     return recipe
 
 
@@ -97,9 +97,9 @@ def run(
     """
     recipe = find(name)
     if not data.is_dir():
-        raise SemcastError(f"the folder {data} does not exist")
+        raise Missing(f"the folder {data} does not exist")
     if minutes is not None and not 0 < minutes < float("inf"):
-        raise SemcastError(f"minutes must be a number above 0, not {minutes}")
+        raise BadInput(f"minutes must be a number above 0, not {minutes}")
     settings = override(recipe.defaults, overrides)
     with joined(device) as (ranks, chosen):
         with ranks.first():
@@ -123,7 +123,7 @@ def override(settings: Any, overrides: Sequence[str]) -> Any:
         key, equals, value = text.partition("=")
         if not equals or key not in _flat(settings):
             settable = ", ".join(f"{name}={default}" for name, default in _flat(settings).items())
-            raise SemcastError(f"cannot set {text!r}; the settings are {settable}")
+            raise BadInput(f"cannot set {text!r}; the settings are {settable}")
         settings = _replaced(settings, key, value)
     return settings
 
@@ -157,5 +157,5 @@ def _typed(key: str, text: str, default: object) -> object:
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     if default is not None and type(value) is not type(default):
-        raise SemcastError(f"{key} must be a {type(default).__name__} such as {default}, not {text!r}")
+        raise BadInput(f"{key} must be a {type(default).__name__} such as {default}, not {text!r}")
     return value

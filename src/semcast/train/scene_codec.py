@@ -24,12 +24,12 @@ from semcast.codec.concepts import (
     SIZE,
     STEPS,
     at_64,
+    cells_of,
     one_hot,
-    parsed_layout,
-    quantised,
+    quantise,
 )
-from semcast.codec.layout_coder import cells_of
-from semcast.codec.painter import BRANCHES, CELL, Painted, SceneCodec, branch_of
+from semcast.codec.encoder import parse_layout
+from semcast.codec.painter import BRANCHES, CELL, Painting, SceneCodec, branch_of
 from semcast.domains import IGNORED, domain_named
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
@@ -243,7 +243,7 @@ class SceneCodecRecipe(Recipe):
         """A side of the layout, the parser's or the dataset's, and levels, all at random."""
         side = SIDES[int(torch.randint(len(SIDES), (), generator=self.random))]
         if self.parser is not None and self.coin(self.settings.parsed):
-            layout = parsed_layout(self.parser, photo, side).cpu()
+            layout = parse_layout(self.parser, photo, side).cpu()
         else:
             layout = layout_of(mask, side, self.classes).cpu()
         cells = torch.from_numpy(cells_of(layout.numpy())).to(self.device)
@@ -260,7 +260,7 @@ class SceneCodecRecipe(Recipe):
         square = random_square(self.random, SIZE, s.window)
         noise = self.random if self.coin(s.noisy) else None
         with mixed(self.device):
-            made = quantised(codec.encoder(photo, layout), levels, noise)
+            made = quantise(codec.encoder(photo, layout), levels, noise)
             painted = codec.painter(layout, made, one_hot(levels, LEVELS))
             image = branch_of(painted, branch)
             losses = _picture_losses(painted, image, photo, s.losses)
@@ -303,7 +303,7 @@ class SceneCodecRecipe(Recipe):
         """The photos of val, and their layouts and cells at side 32."""
         photo = self.val.batch(torch.arange(len(self.val))).to(self.device, memory_format=torch.channels_last)
         masks = self.val.masks
-        layout = parsed_layout(self.parser, photo, 32).cpu() if self.parser else layout_of(masks, 32, self.classes)
+        layout = parse_layout(self.parser, photo, 32).cpu() if self.parser else layout_of(masks, 32, self.classes)
         return photo, upsampled(layout).to(self.device), torch.from_numpy(cells_of(layout.numpy())).to(self.device)
 
     @torch.no_grad()
@@ -313,7 +313,7 @@ class SceneCodecRecipe(Recipe):
         for level in (0, 2, 5):
             levels = torch.full((len(photo), GRID, GRID), level, device=self.device)
             with mixed(self.device):
-                made = quantised(network.encoder(photo, layout), levels)
+                made = quantise(network.encoder(photo, layout), levels)
                 image = network.painter(layout, made, one_hot(levels, LEVELS)).image.clamp(0, 1)
                 found[f"val_lpips_{level}"] = round(float(self.lpips(photo, image).mean()), 4)
             found[f"val_psnr_{level}"] = round(float(psnr_db(photo, image).mean()), 2)
@@ -332,7 +332,7 @@ class SceneCodecRecipe(Recipe):
         for level in (0, 2, 5):
             levels = torch.full((len(photo), GRID, GRID), level, device=self.device)
             with mixed(self.device):
-                made = quantised(network.encoder(photo, layout), levels)
+                made = quantise(network.encoder(photo, layout), levels)
                 rows.append(list(network.painter(layout, made, one_hot(levels, LEVELS)).image.float()))
         return rows
 
@@ -358,7 +358,7 @@ def start_linearly(codec: SceneCodec, photos: Tensor, random: torch.Generator) -
     linear.bias.copy_(-weight @ mean)  # type: ignore[union-attr]
 
     own = torch.multinomial(torch.tensor(LIKELY), len(photos) * GRID**2, replacement=True, generator=random)
-    made = quantised(linear(photos).tanh(), own.view(-1, GRID, GRID))
+    made = quantise(linear(photos).tanh(), own.view(-1, GRID, GRID))
     half, kernel = CELL // 2, codec.painter.linear.weight  # [CHANNELS, 3, 2 CELL, 2 CELL]
     centre = photos.mean((0, 2, 3))
     codec.painter.linear.bias.copy_(centre)  # type: ignore[union-attr]
@@ -376,7 +376,7 @@ def start_linearly(codec: SceneCodec, photos: Tensor, random: torch.Generator) -
             kernel[..., top : top + half, left : left + half] = found[i, j]
 
 
-def _picture_losses(painted: Painted, image: Tensor, photo: Tensor, w: Losses) -> dict[str, Tensor]:
+def _picture_losses(painted: Painting, image: Tensor, photo: Tensor, w: Losses) -> dict[str, Tensor]:
     alone = ((painted.whole - photo).square().mean() + (painted.parts - photo).square().mean()) / 2
     return {
         "mse": w.mse * (image - photo).square().mean(),

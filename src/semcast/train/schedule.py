@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 
 def warm_cosine(step: int, steps: int, *, warm: int = 100, floor: float = 0.05) -> float:
@@ -45,9 +45,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.shape not in ("cosine", "wsd"):
-            raise SemcastError(f"a schedule's shape is cosine or wsd, not {self.shape!r}")
+            raise BadInput(f"a schedule's shape is cosine or wsd, not {self.shape!r}")
         if self.warm < 0 or not 0 <= self.floor <= 1 or not 0 < self.decay <= 1:
-            raise SemcastError("a schedule needs warm of 0 or more, floor in 0..1 and decay in (0, 1]")
+            raise BadInput("a schedule needs warm of 0 or more, floor in 0..1 and decay in (0, 1]")
 
     def __call__(self, step: int, steps: int, spent: float = 0.0) -> float:
         """The factor at a step of a run of so many, ``spent`` of whose time is over (0 to 1)."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semcast.domains import DOMAINS, FACE, IGNORED, STREET, Domain, domain_named
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.files import whole
 from semcast.networks.segmenter import FaceParser, SceneParser
 from semcast.photos import Photo, read_aligned, read_photo, resize, to_tensor
@@ -68,7 +68,7 @@ def ids(folder: str, split: str) -> list[str]:
     name = f"{folder}-{split}"
     text = gzip.decompress((resources.files("semcast.train") / "ids" / f"{name}.txt.gz").read_bytes())
     if hashlib.sha256(text).hexdigest() != CHECKSUMS[name]:
-        raise SemcastError(f"the list of ids {name} was changed: its checksum does not match")
+        raise Damaged(f"the list of ids {name} was changed: its checksum does not match")
     return text.decode().split()
 
 
@@ -89,7 +89,7 @@ def pack(kind: str, source: Path, out: Path) -> list[Path]:
         "faces": (FACE, _celeba), "street": (STREET, _cityscapes),
     }  # fmt: skip
     if kind not in finders:
-        raise SemcastError(f"there is no data set {kind!r}; the known are {', '.join(finders)}")
+        raise BadInput(f"there is no data set {kind!r}; the known are {', '.join(finders)}")
     domain, find = finders[kind]
     found = {split: list(find(source, split)) for split in SPLITS}  # everything is looked for before anything is written
     written = []
@@ -114,7 +114,7 @@ def _face(name: str, photo: Path, folder: Path) -> Member:
         if path.is_file():  # a part that a face does not show has no file
             labels[_labels(path, 512) > 0] = label
     if not labels.any():
-        raise SemcastError(f"there are no labels of {photo} in {folder}")
+        raise Missing(f"there are no labels of {photo} in {folder}")
     return name, read_aligned(photo, SIZE), np.asarray(Image.fromarray(labels).resize((SIZE, SIZE), Image.Resampling.NEAREST))
 
 
@@ -124,7 +124,7 @@ def _cityscapes(source: Path, split: str) -> Iterator[Callable[[], Member]]:
     photos = sorted((source / "leftImg8bit" / theirs).glob("*/*_leftImg8bit.png"))
     for name in ids(STREET.folder, split):
         if int(name) > len(photos):
-            raise SemcastError(f"{source / 'leftImg8bit' / theirs} holds {len(photos)} photos, number {name} is asked for")
+            raise Missing(f"{source / 'leftImg8bit' / theirs} holds {len(photos)} photos, number {name} is asked for")
         photo = photos[int(name) - 1]
         stem = source / "gtFine" / theirs / photo.parent.name / photo.name.removesuffix("_leftImg8bit.png")
         trained, given = (stem.with_name(f"{stem.name}_gtFine_{kind}.png") for kind in ("labelTrainIds", "labelIds"))
@@ -143,7 +143,7 @@ def _street(name: str, photo: Path, labels: Path, relabel: bool) -> Member:
 
 def _need(path: Path) -> None:
     if not path.is_file():
-        raise SemcastError(f"there is no {path}: is this the data set as it is distributed?")
+        raise Missing(f"there is no {path}: is this the data set as it is distributed?")
 
 
 def _labels(path: Path, side: int) -> NDArray[np.uint8]:
@@ -153,7 +153,7 @@ def _labels(path: Path, side: int) -> NDArray[np.uint8]:
             flat = image if image.mode in ("L", "P") else image.convert("L")
             return np.asarray(flat.resize((side, side), Image.Resampling.NEAREST))
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all
-        raise SemcastError(f"{path} is not a mask that can be read ({type(error).__name__})") from None
+        raise Damaged(f"{path} is not a mask that can be read ({type(error).__name__})") from None
 
 
 # ---- anybody's photos ------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def pack_folder(source: Path, out: Path, domain: Domain) -> list[Path]:
     ):  # fmt: skip
         made = write_shards(out / domain.folder, split, _usable(paths, domain, parser, finder))
         if not made:
-            raise SemcastError(f"{source} holds too few photos that can be used: none is left for {split}")
+            raise BadInput(f"{source} holds too few photos that can be used: none is left for {split}")
         written += made
     return written
 

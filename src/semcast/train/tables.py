@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from semcast.codec.feature_coder import CHANNELS, FeatureTables, learned_tables
-from semcast.codec.layout_coder import CATEGORIES, GRID, LAG, NEAR, OUTSIDE, SIDES, LayoutCoder, LayoutTables, reduced
+from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, SIDES, reduce_labels
+from semcast.codec.feature_coder import FeatureTables, learn_tables
+from semcast.codec.layout_coder import LAG, NEAR, OUTSIDE, LayoutCoder, LayoutTables
 from semcast.domains import Domain, domain_named
-from semcast.errors import SemcastError
+from semcast.errors import Damaged, Missing
 from semcast.networks.precision import mixed
 from semcast.sources import shard_members
 from semcast.train.data import shuffled
@@ -120,9 +121,9 @@ def load_layouts(folder: Path, split: str, side: int) -> Tensor:
     """
     shards = sorted(folder.glob(f"{split}-*.tar"))
     if not shards:
-        raise SemcastError(f"no {split}-*.tar in {folder}")
+        raise Missing(f"no {split}-*.tar in {folder}")
     masks = [mask for shard in shards for _, _, mask in shard_members(shard) if mask is not None]
-    return torch.from_numpy(np.stack([reduced(np.asarray(Image.open(io.BytesIO(mask))), side) for mask in masks]))
+    return torch.from_numpy(np.stack([reduce_labels(np.asarray(Image.open(io.BytesIO(mask))), side) for mask in masks]))
 
 
 def learned_layout(layouts: Tensor, domain: Domain, settings: Settings) -> LayoutTables:
@@ -197,7 +198,7 @@ def _features(path: str) -> FeatureTables:
         with np.load(path) as file:
             features, cells = file["features"], file["cells"]
     except (OSError, KeyError, ValueError) as error:
-        raise SemcastError(f"{path} is no .npz with features and cells ({error})") from None
+        raise Damaged(f"{path} is no .npz with features and cells ({error})") from None
     if features.shape[1:] != (CHANNELS, GRID, GRID) or cells.shape != (len(features), GRID, GRID):
-        raise SemcastError(f"{path} needs features [N, 8, 16, 16] and cells [N, 16, 16]")
-    return learned_tables(features, cells)
+        raise Damaged(f"{path} needs features [N, 8, 16, 16] and cells [N, 16, 16]")
+    return learn_tables(features, cells)
