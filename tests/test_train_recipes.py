@@ -11,8 +11,8 @@ import torch
 
 from semcast.domains import FACE
 from semcast.generative.system import Generative
-from semcast.linear.repainted import LinearGan
 from semcast.linear.sketch import SketchConfig
+from semcast.linear.system import LinearGan
 from semcast.metrics.perceptual import missing
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.train.data import load_faces
@@ -21,7 +21,7 @@ from semcast.train.recipes import run
 from semcast.train.shards import write_shards
 from semcast.weights import load
 
-pytestmark = pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")]
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,9 @@ def test_end_to_end(data: Path, tmp_path: Path) -> None:
 def test_deepjscc(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = trained("deepjscc", data, tmp_path, "symbols=640", "crop=256", "perceptual=0.02", "warm_start=deepjscc-640")
     assert {"mse", "lpips"} <= set(lines[-2]) and "psnr_640_20" in lines[-1]
-    monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path))
-    assert "640" in DeepJscc.load("deepjscc-perceptual").networks
+    trained("deepjscc", data, tmp_path / "plain", "symbols=8192", "crop=64")
+    monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path / "plain"))
+    assert DeepJscc.load().max_symbols == 8192
 
 
 def test_face_parser(data: Path, tmp_path: Path) -> None:

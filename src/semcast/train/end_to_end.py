@@ -19,7 +19,9 @@ from semcast.generative.channel_codec import ChannelCodec
 from semcast.generative.encoder import FaceEncoder
 from semcast.generative.system import Generative
 from semcast.generative.variants import EndToEnd
+from semcast.link import Burst
 from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.linear_gan import random_budget
 from semcast.train.picture import PictureLoss, Weights
@@ -74,7 +76,10 @@ class EndToEndRecipe(Recipe):
         """The picture of what arrives."""
         (photo, mask), s = batch, self.settings
         budget = random_budget(self.random, (32, 1280), (s.snr_low, s.snr_high))
-        received = self.cross(self.channel, self.system.encode(photo, budget))
+        with mixed(self.device):
+            meaning = self.system.encoder(photo).float()
+        sent = Burst(self.system.codec.encode(self.system.coordinates.to_normal(meaning), budget), budget)
+        received = self.cross(self.channel, sent)
         return self.picture_loss(self.link.generator, self.system.received(received), photo, mask, swap=False, judged=0.0)
 
     def ship(self, network: nn.ModuleDict) -> None:

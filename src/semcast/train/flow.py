@@ -61,7 +61,7 @@ def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, 
     for index in chosen.split(16):
         c = codes[index].to(device).requires_grad_(True)
         with mixed(device):
-            image = generator(c).image.float()
+            image = generator(c, 2).image.float()
             pixels = (losses.pixel * weight / (3 * weight.numel())).sqrt() * image
             out = (pixels * torch.randn(pixels.shape, generator=random).to(device)).sum()
             for features, head in zip(lpips.features(image), lpips.heads, strict=True):
@@ -111,7 +111,6 @@ class FlowRecipe(Recipe):
         """The whitening, in the metric of the picture or in that of the source."""
         s = self.settings
         if s.probes or self.link is None:
-            self.generator.octaves = 2
             weight = pixel_weight(self.faces.labels, s.losses.a, s.losses.b, 128)
             metric = picture_metric(self.generator, self.codes, weight / weight.mean(), s)
         else:

@@ -101,7 +101,6 @@ class GeneratorRecipe(Recipe):
     def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The encoder's codes, a little noisy, rendered."""
         (photo, mask), s, i = batch, self.settings, self.i
-        self.generator.octaves = 2 if photo.shape[-1] == 128 else 3
         judged = max(0.0, min(1.0, (i - s.judge_from + 1) / 100))
         with mixed(self.device):
             codes = self.encoder(photo)
@@ -148,7 +147,7 @@ class GeneratorRecipe(Recipe):
 
     def _parts(self, network: nn.ModuleDict) -> tuple[FaceEncoder, SemanticGenerator]:
         encoder, generator = cast(FaceEncoder, network["encoder"]), cast(SemanticGenerator, network["generator"])
-        generator.octaves = self.generator.octaves
+        generator.octaves = 2 if self.i < self.settings.small_steps else 3
         return encoder, generator
 
     def configuration(self) -> dict[str, object]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from semcast.channels import make_channel
 from semcast.linear.repainter import Repainter
 from semcast.linear.system import CARES, LinearGan, load_sketch
-from semcast.link import Budget
+from semcast.link import Budget, Burst, to_complex
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
 from semcast.train.adversary import Adversary, PatchDiscriminator
@@ -88,19 +88,24 @@ class LinearGanRecipe(Recipe):
         for index in shuffled(len(faces), self.whole, s.seed + 1, max(0, first - s.small_steps)):
             yield (random_flip(faces.batch(index), None, self.random)[0],)
 
+    @property
+    def octaves(self) -> int:
+        """How far above 64 px is painted now."""
+        return 1 if self.i < self.settings.small_steps else 2
+
     def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """A random sketch, k and SNR; what arrives is painted."""
         (photo,), s, adversary = batch, self.settings, self.adversary
         assert adversary is not None
-        self.network.octaves = 1 if self.i < s.small_steps else 2
         care = ("plain", "face", "face", "identity")[int(torch.randint(4, (), generator=self.random))]
         budget, system = random_budget(self.random, (32, 1280), (-2, 20)), self.systems[care]
         window = random_window(self.random)
         with torch.no_grad():
-            received = self.cross(self.channel, system.encode(photo, budget))
+            reals = system.sketch.modulate(system.sketch.project(photo), budget.symbols, budget.snr_db)
+            received = self.cross(self.channel, Burst(to_complex(reals), budget))
             with mixed(self.device):
                 target = self.lpips.features(photo[window])
-        fake = system.paint(received)
+        fake = system.paint(received, self.octaves)
         losses = {"mse": F.mse_loss(fake, photo)}
         with mixed(self.device):
             losses["lpips"] = self.lpips.distance(target, self.lpips.features(fake[window])).mean()
@@ -118,7 +123,7 @@ class LinearGanRecipe(Recipe):
 
     def system(self, network: Repainter) -> LinearGan:
         """The link with this painter, at the size that is trained now."""
-        network.octaves = self.network.octaves
+        network.octaves = self.octaves
         return LinearGan(load_sketch("face"), network).to(self.device)
 
     def validate(self, network: Repainter) -> dict[str, float]:

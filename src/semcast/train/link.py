@@ -111,7 +111,6 @@ class LinkRecipe(Recipe):
         """Codes through the channel, and the picture of what arrives of them."""
         (photo, mask, latent), s, link, i = batch, self.settings, self.network, self.i
         adapting = i >= s.codec_steps
-        link.generator.octaves = 3 if i >= s.small_steps else 2
         link.generator.requires_grad_(adapting)
         normal = link.flow.to_normal(latent)
         estimate = link.codec.decode(self._received(normal))
@@ -151,5 +150,5 @@ class LinkRecipe(Recipe):
 
     def _ready(self, network: Generative) -> Generative:
         network.flow.refresh()
-        network.generator.octaves = self.network.generator.octaves
+        network.generator.octaves = 2 if self.i < self.settings.small_steps else 3
         return network

@@ -89,11 +89,12 @@ class PictureLoss:
             the total, and each loss by name.
         """
         with mixed(photo.device):
-            made = generator(codes)
+            octaves = (photo.shape[-1] // generator.config.grid).bit_length() - 1  # the picture is as large as the photo
+            made = generator(codes, octaves)
             total, losses = self._alike(made, photo, mask)
             images, masks = [made.image], [made.mask]
             if swap:
-                other, losses["swap"] = self._swap(generator, codes, made)
+                other, losses["swap"] = self._swap(generator, codes, made, octaves)
                 total = total + self.weights.swap * losses["swap"]
                 images.append(other.image)
                 masks.append(other.mask)
@@ -120,11 +121,13 @@ class PictureLoss:
         total = w.pixel * losses["mse"] + losses["lpips"] + w.mask * (losses["coarse"] + losses["mask"])
         return total, losses
 
-    def _swap(self, generator: SemanticGenerator, codes: Tensor, made: Rendering) -> tuple[Rendering, Tensor]:
+    def _swap(
+        self, generator: SemanticGenerator, codes: Tensor, made: Rendering, octaves: int
+    ) -> tuple[Rendering, Tensor]:
         """One part of the second half of the batch put into the first, and what that changes where neither shows the part."""
         half = len(codes) // 2
         part = SWAPPED[int(torch.randint(len(SWAPPED), (), generator=self.random))]
-        other = generator(swap_part(codes[:half], codes[half : 2 * half], part))
+        other = generator(swap_part(codes[:half], codes[half : 2 * half], part), octaves)
         shown = made.mask.detach().argmax(1)
         outside = outside_union(shown[:half], shown[half : 2 * half], part, made.image.shape[-1])
         return other, ((other.image - made.image[:half].detach()).square() * outside).mean()
