@@ -367,7 +367,7 @@ def test_a_thousand_mutated_and_cut_files(tables: Tables) -> None:
             changed[at:at] = rng.bytes(int(rng.integers(1, 40)))
         else:
             changed = bytearray(data[:5] + rng.bytes(len(data)))
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             back = unpack(bytes(changed), tables)
         except SemcastError as error:
@@ -376,7 +376,7 @@ def test_a_thousand_mutated_and_cut_files(tables: Tables) -> None:
             read += 1
             assert bytes(changed) == data or back.notes or kind == 1 and back.model != stream.model
             assert prefix_of(back, stream)
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest = max(slowest, time.process_time() - began)
     assert read > 200 and slowest < 5
 
 

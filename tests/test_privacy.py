@@ -14,6 +14,7 @@ from torch import Tensor
 
 from semcast.api import CODED, SYSTEMS, load_system
 from semcast.bench.records import parse, read
+from semcast.channels import make_channel
 from semcast.cli import main
 from semcast.domains import PARTS
 from semcast.errors import SemcastError
@@ -22,12 +23,14 @@ from semcast.generative.generator import BOXES
 from semcast.generative.inversion import Guess
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
-from semcast.link import Budget, System
+from semcast.link import Budget, System, cross, generator_for
+from semcast.metrics.report import Metrics
 from semcast.photos import read_aligned, read_mask, to_tensor
 from semcast.privacy.blind import Blind, blend, box_of, find_region, fit_region, hide
 from semcast.privacy.filter import Filter
 from semcast.privacy.knowledge import KnowledgeBase, KnowledgeConfig
 from semcast.privacy.parts import PartChoice
+from semcast.privacy.receipt import receipt
 from semcast.privacy.system import Private
 from semcast.train.knowledge import Settings, learn
 
@@ -327,6 +330,19 @@ def test_filter_moves_another_way_each_time_unless_it_is_to_be_repeated(link: Ge
                 Private.around(link, Filter("eyes"))
     finally:
         link.inversion, link.refinement = usual, None
+
+
+def test_what_was_protected_stays_with_its_burst(link: Generative, face: Tensor) -> None:
+    """A receipt is of one transmission: nothing of another photo that the system sent meanwhile gets into it."""
+    private, budget = Private.around(load_system("linear"), Blind("eyes", coarse=True), link=link), Budget(64, 5.0)
+    channel, metrics = make_channel("awgn"), Metrics({}, None, [])
+    first, plain = (cross(s, channel, face, budget, generator_for(0, "a")) for s in (private, private.system))
+    told = receipt(private, face, first, plain, metrics, aligned=True)
+    cross(private, channel, face.flip(-1), budget, generator_for(0, "b"))
+    assert receipt(private, face, first, plain, metrics, aligned=True) == told
+    assert told["mode"] == "blind" and told["derived_from_private_pixels"] == []
+    with pytest.raises(SemcastError, match="not from one"):
+        receipt(private, face, plain, plain, metrics, aligned=True)
 
 
 def test_filter_is_for_codes(link: Generative, face: Tensor) -> None:

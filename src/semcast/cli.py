@@ -17,7 +17,8 @@ from rich.console import Console
 from semcast.errors import SemcastError
 
 if TYPE_CHECKING:
-    from semcast.bench.sweep import Measure, Plan, Sweep
+    from semcast.bench.engine import Measure
+    from semcast.bench.sweep import Plan, Sweep
     from semcast.domains import Domain
     from semcast.link import Budget, Channel, Crossing, System
     from semcast.privacy.system import Private, Protection
@@ -286,15 +287,15 @@ def evaluate(
 
     _threads()
     protection = _protection(private, privacy, lambda1, lambda2, private_mask, coarse_mask, aligned, None)
-    scene = _scene(domain, private, identity)
+    _scene(domain, private, identity)
     plan = Plan(
         snr_db=_numbers(snr, "--snr", float), symbols=_numbers(symbols, "--symbols", int), draws=draws, seed=seed,
-        aligned=aligned, care=care, refine=refine, fading=fading, pilots=pilots,
-        private=protection.name if protection else None, domain=scene.name if scene else None,
+        aligned=aligned, domain=domain,
     )  # fmt: skip
     check_file(out, True, ".jsonl")
     embedders = [path.absolute() for path in identity or ()]
-    load = partial(_sweep, plan, _names(systems), _names(channels), embedders, vgg, protection)
+    links, over = (_names(systems), care, refine), (_names(channels), fading, pilots)
+    load = partial(_sweep, plan, links, over, embedders, vgg, protection)
     sweep = load()
     sources = find_photos(photos, limit)
     for note in sweep.metrics.notes + [f"skipped: {points}" for points in sweep.skipped]:
@@ -459,7 +460,7 @@ def evaluate_codec(
     if note:
         _say(note)
     with _track("evaluating", len(sources) * len(tested.points)) as step:
-        outcome = bench.run(tested, sources, out, force=force, progress=step)
+        outcome = tested.run(sources, out, force=force, progress=step)
     for reason in outcome.refused:
         _say(f"skipped: {reason}")
     _stdout().print(bench.summary(outcome.records))
@@ -776,16 +777,17 @@ def _systems(
 
 
 def _sweep(
-    plan: Plan, systems: Sequence[str], channels: Sequence[str], identity: Sequence[Path], vgg: bool,
-    protection: Protection | None = None,
+    plan: Plan, systems: tuple[Sequence[str], str | None, int], channels: tuple[Sequence[str], str, int],
+    identity: Sequence[Path], vgg: bool, protection: Protection | None = None,
 ) -> Sweep:  # fmt: skip
     """A sweep from names alone: what every worker of an evaluation does too."""
     from semcast.bench.sweep import Sweep
     from semcast.metrics.report import Metrics
     from semcast.networks.segmenter import FaceParser
 
-    over = [_channel(name, plan.fading, plan.pilots, mixed=True) for name in channels]
-    links = _protected(_systems(systems, plan.care, plan.refine, domain=plan.domain or "face"), protection, repeatable=plan.seed)
+    names, fading, pilots = channels
+    over = [_channel(name, fading, pilots, mixed=True) for name in names]
+    links = _protected(_systems(*systems, domain=plan.domain), protection, repeatable=plan.seed)
     return Sweep(plan, links, over, Metrics.load(identity, vgg), FaceParser.load)
 
 

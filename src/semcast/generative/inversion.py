@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.domains import BASE_CODES, NUM_CODES
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.encoder import BOUND
 from semcast.generative.generator import Parts, SemanticGenerator
 
@@ -61,7 +61,7 @@ class Inversion(Protocol):
 
 def _check_steps(what: str, steps: int, most: int) -> None:
     if type(steps) is not int or not 1 <= steps <= most:
-        raise SemcastError(f"{what} takes 1 to {most} steps, not {steps}")
+        raise BadInput(f"{what} takes 1 to {most} steps, not {steps}")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Newton:
     """The encoder's guess and ``steps`` Gauss-Newton steps in closed form (:func:`correct`), 1 to 20 of them.
 
     Raises:
-        SemcastError: ``steps`` is out of range.
+        BadInput: ``steps`` is out of range.
 
     >>> Newton()
     Newton(steps=2)
@@ -104,7 +104,7 @@ class Descent:
         report: called at each step.
 
     Raises:
-        SemcastError: ``steps`` is out of range.
+        BadInput: ``steps`` is out of range.
     """
 
     steps: int = 400
@@ -129,13 +129,13 @@ def inversion_named(name: str) -> Inversion:
     """The inversion of a name of :data:`INVERSIONS`.
 
     Raises:
-        SemcastError: there is none of that name.
+        BadInput: there is none of that name.
 
     >>> inversion_named("paper")
     Descent(steps=400, rate=0.1)
     """
     if name not in INVERSIONS:
-        raise SemcastError(f"unknown inversion {name!r}; known: {', '.join(INVERSIONS)}")
+        raise BadInput(f"unknown inversion {name!r}; known: {', '.join(INVERSIONS)}")
     return INVERSIONS[name]
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.channels import make_channel
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.channel_codec import TRAINED_DB
 from semcast.link import Burst, to_complex, to_real, unit_power
 
@@ -32,7 +32,7 @@ class Refine:
         report: called at each step with its number and the error.
 
     Raises:
-        SemcastError: ``steps`` is out of range.
+        BadInput: ``steps`` is out of range.
     """
 
     steps: int = 50
@@ -40,7 +40,7 @@ class Refine:
 
     def __post_init__(self) -> None:
         if type(self.steps) is not int or not 1 <= self.steps <= 5000:
-            raise SemcastError(f"refinement takes 1 to 5000 steps, not {self.steps}")
+            raise BadInput(f"refinement takes 1 to 5000 steps, not {self.steps}")
 
     def __call__(self, link: Generative, image: Tensor, burst: Burst) -> Burst:
         """Refine.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from semcast.domains import NUM_CODES
-from semcast.errors import SemcastError
+from semcast.errors import Damaged
 from semcast.generative.channel_codec import ERASED, ChannelCodec, CodecConfig
 from semcast.generative.encoder import EncoderConfig, FaceEncoder
 from semcast.generative.flow import CodeFlow, FlowConfig
@@ -75,7 +75,7 @@ class Generative(System):
         system.load_state_dict(checkpoint.tensors, strict=False)
         missing = set(system.state_dict()) - set(checkpoint.tensors) - {"flow.inverse_matrix", "generator.care"}
         if missing:
-            raise SemcastError(f"{checkpoint.path} lacks {len(missing)} tensors of the generative link")
+            raise Damaged(f"{checkpoint.path} lacks {len(missing)} tensors of the generative link")
         system.flow.refresh()
         return channels_last(system.eval())
 

@@ -23,7 +23,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.channel_codec import ChannelCodec, CodecConfig
 from semcast.generative.encoder import EncoderConfig, FaceEncoder
 from semcast.generative.flow import CodeFlow
@@ -160,7 +160,7 @@ class EndToEnd(System):
         """From the weights ``end-to-end`` (they do not ship: ``semcast train end-to-end`` makes them).
 
         Raises:
-            SemcastError: there are none.
+            BadInput: there are none.
         """
         checkpoint = load("end-to-end", kind="end-to-end")
         encoder = FaceEncoder(checkpoint.configuration(EncoderConfig, "encoder"))
@@ -193,10 +193,10 @@ def variant(name: str, link: Generative) -> ClosedForm:
     """A variant by name, one of :data:`VARIANTS`.
 
     Raises:
-        SemcastError: there is none of that name.
+        BadInput: there is none of that name.
     """
     if name not in VARIANTS:
-        raise SemcastError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
+        raise BadInput(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
     makers = {"code-whitened": whiten, "code-standardised": standardise, "code-pca": decorrelate}
     coordinates: Coordinates = makers[name](link.flow) if name in makers else link.flow
     return ClosedForm(name, link, coordinates)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.linear.repainter import Repainter, RepainterConfig
 from semcast.linear.sketch import Sketch, SketchConfig
 from semcast.link import Budget, Burst, Received, Reception, System, snr_db, to_complex, to_real
@@ -91,6 +91,8 @@ class LinearGan(Linear):
 
     name = "linear-gan"
     min_symbols, max_symbols = 16, 2048
+    care: str | None = None
+    """What was asked for, for results; None: nothing."""
 
     def __init__(self, sketch: Sketch, repainter: Repainter) -> None:
         super().__init__(sketch)
@@ -104,15 +106,16 @@ class LinearGan(Linear):
             care: what the sketch spends its symbols on, one of :data:`CARES`; ``face`` by default.
 
         Raises:
-            SemcastError: there is no such care.
+            BadInput: there is no such care.
         """
-        care = care or "face"
-        if care not in CARES:
-            raise SemcastError(f"unknown care {care!r}; known: {', '.join(CARES)}")
+        if care not in (None, *CARES):
+            raise BadInput(f"unknown care {care!r}; known: {', '.join(CARES)}")
         checkpoint = load("painter", kind="painter")
         repainter = Repainter(checkpoint.configuration(RepainterConfig))
         repainter.load_state_dict(checkpoint.tensors)
-        return cls(load_sketch(care), channels_last(repainter.eval()))
+        system = cls(load_sketch(care or "face"), channels_last(repainter.eval()))
+        system.care = care
+        return system
 
     def decode(self, received: Received) -> Reception:
         """Estimate, its expected error, and the repainter's picture of both."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semcast.domains import NUM_PARTS, PARTS
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.generator import BOXES
 from semcast.privacy.parts import PartChoice
 
@@ -51,7 +51,7 @@ class Blind:
         coarse: fixed boxes instead of what a parser sees, so that not even the outline of a part is given away.
 
     Raises:
-        SemcastError: an unknown part, none, or all; a mask that is not square, is empty or covers everything; boxes that cover
+        BadInput: an unknown part, none, or all; a mask that is not square, is empty or covers everything; boxes that cover
             the face; a mask and boxes at once.
 
     >>> Blind("hair, eyes").name
@@ -68,7 +68,7 @@ class Blind:
     def __post_init__(self) -> None:
         object.__setattr__(self, "choice", PartChoice.parse(self.parts))
         if self.coarse and self.mask is not None:
-            raise SemcastError("a mask and coarse exclude each other: give one of them")
+            raise BadInput("a mask and coarse exclude each other: give one of them")
         if self.coarse:
             box_region(self.choice, _MAP)
         if self.mask is not None:
@@ -111,7 +111,7 @@ def find_region(labels: Tensor, choice: PartChoice, reach: int = REACH) -> Regio
         reach: px at S = 256 that they are dilated by.
 
     Raises:
-        SemcastError: nothing of the photo would be left.
+        BadInput: nothing of the photo would be left.
     """
     labels, side = labels.cpu(), labels.shape[-1]
     mask = torch.zeros(1, 1, side, side, dtype=torch.bool)
@@ -127,7 +127,7 @@ def find_region(labels: Tensor, choice: PartChoice, reach: int = REACH) -> Regio
         mask |= own
     left = float((~mask).float().mean())
     if left < _LEFT:
-        raise SemcastError(f"the parser sees nothing in this photo but private parts ({choice.name}): nothing would be left")
+        raise BadInput(f"the parser sees nothing in this photo but private parts ({choice.name}): nothing would be left")
     for pixels in range(round(reach * side / 256), -1, -1):
         grown = dilate(mask, pixels)
         if float((~grown).float().mean()) >= _HALF * left:
@@ -139,14 +139,14 @@ def box_region(choice: PartChoice, side: int) -> Region:
     """Take the fixed boxes of the private parts in the aligned geometry: the same for everybody, so the shape says nothing.
 
     Raises:
-        SemcastError: they cover the face.
+        BadInput: they cover the face.
     """
     mask = torch.zeros(1, 1, side, side, dtype=torch.bool)
     for part in choice.numbers:
         mask |= box_of(part, side)
     if float(mask.float().mean()) > _MOST_COARSE:
         wide = [PARTS[p] for p in choice.numbers if float(box_of(p, side).float().mean()) > _MOST_COARSE / 2]
-        raise SemcastError(
+        raise BadInput(
             f"a coarse mask of {', '.join(wide) or choice.name} covers the whole face: it is for parts with a place, like eyes"
         )
     return Region(mask)
@@ -159,7 +159,7 @@ def fit_region(mask: Tensor, side: int) -> Region:
     the mask grows by as much.
 
     Raises:
-        SemcastError: as :func:`check_mask`.
+        BadInput: as :func:`check_mask`.
     """
     check_mask(mask)
     own = mask[None, None].float()
@@ -172,13 +172,13 @@ def fit_region(mask: Tensor, side: int) -> Region:
 
 
 def check_mask(mask: Tensor) -> None:
-    """Raise SemcastError where a mask is not bool and square, or covers everything or nothing."""
+    """Raise BadInput where a mask is not bool and square, or covers everything or nothing."""
     if mask.dtype != torch.bool or mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
-        raise SemcastError(f"a private mask is bool [H, H] over the aligned photo, not {mask.dtype} {list(mask.shape)}")
+        raise BadInput(f"a private mask is bool [H, H] over the aligned photo, not {mask.dtype} {list(mask.shape)}")
     if not bool(mask.any()):
-        raise SemcastError("the private mask is empty: nothing would be protected")
+        raise BadInput("the private mask is empty: nothing would be protected")
     if bool(mask.all()):
-        raise SemcastError("the private mask covers everything: nothing would be left to send")
+        raise BadInput("the private mask covers everything: nothing would be left to send")
 
 
 def box_of(part: int, side: int) -> Tensor:

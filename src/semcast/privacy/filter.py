@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.encoder import BOUND
 from semcast.privacy.parts import PartChoice
 
@@ -69,7 +69,7 @@ class Filter:
         lambda2: λ2 of eq. 5, in [0, 1).
 
     Raises:
-        SemcastError: an unknown part, none, or all; a λ that is out of range.
+        BadInput: an unknown part, none, or all; a λ that is out of range.
 
     >>> Filter("all-but-eyes").name
     'filter(1,0.9):all-but-eyes'
@@ -84,9 +84,9 @@ class Filter:
     def __post_init__(self) -> None:
         object.__setattr__(self, "choice", PartChoice.parse(self.parts))
         if not 0 < self.lambda1 <= 3:
-            raise SemcastError(f"lambda1 must be above 0 and at most 3, not {self.lambda1:g}")
+            raise BadInput(f"lambda1 must be above 0 and at most 3, not {self.lambda1:g}")
         if not 0 <= self.lambda2 < 1:
-            raise SemcastError(f"lambda2 must be at least 0 and below 1, not {self.lambda2:g}")
+            raise BadInput(f"lambda2 must be at least 0 and below 1, not {self.lambda2:g}")
 
     @property
     def name(self) -> str:
@@ -108,7 +108,7 @@ class Filter:
             towards: codes drawn for this photo alone, whence the direction; None: the paper's, uniform, from ``random``.
 
         Raises:
-            SemcastError: eq. 4 cannot be met while the codes stay within the generator's bound.
+            BadInput: eq. 4 cannot be met while the codes stay within the generator's bound.
         """
         private = self.choice.codes
         here, there = codes[private].double(), natural[private].double()
@@ -128,6 +128,6 @@ class Filter:
                 length, far, kept, pull, left = (float(vector.norm()) for vector in apart)
                 return Filtered(result, length, far, kept, pull, left, tries)
             step = step * _GROWTH
-        raise SemcastError(
+        raise BadInput(
             f"lambda1 = {self.lambda1:g} asks for codes outside the generator's range on this photo: take a smaller one"
         )

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from semcast.domains import NUM_CODES
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.encoder import BOUND
 from semcast.privacy.filter import Randomness
 from semcast.weights import load, save
@@ -71,9 +71,9 @@ class KnowledgeBase(nn.Module):
         return save(path, self.state_dict(), kind="knowledge", config=asdict(self.config))
 
     def check(self, code: int) -> None:
-        """Raises SemcastError where it was made for a generator with codes of another length."""
+        """Raise BadInput where it was made for a generator with codes of another length."""
         if code != self.config.code:
-            raise SemcastError(
+            raise BadInput(
                 f"the knowledge base is for codes of {self.config.code} numbers, the generator's have {code}: "
                 "make it again (semcast train knowledge)"
             )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS, PARTS, shape_code, texture_code
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 ALL_BUT = "all-but-"
 
@@ -21,14 +21,14 @@ class PartChoice:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.parts) < NUM_PARTS:
-            raise SemcastError("some of the parts must be private and some not")
+            raise BadInput("some of the parts must be private and some not")
 
     @classmethod
     def parse(cls, text: str) -> PartChoice:
         """``eyes,hair`` or ``all-but-eyes`` (``all-but-eyes,mouth`` keeps both).
 
         Raises:
-            SemcastError: an unknown part, none, or all.
+            BadInput: an unknown part, none, or all.
 
         >>> PartChoice.parse("hair, eyes").parts
         ('eyes', 'hair')
@@ -40,7 +40,7 @@ class PartChoice:
         unknown = [name for name in named if name not in PARTS]
         if unknown or not named:
             what = f"unknown part {unknown[0]!r}" if unknown else "no part is named"
-            raise SemcastError(f"{what}; known: {', '.join(PARTS)}, or all-but- and some of them")
+            raise BadInput(f"{what}; known: {', '.join(PARTS)}, or all-but- and some of them")
         keep = text.startswith(ALL_BUT)
         return cls(tuple(name for name in PARTS if (name in named) != keep))
 

@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.link import Crossing
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.report import Metrics
@@ -51,9 +51,9 @@ def receipt(
     ``inside_psnr_db`` and ``inside_lpips_squeeze`` are between the protected transmission and the photo in the private
     region (before: the unprotected one), ``outside_psnr_db`` between the two transmissions outside it.
     """
-    asked, made = private.protection, _protected(protected)
-    region = made.regions[-1] if made.regions else find_region(private.parser.labels(image), asked.choice)
-    mask, after, before = region.mask, protected.reception.image, plain.reception.image
+    asked, made = private.protection, _look_inside(protected)
+    region = made.regions[-1] if made.regions else find_region(private.parser.to(image.device).labels(image), asked.choice)
+    mask, after, before = region.mask.to(image.device), protected.reception.image, plain.reception.image
     values: dict[str, Any] = {
         "protection": asked.name,
         "parts": list(asked.choice.parts),
@@ -63,7 +63,7 @@ def receipt(
         "region_share": round(float(mask.float().mean()), 4),
         "inside_psnr_db": _pair(lambda x: masked_psnr_db(image, x, mask), before, after, 2),
         "outside_psnr_db": round(masked_psnr_db(before, after, ~mask), 2),
-        "derived_from_private_pixels": derived(private, aligned),
+        "derived_from_private_pixels": list_derived(private, aligned),
     }
     if "squeeze" in metrics.lpips:
         lpips = metrics.lpips["squeeze"]
@@ -79,14 +79,14 @@ def receipt(
     return values
 
 
-def _protected(crossing: Crossing) -> Protected:
+def _look_inside(crossing: Crossing) -> Protected:
     burst = crossing.burst
     if not isinstance(burst, ProtectedBurst) or burst.protected is None:
-        raise SemcastError("a receipt is for what a protecting system sent, and this burst is not from one")
+        raise BadInput("a receipt is for what a protecting system sent, and this burst is not from one")
     return burst.protected
 
 
-def derived(private: Private, aligned: bool) -> list[str]:
+def list_derived(private: Private, aligned: bool) -> list[str]:
     """What else was computed from private pixels, in words; nothing where the guarantee is bit for bit."""
     asked, made = private.protection, []
     if not aligned:
@@ -112,13 +112,13 @@ def table(values: dict[str, Any]) -> Table:
         ("inside_lpips_squeeze", "{:.4f}", "distance inside it, LPIPS"),
     ):
         if name in values:
-            shown.add_row(what, "unprotected {before}, protected {after}".format(**_shown(values[name], form)))
+            shown.add_row(what, "unprotected {before}, protected {after}".format(**_format(values[name], form)))
     shown.add_row("outside it, against the unprotected", f"{values['outside_psnr_db']:.2f} dB")
     for name in ("identity", "identity_2"):
         if name in values:
             found = values[name]
             who = "the same person" if found["same_person_after"] else "somebody else"
-            pair = "unprotected {before}, protected {after}".format(**_shown(found, "{:.3f}"))
+            pair = "unprotected {before}, protected {after}".format(**_format(found, "{:.3f}"))
             shown.add_row(f"face match ({name.replace('_', ' ')})", f"{pair}: {who} (threshold {found['threshold']:.2f})")
     if "codes" in values:
         codes = values["codes"]
@@ -136,5 +136,5 @@ def _pair(measure: Any, before: Tensor, after: Tensor, digits: int) -> dict[str,
     return {"before": round(measure(before), digits), "after": round(measure(after), digits)}
 
 
-def _shown(pair: dict[str, Any], form: str) -> dict[str, str]:
+def _format(pair: dict[str, Any], form: str) -> dict[str, str]:
     return {name: form.format(pair[name]) for name in ("before", "after")}

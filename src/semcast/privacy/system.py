@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.system import Generative
 from semcast.link import Budget, Burst, Received, Reception, System
 from semcast.networks.precision import mixed
@@ -56,13 +56,13 @@ class ProtectedBurst(Burst):
 
 
 def check_together(system: System, protection: Protection) -> None:
-    """Raise SemcastError where the system cannot be protected that way."""
+    """Raise BadInput where the system cannot be protected that way."""
     if isinstance(protection, Blind):
         return
     if not isinstance(system, Generative):
-        raise SemcastError(f"filter works on the codes that generative sends, not on {system.name}: take blind")
+        raise BadInput(f"filter works on the codes that generative sends, not on {system.name}: take blind")
     if system.refinement:
-        raise SemcastError("refinement fits the symbols to the photo, which undoes filter: take blind, or do not refine")
+        raise BadInput("refinement fits the symbols to the photo, which undoes filter: take blind, or do not refine")
 
 
 class Private(System):
@@ -77,7 +77,7 @@ class Private(System):
             repeated; None draws it from the operating system's entropy, which nobody can.
 
     Raises:
-        SemcastError: ``filter`` with a system that sends no codes, or that refines its symbols.
+        BadInput: ``filter`` with a system that sends no codes, or that refines its symbols.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Private(System):
             return self.link.render(self.knowledge.mean[None]).clamp(0, 1)
 
     def check(self, budget: Budget) -> None:
-        """Raise SemcastError where the system cannot work with the budget."""
+        """Raise BadInput where the system cannot work with the budget."""
         self.system.check(budget)
 
     def encode(self, image: Tensor, budget: Budget) -> ProtectedBurst:
@@ -137,7 +137,7 @@ class Private(System):
         """Make of photos ``[B, 3, S, S]`` what may be sent of them.
 
         Raises:
-            SemcastError: nothing of a photo would be left, or λ1 asks for too much on it.
+            BadInput: nothing of a photo would be left, or λ1 asks for too much on it.
         """
         return self._blind(image, self.protection) if isinstance(self.protection, Blind) else self._filter(image, self.protection)
 
@@ -156,7 +156,7 @@ class Private(System):
 
         Where only the private parts are painted from them the encoder's guess will do: the rest of the photo stays what it is.
         """
-        neutral = blend(rest, self.neutral, mask)
+        neutral = blend(rest, self.neutral.to(rest.device), mask)
         sent = isinstance(self.system, Generative)
         codes = self.link.invert(neutral, ~mask) if sent else self.link.guess(neutral)
         return self.knowledge.replace(codes, self.private_codes)

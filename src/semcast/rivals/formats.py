@@ -107,7 +107,7 @@ class Jpeg(Format):
 
     def encode(self, image: Image.Image, quality: int) -> bytes:
         """A JFIF file."""
-        return _saved(image, "JPEG", quality=quality)
+        return _save(image, "JPEG", quality=quality)
 
     def strip(self, file: bytes, quality: int) -> bytes:
         """The quality, then what lies between the header of the scan and the end marker."""
@@ -142,7 +142,7 @@ class Jpeg2000(Format):
     def encode(self, image: Image.Image, quality: int) -> bytes:
         """A raw codestream."""
         ratio = 3 * image.width * image.height / quality
-        return _saved(
+        return _save(
             image, "JPEG2000", no_jp2=True, irreversible=True, mct=1, num_resolutions=5, quality_mode="rates",
             quality_layers=[ratio],
         )  # fmt: skip
@@ -175,7 +175,7 @@ class WebP(Format):
 
     def encode(self, image: Image.Image, quality: int) -> bytes:
         """A RIFF file of one lossy frame."""
-        return _saved(image, "WEBP", quality=quality, method=6)
+        return _save(image, "WEBP", quality=quality, method=6)
 
     def strip(self, file: bytes, quality: int) -> bytes:
         """The frame tag and what follows the start code and the size."""
@@ -234,7 +234,7 @@ class Avif(Boxed):
 
     def encode(self, image: Image.Image, quality: int) -> bytes:
         """An AVIF file of one still picture."""
-        return _saved(
+        return _save(
             image, "AVIF", quality=quality, speed=6, subsampling="4:2:0", max_threads=1, advanced={"tune": "psnr"}
         )
 
@@ -303,7 +303,7 @@ class Hevc(Boxed):
 FORMATS: dict[str, Format] = {kind.name: kind() for kind in (Jpeg, Jpeg2000, WebP, Avif, Hevc)}
 
 
-def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
+def _save(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()

@@ -196,7 +196,7 @@ class Jscc(nn.Module):
 
     def analyse(self, image: Tensor, snr_db: Tensor) -> Tensor:
         """Photo ``[B, 3, S, S]`` and SNR ``[B]`` in dB → reals ``[B, channels, S / stride, S / stride]``, not normalised."""
-        snr = _told(snr_db)
+        snr = _tell(snr_db)
         x = image * 2 - 1
         for layer, norm, attention in zip(self.down, self.down_norm, self.down_attention, strict=True):
             x = attention(norm(layer(x)), snr)
@@ -205,7 +205,7 @@ class Jscc(nn.Module):
 
     def synthesise(self, received: Tensor, snr_db: Tensor) -> Tensor:
         """The inverse path → photo, not clipped (a sigmoid would make its gradient vanish where faces are black or white)."""
-        snr = _told(snr_db)
+        snr = _tell(snr_db)
         estimate: Tensor | float = 0.5
         if self.blocks is not None:
             estimate, received = self.blocks.synthesise(received, snr_db)
@@ -226,5 +226,5 @@ def _upwards(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
     return nn.ConvTranspose2d(inputs, outputs, kernel, stride, kernel // 2, output_padding=stride - 1)
 
 
-def _told(snr_db: Tensor) -> Tensor:
+def _tell(snr_db: Tensor) -> Tensor:
     return snr_db.clamp(*WIDEST_DB)[:, None] / 10
