@@ -47,7 +47,7 @@ from semcast.codec.policy import FIELDS, OBSERVED, Policy, PolicyConfig, Walk
 from semcast.codec.score import preview
 from semcast.codec.tables import Tables, load_tables
 from semcast.domains import DOMAINS, FACE, STREET
-from semcast.errors import SemcastError
+from semcast.errors import DoesNotFit, Missing, SemcastError
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.networks.segmenter import SceneParser, SceneParserConfig
 from semcast.rivals.bit_codecs import load_bit_codec
@@ -460,7 +460,7 @@ def test_other_networks_are_refused(networks: Networks) -> None:
 
 
 def test_nothing_fits(networks: Networks) -> None:
-    with pytest.raises(SemcastError, match="at least"):
+    with pytest.raises(DoesNotFit, match="at least"):
         RlAsc(networks, PLAIN["uniform"], "uniform").compress(photo_of(), 12)
 
 
@@ -518,7 +518,7 @@ def test_codecs_by_name(shipped: Path, no_policy: None) -> None:
         assert load_bit_codec(name, "street").name == name
     stream = load_bit_codec("uniform", "street").compress(photo_of(), 1500)
     assert load_bit_codec("area", "street").decompress(stream).shape == (256, 256, 3)
-    with pytest.raises(SemcastError, match="allocation-street"):
+    with pytest.raises(Missing, match="allocation-street"):
         load_bit_codec("rl-asc", "street")
     with pytest.raises(SemcastError, match="unknown allocation"):
         RlAsc.load("best", "street")

@@ -23,7 +23,7 @@ import numpy as np
 
 from semcast.codec.choice import Allocation, Choice, Options
 from semcast.codec.concepts import GRID, LEVELS
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, DoesNotFit
 
 _AT_ONCE = 4  # moves that greedy measures again together
 
@@ -116,18 +116,19 @@ def exhaustive(options: Options, max_bytes: int, *, levels: Sequence[int] = tupl
     """Try all combinations of these levels at all sides and take the best.
 
     Raises:
-        SemcastError: there are more than ``most`` of them, or nothing fits.
+        BadInput: there are more than ``most`` of them.
+        DoesNotFit: nothing fits.
     """
     sides = options.open_sides(max_bytes)
     count = sum(len(levels) ** len(options.sides[side].empty()) for side in sides)
     if count > most:
-        raise SemcastError(f"{count} combinations are too many to try all: take fewer levels or a simpler photo")
+        raise BadInput(f"{count} combinations are too many to try all: take fewer levels or a simpler photo")
     made = (
         Choice(side, chosen) for side in sides for chosen in itertools.product(levels, repeat=len(options.sides[side].empty()))
     )
     fitting = [choice for choice in made if options.size(choice) <= max_bytes]
     if not fitting:
-        raise SemcastError(f"none of these combinations fits into {max_bytes} bytes")
+        raise DoesNotFit(f"none of these combinations fits into {max_bytes} bytes")
     scores = options.score(fitting)
     return fitting[int(np.argmax(scores))]
 

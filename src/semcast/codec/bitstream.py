@@ -26,7 +26,7 @@ from semcast.codec.concepts import CATEGORIES, CHANNELS, LEVELS, SIDES, SIZE, ST
 from semcast.codec.entropy import Decoder, Encoder, Frequencies, normalise, uniform
 from semcast.codec.feature_coder import FeatureTables, level_frequencies
 from semcast.codec.tables import Tables
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Damaged
 
 MAGIC = b"\x5e\xc1"
 """The last four bits are the version."""
@@ -91,7 +91,8 @@ def domain_of(data: bytes) -> str:
     """Read which domain a file is for.
 
     Raises:
-        SemcastError: it is no .sem file, or of another version.
+        BadInput: it is no .sem file, or of another version.
+        Damaged: its first bytes are.
     """
     return DOMAIN_NAMES[_read_magic(data)[0]]
 
@@ -143,7 +144,7 @@ def pack(stream: Stream, tables: Tables | None = None) -> bytes:
         tables: those of its domain that ship where none are given.
 
     Raises:
-        SemcastError: what the stream says cannot be written.
+        BadInput: what the stream says cannot be written.
     """
     _check_header(stream)
     tables = tables or Tables.load(stream.domain)
@@ -166,13 +167,13 @@ def pack(stream: Stream, tables: Tables | None = None) -> bytes:
 
 def _check_header(stream: Stream) -> None:
     if stream.domain not in DOMAIN_NAMES:
-        raise SemcastError(f"unknown domain {stream.domain!r}; the known are {', '.join(DOMAIN_NAMES)}")
+        raise BadInput(f"unknown domain {stream.domain!r}; the known are {', '.join(DOMAIN_NAMES)}")
     if stream.layout.shape not in [(side, side) for side in SIDES] or stream.layout.max() >= CATEGORIES:
-        raise SemcastError(f"a layout has 16, 32 or 64 places a side and categories below {CATEGORIES}")
+        raise BadInput(f"a layout has 16, 32 or 64 places a side and categories below {CATEGORIES}")
     if not (0 < stream.width <= 1 << 16 and 0 < stream.height <= 1 << 16):
-        raise SemcastError(f"width and height must be between 1 and 65536, not {stream.width} x {stream.height}")
+        raise BadInput(f"width and height must be between 1 and 65536, not {stream.width} x {stream.height}")
     if any(not (0 <= c < CATEGORIES and 1 <= factor <= 255) for c, factor in stream.care.items()):
-        raise SemcastError("care must give whole factors from 1 to 255 to categories of the domain")
+        raise BadInput("care must give whole factors from 1 to 255 to categories of the domain")
 
 
 def _check_concepts(stream: Stream, tables: Tables) -> None:
@@ -180,13 +181,13 @@ def _check_concepts(stream: Stream, tables: Tables) -> None:
     expected = tables.find_concepts(stream.layout, stream.care)
     same = [c.category for c in stream.concepts] == [c.category for c in expected]
     if not (same and all(np.array_equal(a.cells, b.cells) for a, b in zip(stream.concepts, expected, strict=True))):
-        raise SemcastError("the concepts must be all those of the layout, in the order of the file")
+        raise BadInput("the concepts must be all those of the layout, in the order of the file")
     for concept in stream.concepts:
         if not 0 <= concept.level < LEVELS:
-            raise SemcastError(f"levels go from 0 to {LEVELS - 1}")
+            raise BadInput(f"levels go from 0 to {LEVELS - 1}")
         shape, steps, indices = (len(concept.cells), CHANNELS), STEPS[concept.level], concept.indices
         if concept.level and (indices is None or indices.shape != shape or indices.max() >= steps):
-            raise SemcastError(f"category {concept.category} needs {shape[0]} x {CHANNELS} indices below {steps}")
+            raise BadInput(f"category {concept.category} needs {shape[0]} x {CHANNELS} indices below {steps}")
 
 
 def pack_front(stream: Stream) -> bytes:
@@ -217,7 +218,8 @@ def unpack(data: bytes, tables: Tables | None = None, *, model: int | None = Non
         model: the number of the networks at hand; a file made for others is refused.
 
     Raises:
-        SemcastError: it is no .sem file, of another version or for other networks, or nothing of it can be shown.
+        BadInput: it is no .sem file, of another version or for other networks.
+        Damaged: nothing of it can be shown.
     """
     return take_apart(data, tables or Tables.load(domain_of(data)), model).stream
 
@@ -259,7 +261,7 @@ def take_apart(data: bytes, tables: Tables, model: int | None = None) -> Content
     """Read a file with its sections, for :func:`unpack` and for the receipt of its bytes.
 
     Raises:
-        SemcastError: as :func:`unpack`.
+        BadInput, Damaged: as :func:`unpack`.
     """
     front = _read_front(data)
     _check_front(data, front, tables, model)
@@ -285,17 +287,18 @@ def _read_magic(data: bytes) -> tuple[int, int]:
     """Read domain and side (their numbers).
 
     Raises:
-        SemcastError: it is no .sem file, or of another version.
+        BadInput: it is no .sem file, or of another version.
+        Damaged: its first bytes are.
     """
     if len(data) > MAX_FILE:
-        raise SemcastError("this is no .sem file: it is too long")
+        raise BadInput("this is no .sem file: it is too long")
     if len(data) < 3 or data[0] != MAGIC[0] or data[1] & 0xF0 != MAGIC[1] & 0xF0:
-        raise SemcastError("this is no .sem file")
+        raise BadInput("this is no .sem file")
     if data[1] != MAGIC[1]:
-        raise SemcastError(f"the file is of version {data[1] & 15}; this semcast reads version {MAGIC[1] & 15}")
+        raise BadInput(f"the file is of version {data[1] & 15}; this semcast reads version {MAGIC[1] & 15}")
     domain, side = data[2] & 7, data[2] >> 3 & 3
     if domain >= len(DOMAIN_NAMES) or side >= len(SIDES) or data[2] >> 7:
-        raise SemcastError("the file's header is damaged")
+        raise Damaged("the file's header is damaged")
     return domain, side
 
 
@@ -315,19 +318,19 @@ def _read_front(data: bytes) -> Front:
         if data[at - 1] >> 7:
             length, at = length << 7 | data[at] & 127, at + 1
     except (struct.error, IndexError, ValueError):
-        raise SemcastError("the file ends within its header: nothing of it can be shown") from None
+        raise Damaged("the file ends within its header: nothing of it can be shown") from None
     return Front(DOMAIN_NAMES[domain], SIDES[side], model, width, height, care, at, at + length)
 
 
 def _check_front(data: bytes, front: Front, tables: Tables, model: int | None) -> None:
     if tables.domain != front.domain:
-        raise SemcastError(f"the file shows a {front.domain}, the tables are for a {tables.domain}")
+        raise BadInput(f"the file shows a {front.domain}, the tables are for a {tables.domain}")
     if front.end + CHECK > len(data):
-        raise SemcastError("the file ends within its layout: nothing of it can be shown")
+        raise Damaged("the file ends within its layout: nothing of it can be shown")
     if data[front.end : front.end + CHECK] != _crc(tables.seed, 0, data[: front.end]):
-        raise SemcastError(f"the file's layout is damaged, or was written with other tables than bits-{front.domain} here")
+        raise Damaged(f"the file's layout is damaged, or was written with other tables than bits-{front.domain} here")
     if model is not None and model != front.model:
-        raise SemcastError(f"the file was made for other networks ({front.model:04x}) than those here ({model:04x})")
+        raise BadInput(f"the file was made for other networks ({front.model:04x}) than those here ({model:04x})")
 
 
 def _read_groups(
@@ -370,7 +373,7 @@ def _decode(message: bytes, concepts: Sequence[Concept], features: FeatureTables
     for concept in concepts:
         try:
             found[concept.category] = features.decode(concept, decoder)
-        except SemcastError:
+        except Damaged:
             break
     return found
 

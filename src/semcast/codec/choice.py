@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from semcast.codec.concepts import GRID, LEVELS, Concept, Layout, quantise
 from semcast.codec.sizes import Sizes
-from semcast.errors import SemcastError
+from semcast.errors import DoesNotFit
 
 LAYOUT_SHARE = 0.5
 """The plain allocations take the finest side whose file without features needs at most this share of the budget."""
@@ -83,7 +83,8 @@ def weigh_levels(errors: NDArray[np.float64], bits: NDArray[np.float64]) -> NDAr
         errors, bits: at each level, ``[LEVELS]``.
     """
     removed, paid = np.maximum(-np.diff(errors), 0), np.maximum(np.diff(bits), 0)
-    return np.log2((removed + 0.01) / (paid + 1)) / 8
+    worth: NDArray[np.float64] = np.log2((removed + 0.01) / (paid + 1)) / 8
+    return worth
 
 
 Score = Callable[[Sequence[Choice]], Sequence[float]]
@@ -114,12 +115,12 @@ class Options:
         """List the sides whose file without features fits, ascending.
 
         Raises:
-            SemcastError: none does.
+            DoesNotFit: none does.
         """
         sizes = {side: self.size(self.empty(side)) for side in sorted(self.sides)}
         fitting = [side for side, size in sizes.items() if size <= max_bytes]
         if not fitting:
-            raise SemcastError(f"this photo needs at least {min(sizes.values())} bytes, not {max_bytes}")
+            raise DoesNotFit(f"this photo needs at least {min(sizes.values())} bytes, not {max_bytes}")
         return fitting
 
     def plain_side(self, max_bytes: int) -> int:
@@ -130,4 +131,4 @@ class Options:
 
 
 Allocation = Callable[[Options, int], Choice]
-"""Options and a budget in bytes → a choice that fits. Raises SemcastError where nothing does."""
+"""Options and a budget in bytes → a choice that fits. Raises DoesNotFit where nothing does."""

@@ -34,7 +34,7 @@ from semcast.codec.score import TrueScore
 from semcast.codec.sizes import Sizes
 from semcast.codec.tables import Tables
 from semcast.domains import Domain, domain_named
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.metrics.perceptual import Lpips
 from semcast.networks.precision import mixed
 from semcast.networks.segmenter import SceneParser
@@ -71,7 +71,8 @@ class Networks:
         """Load what ships for a domain (or its name).
 
         Raises:
-            SemcastError: the domain is unknown, or there are no such weights.
+            BadInput: the domain is unknown.
+            Missing: there are no such weights.
         """
         kind = domain_named(domain) if isinstance(domain, str) else domain
         lpips = Lpips.load("squeeze")
@@ -102,7 +103,8 @@ class Networks:
     def labels(self, image: Tensor) -> Tensor:
         """Label each pixel as the codec's own parser sees it, ``[B, 256, 256]``."""
         with torch.no_grad(), mixed(image.device):
-            return self.parser(image).argmax(1)
+            scores: Tensor = self.parser(image)
+        return scores.argmax(1)
 
     def describe(self, photo: Tensor) -> list[tuple[Layout, NDArray[np.float32]]]:
         """Describe a photo ``[1, 3, 256, 256]`` at each side: its layout without specks, and the features for that layout."""
@@ -168,7 +170,9 @@ def receive(
         branch: of the painter.
 
     Raises:
-        SemcastError: it is for other networks, there are no weights, or nothing of it can be shown.
+        BadInput: it is no .sem file, or for other networks.
+        Damaged: nothing of it can be shown.
+        Missing: there are no weights.
     """
     domain = domain_named(domain_of(data))
     tables = tables or Tables.load(domain.name)
@@ -211,10 +215,11 @@ class RlAsc:
             device: where the networks compute.
 
         Raises:
-            SemcastError: a name is unknown, or there are no weights.
+            BadInput: a name is unknown.
+            Missing: there are no weights.
         """
         if name not in ALLOCATIONS:
-            raise SemcastError(f"unknown allocation {name!r}; the known are {', '.join(ALLOCATIONS)}")
+            raise BadInput(f"unknown allocation {name!r}; the known are {', '.join(ALLOCATIONS)}")
         networks = Networks.load(domain, device)
         if name != POLICY:
             return cls(networks, PLAIN[name], name, care=care)
@@ -239,7 +244,8 @@ class RlAsc:
             max_bytes: that the file takes at most.
 
         Raises:
-            SemcastError: not even the coarsest layout fits, or the allocation looks at J and LPIPS is not available.
+            DoesNotFit: not even the coarsest layout fits.
+            Missing: the allocation looks at J, and LPIPS is not available.
         """
         options = self.options(image)
         choice = self.allocation(options, max_bytes)
@@ -263,11 +269,12 @@ class RlAsc:
         """Paint what arrived of a file.
 
         Raises:
-            SemcastError: it is for other networks or another domain, or nothing of it can be shown.
+            BadInput: it is no .sem file, or for other networks or another domain.
+            Damaged: nothing of it can be shown.
         """
         found = domain_of(data)
         if found != self.networks.domain.name:
-            raise SemcastError(f"the file is of the domain {found}, these networks are of {self.networks.domain.name}")
+            raise BadInput(f"the file is of the domain {found}, these networks are of {self.networks.domain.name}")
         return receive(data, self.networks.codec, self.networks.tables, self.branch)
 
     def decompress(self, stream: bytes) -> Photo:

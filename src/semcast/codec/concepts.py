@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 SIZE = 256
 """Side of the photos that the codec's networks see, in pixels."""
@@ -68,7 +68,7 @@ def reduce_labels(labels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     block = size // side
     blocks = labels.reshape(*maps, side, block, side, block)
     votes = np.stack([(blocks == category).sum((-3, -1), dtype=np.int32) for category in range(CATEGORIES)], -1)
-    winners = votes.argmax(-1).astype(np.uint8)
+    winners: NDArray[np.uint8] = votes.argmax(-1).astype(np.uint8)
     empty = votes.max(-1) == 0
     for one in np.ndindex(*maps):
         if empty[one].any() and not empty[one].all():
@@ -81,13 +81,13 @@ def cells_of(layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Reduce layouts ``[..., side, side]`` to the 16 x 16 cells of the features: whole numbers only, so both ends agree.
 
     Raises:
-        SemcastError: the side is another, or a category is not below 19.
+        BadInput: the side is another, or a category is not below 19.
     """
     side = layout.shape[-1]
     if side not in SIDES or layout.shape[-2] != side:
-        raise SemcastError(f"a layout's side is one of {', '.join(map(str, SIDES))}, not {layout.shape[-2:]}")
+        raise BadInput(f"a layout's side is one of {', '.join(map(str, SIDES))}, not {layout.shape[-2:]}")
     if layout.size and int(layout.max()) >= CATEGORIES:
-        raise SemcastError(f"a layout holds categories below {CATEGORIES}, not {int(layout.max())}")
+        raise BadInput(f"a layout holds categories below {CATEGORIES}, not {int(layout.max())}")
     return reduce_labels(layout, GRID)
 
 

@@ -76,4 +76,5 @@ class ConceptEncoder(nn.Module):
         x = torch.cat((x, self.embed(one_hot(layout, self.config.classes))), 1)
         x = self.blocks[1](F.avg_pool2d(x, 2))
         x = self.last(self.blocks[2](F.avg_pool2d(x, 2)))
-        return (self.head(F.silu(self.norm(x))).float() + self.linear(image).float()).tanh()
+        features: Tensor = self.head(F.silu(self.norm(x))).float() + self.linear(image).float()
+        return features.tanh()

@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from semcast.errors import SemcastError
+from semcast.errors import Damaged, Missing
 
 TOTAL = 1 << 24
 """What the frequencies of one symbol's alphabet sum to."""
@@ -35,7 +35,7 @@ def normalise(weights: NDArray[np.int64]) -> Frequencies:
     [[4194304, 12582911, 1]]
     """
     rows, alphabet = weights.shape
-    frequencies = 1 + weights * (TOTAL - alphabet) // weights.sum(1, keepdims=True)
+    frequencies: Frequencies = 1 + weights * (TOTAL - alphabet) // weights.sum(1, keepdims=True)
     frequencies[np.arange(rows), weights.argmax(1)] += TOTAL - frequencies.sum(1)
     return frequencies
 
@@ -104,19 +104,19 @@ class Decoder:
         """Read the next symbols, one for each row of frequencies.
 
         Raises:
-            SemcastError: no message begins with these bytes.
+            Damaged: no message begins with these bytes.
         """
         if not len(frequencies):
             return np.zeros(0, np.int64)
         try:
             return np.asarray(self._coder.decode(self._family, (frequencies - 1).astype(np.float64)), np.int64)
         except AssertionError:
-            raise SemcastError("the entropy-coded data is damaged") from None
+            raise Damaged("the entropy-coded data is damaged") from None
 
 
 def _constriction() -> ModuleType:
     try:
         import constriction
     except ImportError:
-        raise SemcastError(".sem files need the constriction package: pip install 'semcast[codec]'") from None
+        raise Missing(".sem files need the constriction package: pip install 'semcast[codec]'") from None
     return constriction  # type: ignore[no-any-return]

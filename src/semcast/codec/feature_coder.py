@@ -70,7 +70,7 @@ class FeatureTables:
         """Read the indices of a concept whose level is above 0.
 
         Raises:
-            SemcastError: the data is damaged.
+            Damaged: the data is damaged.
         """
         cells, level = concept.cells, concept.level
         table = self.frequencies[level][concept.category].astype(np.int64) * (TOTAL // SCALE)
@@ -130,13 +130,14 @@ def learn_tables(features: NDArray[np.floating], cells: NDArray[np.uint8]) -> Fe
 
 
 def _fill_up(counts: NDArray[np.float64], prior: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (counts + _STRENGTH * prior) / (counts.sum(-1, keepdims=True) + _STRENGTH)
+    share: NDArray[np.float64] = (counts + _STRENGTH * prior) / (counts.sum(-1, keepdims=True) + _STRENGTH)
+    return share
 
 
 def _scale(weights: NDArray[np.float64]) -> NDArray[np.int16]:
     """Scale weights ``[..., L]`` to whole numbers >= 1 that sum to 4096; the largest takes what rounding left."""
     share = weights / weights.sum(-1, keepdims=True)
-    whole = 1 + np.floor(share * (SCALE - weights.shape[-1])).astype(np.int64)
+    whole: NDArray[np.int64] = 1 + np.floor(share * (SCALE - weights.shape[-1])).astype(np.int64)
     largest = share.argmax(-1)[..., None]
     left = SCALE - whole.sum(-1, keepdims=True)
     np.put_along_axis(whole, largest, np.take_along_axis(whole, largest, -1) + left, -1)
@@ -160,7 +161,8 @@ def _contexts(level: int, indices: NDArray[np.int64], left: Cells, above: Cells)
     """Contexts ``[n, 8]`` of n rows of indices, given which row lies left of each and which above (-1: none)."""
     padded = np.concatenate((indices, np.zeros((1, CHANNELS), np.int64)))
     count = (left >= 0).astype(np.int64) + (above >= 0)
-    return _lookup(level)[count[:, None], padded[left] + padded[above]]
+    found: NDArray[np.int64] = _lookup(level)[count[:, None], padded[left] + padded[above]]
+    return found
 
 
 def _linked(cells: NDArray[np.uint8]) -> tuple[Cells, Cells]:

@@ -104,7 +104,7 @@ class LayoutCoder:
         """Read the next layout: wave by wave, each with the frequencies that the places before it give.
 
         Raises:
-            SemcastError: the data is damaged.
+            Damaged: the data is damaged.
         """
         padded = np.full(self._size, OUTSIDE, np.uint8)
         seen = np.zeros(CATEGORIES, bool)
@@ -113,7 +113,8 @@ class LayoutCoder:
             symbols = decoder.get(self._frequencies(padded, places, self._seen[seen].sum(0)))
             padded[self._inside[places]] = symbols
             seen[symbols] = True
-        return padded[self._inside].reshape(self.side, self.side)
+        layout: Layout = padded[self._inside].reshape(self.side, self.side)
+        return layout
 
     def _model(self, layout: Layout) -> tuple[NDArray[np.int64], Frequencies]:
         """All symbols in their order, and their frequencies."""

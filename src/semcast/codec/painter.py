@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,9 +26,9 @@ from semcast.codec.concepts import (
 )
 from semcast.codec.encoder import ConceptEncoder, ConceptEncoderConfig
 from semcast.domains import Domain
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.networks.blocks import LightBlock, ResBlock, channels_last, norm
-from semcast.networks.precision import mixed
+from semcast.networks.precision import exact, mixed
 from semcast.weights import load
 
 CELL = SIZE // GRID
@@ -94,7 +93,8 @@ class ClassBlock(nn.Module):
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
         """``[B, inputs, H, W]`` and the categories' shares → ``[B, outputs, H, W]``."""
         y = self.conv1(F.silu(self.norm1(x, shares)))
-        return self.skip(x) + self.conv2(F.silu(self.norm2(y)))
+        made: Tensor = self.skip(x) + self.conv2(F.silu(self.norm2(y)))
+        return made
 
 
 class ClassRefine(nn.Module):
@@ -106,7 +106,8 @@ class ClassRefine(nn.Module):
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
         """``[B, width, H, W]`` and the categories' shares → as x."""
-        return x + self.conv(F.silu(self.norm(x, shares)))
+        made: Tensor = x + self.conv(F.silu(self.norm(x, shares)))
+        return made
 
 
 def _up(inputs: int, outputs: int) -> nn.Sequential:
@@ -200,7 +201,7 @@ class ScenePainter(nn.Module):
         share = F.interpolate(share, scale_factor=2.0, mode="bilinear")
         whole = self.up[2](x)
         whole = whole + self.fine(F.silu(whole))  # no norm: at the full size it costs more than a convolution
-        with _full_precision(features.device):  # the picture's colours: bfloat16 has too few
+        with exact(features.device):  # the picture's colours: bfloat16 has too few
             estimate = self.linear(features.float())
         of_whole = self.paint_whole(F.silu(whole)).float() + estimate
         of_parts = self.paint_parts(F.silu(parts)).float() + estimate
@@ -211,20 +212,14 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Suspend autocast; there is none to suspend on a device that has no autocast (``meta``)."""
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
-
-
 def branch_of(painting: Painting, branch: str) -> Tensor:
     """Choose the picture of one of :data:`BRANCHES`, for the ablation.
 
     Raises:
-        SemcastError: there is no such branch.
+        BadInput: there is no such branch.
     """
     if branch not in BRANCHES:
-        raise SemcastError(f"unknown branch {branch!r}; the known are {', '.join(BRANCHES)}")
+        raise BadInput(f"unknown branch {branch!r}; the known are {', '.join(BRANCHES)}")
     return {"fused": painting.image, "global": painting.whole, "local": painting.parts}[branch]
 
 
@@ -246,7 +241,7 @@ class SceneCodec(nn.Module):
         """Load the shipped networks of a domain (or of its name), weights ``codec-<domain>``.
 
         Raises:
-            SemcastError: there are no such weights.
+            Missing: there are no such weights.
         """
         name = domain if isinstance(domain, str) else domain.name
         checkpoint = load(f"codec-{name}", kind="scene-codec")
@@ -274,7 +269,7 @@ def paint(
         pictures ``[B, 3, 256, 256]`` in [0, 1].
 
     Raises:
-        SemcastError: there is no such branch.
+        BadInput: there is no such branch.
     """
     maps = (
         np.stack([at_64(layout) for layout in layouts]),

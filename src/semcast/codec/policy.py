@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from semcast.codec.choice import Choice, Options, weigh_levels
 from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, LEVELS, SIDES
 from semcast.domains import Domain
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.weights import load
 
 FIELDS = (
@@ -141,13 +141,14 @@ class Policy(nn.Module):
         """Load the shipped policy of a domain (or of its name), weights ``allocation-<domain>``.
 
         Raises:
-            SemcastError: there are no such weights, or they observe something else.
+            Missing: there are no such weights.
+            BadInput: they observe something else.
         """
         name = domain if isinstance(domain, str) else domain.name
         checkpoint = load(f"allocation-{name}", kind="allocation")
         config = checkpoint.configuration(PolicyConfig)
         if config.inputs != OBSERVED:
-            raise SemcastError(f"{checkpoint.path} observes {config.inputs} numbers, this version gives {OBSERVED}")
+            raise BadInput(f"{checkpoint.path} observes {config.inputs} numbers, this version gives {OBSERVED}")
         policy = cls(config)
         policy.load_state_dict(checkpoint.tensors)
         policy.fingerprint = checkpoint.fingerprint
@@ -155,7 +156,8 @@ class Policy(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """``[..., OBSERVED]`` → preferences ``[..., LEVELS]``."""
-        return self.layers(observation)
+        preferences: Tensor = self.layers(observation)
+        return preferences
 
     @torch.no_grad()
     def allocate(self, options: Options, max_bytes: int) -> Choice:

@@ -15,7 +15,7 @@ from semcast.codec.concepts import GRID, Concept, map_levels
 from semcast.codec.entropy import cost_bits
 from semcast.codec.tables import Tables
 from semcast.domains import Domain, domain_named
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing
 from semcast.files import whole
 from semcast.photos import Photo
 from semcast.pictures import enlarged
@@ -72,7 +72,8 @@ def itemise(data: bytes, tables: Tables | None = None) -> Receipt:
         tables: those of its domain that ship where none are given; no network is needed.
 
     Raises:
-        SemcastError: it is no .sem file, or nothing of it arrived.
+        BadInput: it is no .sem file.
+        Damaged: nothing of it arrived.
     """
     domain = domain_named(domain_of(data))
     tables = tables or Tables.load(domain.name)
@@ -112,16 +113,17 @@ def read_sem(path: Path) -> bytes:
     """Read the bytes of a ``.sem`` file; of one that is too long to be one, only as many as show it.
 
     Raises:
-        SemcastError: it cannot be read.
+        BadInput: it is a folder.
+        Missing: it does not exist, or cannot be read.
     """
     try:
         if path.is_dir():
-            raise SemcastError(f"{path} is a folder, not a .sem file")
+            raise BadInput(f"{path} is a folder, not a .sem file")
         with path.open("rb") as file:
             return file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
         reason = "it does not exist" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or str(error)
-        raise SemcastError(f"{path} cannot be read ({reason})") from None
+        raise Missing(f"{path} cannot be read ({reason})") from None
 
 
 def write_sem(path: Path, data: bytes) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from semcast.codec.choice import Choice, Side
 from semcast.codec.criterion import Criterion
 from semcast.codec.painter import BRANCHES, SceneCodec, paint
-from semcast.errors import SemcastError
+from semcast.errors import Missing
 from semcast.networks.precision import mixed
 
 _BATCH = 8
@@ -39,7 +39,7 @@ class TrueScore:
         """Measure J of each choice.
 
         Raises:
-            SemcastError: LPIPS is not available.
+            Missing: LPIPS is not available.
         """
         new = [choice for choice in dict.fromkeys(choices) if choice not in self.known]
         for i in range(0, len(new), _BATCH):
@@ -49,6 +49,6 @@ class TrueScore:
             with mixed(self.photo.device):
                 found = self.criterion.measure(self.photo, self.truth, preview(self.codec, self.sides, batch), sent)
             if found.score is None:
-                raise SemcastError("an allocation that decodes needs LPIPS: set SEMCAST_SHARED to where its weights are")
+                raise Missing("an allocation that decodes needs LPIPS: set SEMCAST_SHARED to where its weights are")
             self.known |= dict(zip(batch, found.score.tolist(), strict=True))
         return [self.known[choice] for choice in choices]

@@ -46,7 +46,8 @@ class Tables:
         """Load the tables that ship, ``bits-<domain>``; a process reads them once.
 
         Raises:
-            SemcastError: the domain is unknown, or there are no such weights.
+            BadInput: the domain is unknown.
+            Missing: there are no such weights.
         """
         return load_tables(domain_named(domain).name)
 
