@@ -132,7 +132,8 @@ def test_flow_log_determinant_is_that_of_its_jacobian(flow: CodeFlow) -> None:
 def test_whitening_orders_by_what_the_picture_shows(flow: CodeFlow) -> None:
     assert bool((flow.importance.diff() <= 0).all())
     fresh = CodeFlow(FlowConfig(dims=DIMS, width=8))
-    codes = torch.randn(5000, DIMS) @ torch.randn(DIMS, DIMS)
+    # spreads from 0.3 to 10: those of a random matrix may come so near to 0 that float32 loses the last one
+    codes = torch.randn(5000, DIMS) * torch.linspace(0.3, 10, DIMS) @ torch.linalg.qr(torch.randn(DIMS, DIMS)).Q
     fresh.set_whitening(codes.mean(0), torch.cov(codes.T), torch.eye(DIMS).double())
     z = (codes - fresh.mean) @ fresh.forward_matrix.T
     torch.testing.assert_close(torch.cov(z.T), torch.eye(DIMS), atol=1e-3, rtol=0)
