@@ -302,6 +302,8 @@ def summarise(
     taken: dict[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     """Attack, look up, compare: the report."""
+    if min(len(learnt), len(tested)) < 2:
+        raise BadInput(f"only {len(learnt)} photos are left to learn on and {len(tested)} to attack: give more")
     run.say("attacking")
     numbers = defaultdict[str, list[float]](list)
     for evidence in tested:

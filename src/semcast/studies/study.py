@@ -129,6 +129,8 @@ def reproduce(
     """
     chosen = choose(study)
     paths = [Path(each) for each in ([photos] if isinstance(photos, (str, Path)) else photos)]
+    if (gone := next((path for path in paths if not path.exists()), None)) is not None:
+        raise Missing(f"{gone} does not exist")
     size = chosen[0].sizes[quick]
     asked = Asked(
         study, find_photos(paths, limit or size.photos), Path(out), quick, domain,
