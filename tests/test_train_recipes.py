@@ -66,7 +66,7 @@ def test_generator_then_flow_then_link(data: Path, tmp_path: Path, monkeypatch: 
     lines = trained("flow", data, tmp_path / "flow", source, "probes=4")
     assert lines[-1]["round_trip"] < 1e-2 and "nll" in lines[-2]
     flow = [source, f"flow={tmp_path / 'flow' / 'flow.safetensors'}", f"codes={tmp_path / 'flow'}"]
-    lines = trained("link", data, tmp_path / "link", *flow, "codec_steps=1", "small_steps=2", "judge_from=1", steps=4)
+    lines = trained("link", data, tmp_path / "link", *flow, "codec_steps=1", "small_steps=1", "judge_from=2", steps=4)
     assert {"latent", "mse", "discriminator"} <= set(lines[-2]) and "psnr_64_0" in lines[-1]
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path / "link"))
     assert Generative.load().flow.config.dims == load("generative", kind="generative").config["flow"]["dims"]
