@@ -58,6 +58,16 @@ def grid(
     return np.asarray(canvas)
 
 
+def sheet(tiles: Sequence[Photo]) -> Photo:
+    """Tiles of one size in about as many rows as columns.
+
+    >>> sheet([np.zeros((8, 8, 3), np.uint8)] * 4).shape
+    (34, 34, 3)
+    """
+    across = max(1, round(len(tiles) ** 0.5))
+    return grid([tiles[i : i + across] for i in range(0, len(tiles), across)])
+
+
 def side_by_side(tiles: Sequence[Photo], captions: Sequence[str]) -> Photo:
     """One row of tiles, each under its caption."""
     return grid([tiles], columns=captions)
