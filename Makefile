@@ -1,23 +1,57 @@
-# make demo   the astronaut through the link: demo.png and a table
-# make test   ruff, mypy and pytest
+# make demo           the astronaut through the link: demo.png and a table
+# make check          the daily loop: ruff, mypy and the tests that take no time
+# make test           everything but the slow studies and trainings: ruff, mypy and pytest
+# make test-all       those as well
+# make test-machines  the suite as other processors compute it
+# make coverage       which lines no test runs
+# make wheel          dist/*.whl
 PYTHON ?= python3
-PIP := .venv/bin/python -m pip
+VENV ?= .venv
+PIP := $(VENV)/bin/python -m pip
+PYTEST := $(VENV)/bin/python -m pytest
 # torch for CPUs: the default wheel brings gigabytes of CUDA. Empty (TORCH_INDEX=) takes the default.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test clean
+.PHONY: demo check test test-all test-machines coverage wheel clean
 
-demo: .venv/.installed
-	.venv/bin/semcast demo -o demo.png --force
+demo: $(VENV)/.installed
+	$(VENV)/bin/semcast demo -o demo.png --force
 
-test: .venv/.installed
-	.venv/bin/python -m pytest
+check: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(PYTEST) -m "fast and not slow"
 
-.venv/.installed: pyproject.toml constraints.txt
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	$(PIP) install --quiet --retries 1 -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+test: $(VENV)/.installed
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.installed
+	$(PYTEST)
+
+# ATEN_CPU_CAPABILITY: torch's own kernels; ONEDNN_MAX_CPU_ISA=AVX2: convolutions and products, and no bfloat16 (tests/conftest.py).
+# What measures time says nothing there. All of them run, whatever the first says.
+test-machines: $(VENV)/.installed
+	@failed=; for kernels in default avx2; do for isa in ALL AVX2; do for threads in 1 2; do \
+		machine="ATEN_CPU_CAPABILITY=$$kernels ONEDNN_MAX_CPU_ISA=$$isa OMP_NUM_THREADS=$$threads"; \
+		echo "== $$machine"; \
+		env $$machine $(PYTEST) -m "not slow and not timed" $(TESTS) || failed="$$failed\n  $$machine"; \
+	done; done; done; \
+	test -z "$$failed" || { printf "failed under:$$failed\n" >&2; exit 1; }
+
+coverage: $(VENV)/.installed
+	$(PYTEST) -m "not slow" --cov --cov-report=term-missing:skip-covered --cov-report=html
+
+wheel: $(VENV)/.installed
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+
+# An index that is not there costs pip six tries a package and a page of warnings: it is asked once, and what pip says of it is shown.
+$(VENV)/.installed: pyproject.toml constraints.txt .ci/answers.py
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	index=; if [ -n "$(TORCH_INDEX)" ] && $(VENV)/bin/python .ci/answers.py $(TORCH_INDEX)/torch/; \
+		then index="--extra-index-url $(TORCH_INDEX)"; fi; \
+		$(PIP) install --quiet -c constraints.txt $$index torch
 	$(PIP) install --quiet -c constraints.txt -e '.[all]'
 	touch $@
 
 clean:
-	rm -rf .venv demo.png .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist demo.png htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,24 @@ from PIL import Image
 
 from semcast.link import Burst, Reception, System, to_complex, to_real, unit_power
 
+FAST = ("test_link", "test_channels", "test_images", "test_mark", "test_house", "test_jscc", "test_coding", "test_weights")
+"""Files that take a second or two: with ruff and mypy they are ``make check``."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A processor without bfloat16 where ONEDNN_MAX_CPU_ISA says so: torch.cpu asks the processor and not oneDNN."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL") not in ("ALL", "DEFAULT"):
+        lacks = {name: False for name in ("amx_bf16", "avx512_bf16", "bf16")}
+        found = torch.cpu.get_capabilities() | lacks
+        torch.cpu.get_capabilities = lambda: found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks whole files as fast, but for the tools that ``make check`` runs itself."""
+    for item in items:
+        if item.path.stem in FAST and not item.name.startswith("test_tool"):
+            item.add_marker("fast")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -21,6 +40,18 @@ def shared() -> Path:
     if not (path / "data").is_dir():
         pytest.skip("needs the shared data: set SEMCAST_SHARED")
     return path
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_for_everybody() -> None:
+    """Global generators begin each test alike, whatever ran or was loaded before it.
+
+    Building a network draws numbers, also one whose weights are then read from a file: a test that draws its own afterwards would
+    otherwise see others where the evaluation weights lie, or when it runs alone.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 class Mosaic(System):
@@ -33,10 +64,15 @@ class Mosaic(System):
         super().__init__()
         self.name = name
         self.level = torch.nn.Parameter(torch.tensor(0.5))
-        self.encoded = 0
+        self._encoded = 0
+
+    @property
+    def encoded(self) -> int:
+        """How often: a count, which says nothing of what it computes, is kept under a name of its own."""
+        return self._encoded
 
     def encode(self, image, budget):
-        self.encoded += 1
+        self._encoded += 1
         tiles = F.adaptive_avg_pool2d(image.mean(1, keepdim=True), 8).flatten(1) - self.level
         reals = F.pad(tiles, (0, max(0, 2 * budget.symbols - 64)))[:, : 2 * budget.symbols]
         return Burst(unit_power(to_complex(reals)), budget)

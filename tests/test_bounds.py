@@ -140,7 +140,7 @@ def test_codec_at_capacity_shows_what_fits_and_the_mean_where_nothing_does(monke
         return photo // 2
 
     monkeypatch.setattr(bounds, "load_system", lambda name: Digital())
-    monkeypatch.setattr(bounds, "_at_capacity", lambda: code)
+    monkeypatch.setattr(bounds, "at_capacity", code)
     system = bounds.AtCapacity("avif")
     image = torch.ones(1, 3, 8, 8)
     shown, ok = system.show(image, Budget(640, 5.0))

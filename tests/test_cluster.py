@@ -19,8 +19,9 @@ import torch
 from PIL import Image
 
 from semcast.bench import cluster
+from semcast.bench.engine import Outcome, Refused, Task
 from semcast.bench.records import Record
-from semcast.bench.sweep import Outcome, Plan, Refused, Sweep, Task
+from semcast.bench.sweep import Plan, Sweep
 from semcast.channels import make_channel
 from semcast.cli import main
 from semcast.errors import SemcastError

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms, ImageOps, features
 
 from semcast.errors import SemcastError
-from semcast.photos import check_output, read_aligned, read_photo, to_tensor, to_uint8, write_image
+from semcast.photos import check_output, read_aligned, read_mask, read_photo, to_tensor, to_uint8, write_image
 
 ORIENTATION = 0x0112
 
@@ -125,6 +125,68 @@ def test_broken_exif_does_not_matter(tmp_path: Path, scene: np.ndarray) -> None:
     assert near(read_photo(saved(tmp_path / "a.jpg", scene, exif=b"Exif\0\0MM\0*\0\0\0\x99garbage")), scene, 8)
 
 
+def test_odd_exif_does_not_stop_the_turn(tmp_path: Path, scene: np.ndarray) -> None:
+    """A text where a number belongs: PIL.ImageOps.exif_transpose raises, the orientation is there all the same."""
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[282] = 6, 72.0  # the resolution
+    raw = bytearray(exif.tobytes())
+    raw[raw.index(struct.pack(">HH", 282, 5)) + 3] = 2
+    path = saved(tmp_path / "a.jpg", np.ascontiguousarray(np.rot90(scene, 1)), exif=bytes(raw), quality=95)
+    with pytest.raises(Exception), Image.open(path) as image:  # noqa: B017 - why the turns are our own
+        ImageOps.exif_transpose(image)
+    assert near(read_photo(path), scene, 8)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_turned_tiffs_of_every_mode(tmp_path: Path, scene: np.ndarray, mode: str, orientation: int) -> None:
+    image, exif = Image.fromarray(scene).convert(mode), Image.Exif()
+    exif[ORIENTATION] = orientation
+    turned = image.transpose({3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation])
+    assert np.array_equal(read_photo(saved(tmp_path / "a.tif", turned, exif=exif)), np.asarray(image.convert("RGB")))
+
+
+def test_texts_that_are_too_long_do_not_matter(tmp_path: Path, scene: np.ndarray) -> None:
+    long = zlib.compress(b"x" * (2 << 20))
+    plain = saved(tmp_path / "a.png", scene).read_bytes()
+    for where, kind, body in (
+        (b"IDAT", b"zTXt", b"note\0\0" + long), (b"IDAT", b"iTXt", b"note\0\1\0\0\0" + long),
+        (b"IEND", b"zTXt", b"note\0\0" + long), (b"IDAT", b"iCCP", b"big\0\0" + long),
+    ):  # fmt: skip
+        at = plain.index(where) - 4
+        (tmp_path / "b.png").write_bytes(plain[:at] + chunk(kind, body) + plain[at:])
+        assert np.array_equal(read_photo(tmp_path / "b.png"), scene)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0, "quality": 95}])
+def test_a_jpeg_may_lack_its_end_mark_but_no_pixel(tmp_path: Path, options: dict[str, object]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    path = saved(tmp_path / "a.jpg", noise, **options)
+    whole, expected = path.read_bytes(), read_photo(path)
+    path.write_bytes(whole[:-2])
+    assert np.array_equal(read_photo(path), expected)
+    for lost in (10, 60, len(whole) // 2):
+        path.write_bytes(whole[:-lost])
+        assert "damaged" in refusal(lambda: read_photo(path))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_mask_is_turned_like_its_photo(tmp_path: Path, name: str) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:9, 3:20] = 255
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = saved(tmp_path / name, np.ascontiguousarray(np.rot90(mask, 1)), exif=exif)
+    assert np.array_equal(read_mask(path), mask > 0)
+
+
+def test_small_photos_keep_their_size(tmp_path: Path) -> None:
+    small = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    assert np.array_equal(read_photo(saved(tmp_path / "a.png", small)), small)
+    assert read_photo(saved(tmp_path / "b.png", small[..., 0])).shape == (32, 32, 3)
+    assert read_photo(saved(tmp_path / "c.png", small[:1, :1])).shape == (1, 1, 3)
+
+
 def test_a_48_megapixel_phone_photo(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
@@ -165,10 +227,11 @@ def test_aligned_photos_are_resized(tmp_path: Path, scene: np.ndarray) -> None:
 # ---- must be refused -------------------------------------------------------------------------------------------------
 
 
-def png(width: int, height: int, rows: bytes = b"", depth: int = 8) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
+
+def png(width: int, height: int, rows: bytes = b"", depth: int = 8) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
@@ -284,6 +347,20 @@ def test_interrupted_writing_harms_nothing(tmp_path: Path, scene: np.ndarray, mo
     assert "No space left" in refusal(lambda: write_image(path, scene[::-1]))
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_names_as_long_as_the_file_system_allows(tmp_path: Path, scene: np.ndarray) -> None:
+    for name in ("x" * 251 + ".png", "顔" * 82 + ".png"):
+        write_image(tmp_path / name, scene)
+        assert (tmp_path / name).is_file()
+    assert "too long" in refusal(lambda: check_output(tmp_path / ("x" * 300 + ".png")))
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    refusal(lambda: read_photo(tmp_path / "a.png"))
+    assert "cannot be written" in refusal(lambda: check_output(tmp_path / "a.png"))
 
 
 def test_unwritable(tmp_path: Path, scene: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from semcast.api import load_system
 from semcast.channels import make_channel
-from semcast.errors import SemcastError
+from semcast.errors import DoesNotFit, SemcastError
 from semcast.face import align
 from semcast.linear.sketch import allocate
 from semcast.link import Budget, Received
@@ -92,6 +92,19 @@ def test_bursts_have_unit_power_and_other_budgets_are_refused() -> None:
     assert image.shape == (2, 3, 256, 256)
     with pytest.raises(SemcastError, match="works with 8192 symbols, not 640"):
         system.encode(torch.rand(1, 3, 256, 256), Budget(640, 5.0))
+
+
+@pytest.mark.parametrize(("height", "width"), [(512, 768), (64, 96), (32, 32)])
+def test_photos_of_other_sizes_take_symbols_in_proportion(height: int, width: int) -> None:
+    system, k = DeepJscc({8192: small()}).eval(), 8192 * height * width // 65536
+    photo = torch.rand(2, 3, height, width)
+    burst = system.encode(photo, Budget(k, 5.0))
+    assert burst.symbols.shape == (2, k) and burst.budget.size == (height, width)
+    assert system.decode(Received(burst.symbols, torch.full((2, k), 0.1), burst.budget)).image.shape == photo.shape
+    with pytest.raises(DoesNotFit, match=f"works with {k} symbols for a photo of {width} x {height}, not 640"):
+        system.encode(photo, Budget(640, 5.0))
+    with pytest.raises(DoesNotFit, match=f"sides are multiples of 16 pixels, not {width} x {height - 4}"):
+        system.encode(photo[:, :, 4:], Budget(k, 5.0))
 
 
 def test_training_starts_at_the_best_linear_code_of_blocks() -> None:

@@ -22,14 +22,16 @@ from semcast.codec.allocation import PLAIN
 from semcast.codec.bitstream import unpack
 from semcast.codec.codec import Networks, RlAsc
 from semcast.codec.concepts import STEPS
+from semcast.codec.painter import paint
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import missing
 from semcast.networks.segmenter import Judge
+from semcast.photos import to_uint8
 from semcast.sources import find_photos
 from semcast.studies import codec as rl_asc
 from semcast.studies import targets
 from semcast.studies.codec import QUICK, Study, load_study, reproduce
-from semcast.studies.noise import BITS, NoiseRecord, painted, pooled, with_bit_errors, with_index_errors
+from semcast.studies.noise import BITS, NoiseRecord, pooled, with_bit_errors, with_index_errors
 from semcast.studies.search import OracleRecord
 from semcast.studies.targets import Target
 
@@ -61,6 +63,7 @@ def test_the_whole_study_and_again(study: Study, monkeypatch: pytest.MonkeyPatch
     assert {"rl-asc", "uniform", "area", "random", "webp", "original"} <= {row.split(" | ")[1] for row in rows[2:]}
     spoilt = read(study.out / "noise.jsonl", NoiseRecord)
     assert len(spoilt) == 2 * (2 + 2) * 3 and all(r.errors == 0 and r.decoded for r in spoilt if r.rate == 0)
+    assert all(r.bytes > 300 for r in spoilt)  # indices and not the layout alone: else there is nothing to spoil
     assert all(r.errors > 0 for r in spoilt if r.rate == 0.1)
     whole = {r.image: r.hit for r in spoilt if r.rate == 0 and r.codec == "rl-asc" and r.test == BITS}
     assert all(r.hit == whole[r.image] for r in spoilt if r.rate == 0 and r.codec == "rl-asc")  # all tests begin alike
@@ -106,12 +109,15 @@ def test_index_errors_stay_in_their_alphabet(networks: Networks) -> None:  # noq
     codec = RlAsc(networks, PLAIN["uniform"], "uniform")
     stream = codec.compress(photo_of(3), 1500)
     sent = unpack(stream, networks.tables)
-    layout, indices, errors = with_index_errors(sent, 0.0, np.random.default_rng(0), layout=True)
-    assert errors == 0 and np.array_equal(painted(networks, sent, layout, indices), codec.decompress(stream))
-    layout, indices, errors = with_index_errors(sent, 0.5, np.random.default_rng(0), layout=False)
+    layout, concepts, errors = with_index_errors(sent, 0.0, np.random.default_rng(0), layout=True)
+    shown = to_uint8(paint(networks.codec, [layout], [concepts]))
+    assert errors == 0 and np.array_equal(shown, codec.decompress(stream))
+    layout, concepts, errors = with_index_errors(sent, 0.5, np.random.default_rng(0), layout=False)
     assert layout is sent.layout
-    assert errors == sum(int((indices[c] != sent.indices[c]).sum()) for c in indices)
-    assert all(indices[c].max() < STEPS[sent.levels[c]] for c in indices)
+    pairs = [(bad, good) for bad, good in zip(concepts, sent.concepts, strict=True) if good.indices is not None]
+    assert pairs and all((bad.category, bad.level) == (good.category, good.level) for bad, good in pairs)
+    assert errors == sum(int((bad.indices != good.indices).sum()) for bad, good in pairs)
+    assert all(bad.indices.max() < STEPS[good.level] for bad, good in pairs)
     layout, _, _ = with_index_errors(sent, 1.0, np.random.default_rng(0), layout=True)
     assert (layout != sent.layout).all() and layout.max() < 19
 

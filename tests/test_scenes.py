@@ -14,7 +14,6 @@ from PIL import Image
 
 from semcast.domains import DOMAINS, FACE, STREET, domain_named
 from semcast.errors import SemcastError
-from semcast.networks.precision import has_bfloat16
 from semcast.networks.segmenter import Judge, SceneParser, SceneParserConfig
 from semcast.train.data import load_scenes, random_crop, random_mirror
 from semcast.train.recipes import run
@@ -159,7 +158,7 @@ def test_missing_weights_are_said(name: str, tmp_path: Path, monkeypatch: pytest
         SEGMENTERS[name].load("street")
 
 
-@pytest.mark.skipif(not has_bfloat16(), reason="slow without bfloat16")
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "file"), [("scene-parser", "parser-face"), ("judge", "judge-face")])
 def test_a_recipe_trains_saves_and_resumes(
     name: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

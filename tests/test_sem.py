@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("constriction")
@@ -14,9 +15,10 @@ pytest.importorskip("constriction")
 from test_cli import Run, refused, run  # noqa: E402, F401 - a fixture
 from test_rl_asc import networks, no_policy, photo_of, shipped  # noqa: E402, F401 - fixtures
 
-from semcast.codec.allocation import Policy, PolicyConfig
 from semcast.codec.bitstream import MAX_FILE
-from semcast.codec.receipt import bit_receipt, overlay
+from semcast.codec.concepts import LEVELS
+from semcast.codec.policy import Policy, PolicyConfig
+from semcast.codec.receipt import draw_overlay, itemise
 from semcast.domains import CARED, FACE, STREET
 from semcast.errors import SemcastError
 from semcast.rivals.digital import mean_picture
@@ -77,7 +79,7 @@ def test_a_damaged_file_shows_what_arrived(run: Run, file: Path) -> None:  # noq
     code, out, err = run("inspect", cut, "--json")
     values = json.loads(out)
     assert code == 0 and "lost" in {concept["state"] for concept in values["concepts"]} and values["notes"]
-    assert overlay(bit_receipt(cut.read_bytes())).shape[1] > 1024
+    assert draw_overlay(itemise(cut.read_bytes())).shape[1] > 1024
     whole = bytearray(file.read_bytes())
     whole[-5] ^= 64
     Path("bent.sem").write_bytes(whole)
@@ -151,9 +153,17 @@ def test_no_face(run: Run, street: Path, tmp_path: Path) -> None:  # noqa: F811
 
 @pytest.fixture
 def policy(shipped: Path, tmp_path: Path) -> None:  # noqa: F811
-    """An untrained policy beside the tiny networks: rl-asc by its name."""
+    """An untrained policy beside the tiny networks, rl-asc by its name: it sends features of every concept with room for them.
+
+    Its preferences lie further apart than its weights can move them, so that neither the numbers that were drawn before nor the
+    processor's rounding decide whether anything but the layout is sent.
+    """
     config = PolicyConfig(hidden=(8,))
-    save(tmp_path / "weights" / "allocation-street.safetensors", Policy(config).state_dict(), kind="allocation",
+    untrained = Policy(config)
+    with torch.no_grad():
+        untrained.layers[-1].weight.mul_(0.01)
+        untrained.layers[-1].bias.copy_(-(torch.arange(LEVELS) - 2.2).abs())  # level 2, else 3, 1, 4, 0, 5
+    save(tmp_path / "weights" / "allocation-street.safetensors", untrained.state_dict(), kind="allocation",
          config={"hidden": [8], "inputs": config.inputs})  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean, median
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from skimage.data import astronaut
 
 pytest.importorskip("constriction")
 
-from semcast.bench.codecs import Bench, CodecRecord, run, set_miou
+from semcast.bench.codecs import CodecRecord, CodecSweep, set_miou
 from semcast.codec.codec import RlAsc, receive
 from semcast.domains import DOMAINS, STREET
 from semcast.face import align
@@ -38,29 +38,30 @@ def test_a_file_keeps_its_budget_and_shows_something(domain: str, portrait: np.n
         data = codec.compress(portrait, most)
         assert 50 < len(data) <= most
         shown = receive(data)
-        assert shown.picture.shape == (256, 256, 3) and not shown.notes and shown.picture.std() > 10
+        assert shown.pixels.shape == (256, 256, 3) and not shown.notes and shown.pixels.std() > 10
 
 
 def test_a_face_is_nearer_to_its_photo_with_more_bytes(portrait: np.ndarray) -> None:
     codec = RlAsc.load("uniform", "face")
-    pictures = [receive(codec.compress(portrait, most)).picture for most in (150, 400, 1000)]
+    pictures = [receive(codec.compress(portrait, most)).pixels for most in (150, 400, 1000)]
     errors = [float(np.square(picture.astype(float) - portrait).mean()) for picture in pictures]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 255**2 * 10 ** (-18 / 10)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_photo_takes_less_than_a_third_of_a_second(domain: str, portrait: np.ndarray) -> None:
     codec = RlAsc.load("rl-asc", domain)
     spent: dict[str, list[float]] = {"encode": [], "decode": []}
-    for _ in range(5):
-        begun = perf_counter()
+    for _ in range(5):  # seconds of this process on all its threads: what others do on the machine does not count
+        begun = process_time()
         data = codec.compress(portrait, BUDGET)
-        spent["encode"].append(perf_counter() - begun)
-        begun = perf_counter()
+        spent["encode"].append(process_time() - begun)
+        begun = process_time()
         codec.receive(data)
-        spent["decode"].append(perf_counter() - begun)
-    assert max(map(median, spent.values())) < 3 * 0.3  # the aim, and a margin for machines that do other things as well
+        spent["decode"].append(process_time() - begun)
+    assert max(map(median, spent.values())) < 3 * 0.3  # the aim, and a margin for slower machines
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +70,9 @@ def measured(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     pytest.importorskip("pillow_heif")
     names = ("rl-asc", "uniform", "avif")
     codecs: dict[str, BitCodec] = {n: load_codec(n) if n == "avif" else RlAsc.load(n, "street") for n in names}
-    bench = Bench(STREET, codecs, (SCARCE, BUDGET), Judge.load("street"), Lpips.load("squeeze"))
+    bench = CodecSweep(STREET, codecs, (SCARCE, BUDGET), Judge.load("street"), Lpips.load("squeeze"))
     photos = find_photos([shared / "data" / "street256" / "val-000.tar"], 12)
-    records = run(bench, photos, tmp_path_factory.mktemp("codecs") / "r.jsonl").records
+    records = bench.run(photos, tmp_path_factory.mktemp("codecs") / "r.jsonl").records
     return {name: [r for r in records if r.codec == name] for name in (*names, "original")}
 
 

@@ -13,8 +13,9 @@ import torch
 from conftest import Mosaic
 from PIL import Image
 
+from semcast.bench.engine import Outcome
 from semcast.bench.records import KEY, read
-from semcast.bench.sweep import Outcome, Plan, Sweep, summary
+from semcast.bench.sweep import Plan, Sweep, summary
 from semcast.bench.tables import means
 from semcast.channels import make_channel
 from semcast.errors import SemcastError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,8 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     Raises:
         SemcastError: it cannot be written; what was at ``path`` is then as it was.
     """
-    part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    # A name of its own and short: the one asked for may be as long as the file system allows, and two may write at once.
+    part = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with part.open("wb") as file:
             yield file
@@ -30,22 +32,51 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             part.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all.
+
+    Raises:
+        SemcastError: it cannot be written; what was at ``path`` is then as it was.
+    """
+    with whole(path) as file:
+        file.write(text.encode())
+
+
 def check_file(path: Path, force: bool, suffix: str) -> None:
     """Whether a file with that extension can be written there, asked before any work is done.
 
     Raises:
         SemcastError: another extension, a folder, no such folder, no permission, or it exists and ``force`` is false.
     """
-    if path.suffix.lower() != suffix:
-        raise SemcastError(f"{path} needs the extension {suffix}")
-    if path.is_dir():
-        raise SemcastError(f"{path} is a folder: name a file in it")
-    if not path.parent.is_dir():
-        raise SemcastError(f"the folder {path.parent} does not exist")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise SemcastError(f"{path} cannot be written: no permission")
-    if path.exists() and not force:
-        raise SemcastError(f"{path} exists already (-f overwrites it)")
+    check_place(path, (suffix,), force, f"the extension {suffix}")
+
+
+def check_place(path: Path, suffixes: Collection[str], force: bool, needed: str) -> None:
+    """Whether a file with one of those extensions can be written there; ``needed`` says which ones in the sentence that refuses.
+
+    Raises:
+        SemcastError: another extension, a folder, no such folder, no permission, a link in a circle, or it exists and ``force``
+            is false.
+    """
+    try:
+        if path.is_dir():
+            raise SemcastError(f"{path} is a folder: name a file in it")
+        if path.suffix.lower() not in suffixes:
+            raise SemcastError(f"{path} needs {needed}")
+        if not path.parent.is_dir():
+            raise SemcastError(f"the folder {path.parent} does not exist")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise SemcastError(f"{path} cannot be written: no permission to write in {path.parent}")
+        try:
+            path.stat()
+        except FileNotFoundError:
+            return
+        if not force:
+            raise SemcastError(f"{path} exists already (-f overwrites it)")
+        if not os.access(path, os.W_OK):
+            raise SemcastError(f"{path} cannot be overwritten: it is read-only")
+    except (OSError, ValueError) as error:
+        raise SemcastError(f"{path} cannot be written ({reason_of(error)})") from None
 
 
 def reason_of(error: BaseException) -> str:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from semcast.errors import SemcastError
-from semcast.files import reason_of, whole
+from semcast.files import check_place, reason_of, whole
+from semcast.mark import Mark, read_text, read_xmp, write_text, write_xmp
+from semcast.mending import is_jpeg, is_png, with_ends, without_extras
 
 Photo = NDArray[np.uint8]
 """uint8 ``[height, width, 3]``, sRGB."""
@@ -39,6 +43,9 @@ WRITES = {
 }
 # A list of our own: among Pillow's formats some start other programs (EPS) and some are not photos at all.
 _READS = ["JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF"]
+_XMP = 700
+# The turns are our own: PIL.ImageOps.exif_transpose writes all of EXIF anew for the picture that it makes and raises where that
+# is odd, and turned before it is made smaller a photo comes out some levels different from the one that was measured.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -76,7 +83,7 @@ def read_aligned(path: Path | str, size: int = 256) -> Photo:
 
 
 def read_mask(path: Path | str) -> NDArray[np.bool_]:
-    """A mask ``[height, width]`` from an image that holds two values alone, 0 and its largest (255, 1 or True).
+    """A mask ``[height, width]``, upright, from an image that holds two values alone, 0 and its largest (255, 1 or True).
 
     Raises:
         SemcastError: it cannot be read, or is not binary.
@@ -84,10 +91,13 @@ def read_mask(path: Path | str) -> NDArray[np.bool_]:
     path = Path(path)
     _check_input(path)
     try:
-        with Image.open(path, formats=["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"]) as image:
+        with path.open("rb") as file, Image.open(file, formats=["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"]) as image:
             if image.mode not in ("1", "L", "P", "RGB"):
                 raise SemcastError(f"{path} is not a mask: it must be black and white without transparency")
-            pixels = np.asarray(image.convert("RGB"))
+            image.load()
+            turn = _orientation(image)
+            upright = image.convert("RGB")
+            pixels = np.asarray(upright if turn is None else upright.transpose(turn))
     except SemcastError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all
@@ -118,9 +128,35 @@ def _read(path: Path, longest: int) -> tuple[Photo, tuple[int, int]]:
     """The photo, and the (width, height) that its file has (upright)."""
     _check_input(path)
     try:
+        # The file and not its name, which Pillow would map into memory: turned TIFFs come out of that with wrong rows.
+        with path.open("rb") as file:
+            return _decode(path, file, longest)
+    except SemcastError:
+        photo = _decode_mended(path, longest)
+        if photo is None:
+            raise
+        return photo
+
+
+def _decode_mended(path: Path, longest: int) -> tuple[Photo, tuple[int, int]] | None:
+    """A photo all of whose pixels are there though Pillow refuses its file; None where it is none of those."""
+    data = path.read_bytes()
+    if is_png(data):
+        plain = without_extras(data)
+        return None if plain == data else _decode(path, io.BytesIO(plain), longest)
+    if is_jpeg(data):
+        (one, size), (other, _) = (_decode(path, io.BytesIO(whole), longest) for whole in with_ends(data))
+        return (one, size) if np.array_equal(one, other) else None
+    return None
+
+
+@contextlib.contextmanager
+def _opened(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
+    """The image in a file that ``path`` names, its pixels not decoded."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns from 89 megapixels on; the limit below is ours
-            image = Image.open(path, formats=_formats())
+            image = Image.open(file, formats=_formats())
     except Image.DecompressionBombError:
         raise SemcastError(f"{path} claims to be over {MAX_PIXELS // 10**6} megapixels, too many to open") from None
     except Image.UnidentifiedImageError:
@@ -133,6 +169,12 @@ def _read(path: Path, longest: int) -> tuple[Photo, tuple[int, int]]:
             raise SemcastError(f"{path} is an image of {width} x {height} pixels")
         if width * height > MAX_PIXELS:
             raise SemcastError(f"{path} is over {MAX_PIXELS // 10**6} megapixels, too many to open")
+        yield image
+
+
+def _decode(path: Path, file: BinaryIO, longest: int) -> tuple[Photo, tuple[int, int]]:
+    with _opened(path, file) as image:
+        width, height = image.size
         scale = min(1.0, longest / max(width, height))
         target = (max(1, round(width * scale)), max(1, round(height * scale)))
         try:
@@ -232,49 +274,87 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(grey * (255.0 / full)), 0, 255).astype(np.uint8))
 
 
-def check_output(path: Path | str, force: bool = False) -> None:
+def check_output(path: Path | str, force: bool = False, *, marked: bool = False) -> None:
     """Whether a picture can be written there, asked before any work is done.
 
+    Args:
+        marked: the picture will carry a mark (:class:`~semcast.mark.Mark`), which a BMP cannot.
+
     Raises:
-        SemcastError: the name has no known image extension, it is a folder, its folder is missing or not writable, or
-            the file exists and ``force`` is false.
+        SemcastError: the name has no known image extension, it is a folder, its folder is missing or not writable, the file
+            exists and ``force`` is false, or it cannot carry the mark.
     """
     path = Path(path)
-    try:
-        if path.is_dir():
-            raise SemcastError(f"{path} is a folder: name a file in it")
-        if path.suffix.lower() not in WRITES:
-            raise SemcastError(f"{path} needs the extension of an image: {', '.join(WRITES)}")
-        if not path.parent.is_dir():
-            raise SemcastError(f"the folder {path.parent} does not exist")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise SemcastError(f"{path} cannot be written: no permission to write in {path.parent}")
-        if path.exists() and not force:
-            raise SemcastError(f"{path} exists already (-f overwrites it)")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise SemcastError(f"{path} cannot be overwritten: it is read-only")
-    except (OSError, ValueError) as error:
-        raise SemcastError(f"{path} cannot be written ({reason_of(error)})") from None
+    check_place(path, WRITES, force, f"the extension of an image: {', '.join(WRITES)}")
+    if marked:
+        _check_markable(path)
 
 
-def write_image(path: Path | str, image: NDArray[np.uint8] | Tensor) -> None:
+def write_image(path: Path | str, image: NDArray[np.uint8] | Tensor, mark: Mark | None = None) -> None:
     """Write a picture, uint8 ``[H, W, 3]`` or a tensor in [0, 1] ``[(1,) 3, H, W]``; whole or not at all.
 
     An existing file is replaced only when the new one is complete (:func:`check_output` asks whether it may be).
 
+    Args:
+        mark: what the file says of the network that painted the picture: XMP, and text in a PNG.
+
     Raises:
-        SemcastError: unknown extension, or the file cannot be written.
+        SemcastError: unknown extension, a kind of file that cannot carry the mark, or the file cannot be written.
     """
     path = Path(path)
     pixels = to_uint8(image) if isinstance(image, Tensor) else image
     kind = WRITES.get(path.suffix.lower())
     if kind is None:
         raise SemcastError(f"{path} needs the extension of an image: {', '.join(WRITES)}")
-    options: dict[str, int] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    options: dict[str, object] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     if kind == "WEBP":
         options = {"quality": 95}
+    if mark is not None:
+        _check_markable(path)
+        options |= _options_of(mark, kind)
     with whole(path) as file:
         Image.fromarray(pixels).save(file, kind, **options)
+
+
+def read_mark(path: Path | str) -> Mark | None:
+    """What a picture's file says of the network that painted it; None where it says nothing that is a mark.
+
+    Raises:
+        SemcastError: missing, a folder, empty, or not an image.
+    """
+    path = Path(path)
+    _check_input(path)
+    try:
+        with path.open("rb") as file, _opened(path, file) as image:
+            if image.format == "PNG" and image.width * image.height <= 2**24:
+                with contextlib.suppress(Exception):  # other software writes its XMP after the pixels
+                    image.load()
+            packet, line = image.info.get("xmp"), image.info.get("semcast")
+    except SemcastError:
+        _read(path, 1)  # it says what is wrong, unless that is the texts alone: no mark of ours is so long
+        return None
+    mark = read_xmp(packet.encode() if isinstance(packet, str) else packet) if isinstance(packet, str | bytes) else None
+    return read_text(line) if mark is None and isinstance(line, str) else mark
+
+
+def _check_markable(path: Path) -> None:
+    if WRITES.get(path.suffix.lower()) == "BMP":
+        raise SemcastError(f"{path}: a BMP cannot say that a network painted it; write a PNG, JPEG, WebP or TIFF")
+
+
+def _options_of(mark: Mark, kind: str) -> dict[str, object]:
+    """What Pillow is told so that the file carries the mark."""
+    packet = write_xmp(mark)
+    if kind == "TIFF":
+        return {"tiffinfo": {_XMP: packet}}
+    if kind != "PNG":
+        return {"xmp": packet}
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", packet.decode())
+    texts.add_text("Software", f"semcast {mark.version}".strip())
+    texts.add_itxt("Description", mark.sentence)
+    texts.add_itxt("semcast", write_text(mark))
+    return {"pnginfo": texts}
 
 
 def to_tensor(photo: Photo) -> Tensor:

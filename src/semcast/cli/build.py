@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semcast.cli.console import track
-from semcast.cli.options import Protecting, Sending
+from semcast.cli.options import CODED, Protecting, Sending
 from semcast.errors import SemcastError
 
 if TYPE_CHECKING:
-    from semcast.domains import Domain
     from semcast.link import Budget, Channel, System
     from semcast.privacy.system import Protection
+
+PHOTO = "photo"
+"""The domain of photos that are sent as they are."""
 
 
 def budget_of(symbols: int, snr: float, sending: Sending) -> Budget:
@@ -45,25 +47,38 @@ def channel_of(name: str, sending: Sending, among: Sequence[str] = ()) -> Channe
     return make_channel(name, **options)
 
 
-def scene_of(sending: Sending, private: str | None, identity: Sequence[Path] | None) -> Domain | None:
-    """The domain of photos that are no faces; None for faces."""
+def check_domain(sending: Sending, private: str | None, identity: Sequence[Path] | None) -> None:
+    """Raise SemcastError where the domain is unknown, or its photos are no faces and something about faces is asked for."""
     from semcast.domains import domain_named
 
-    kind = domain_named(sending.domain)
-    if kind.name == "face":
-        return None
-    if private or identity:
+    if sending.domain != PHOTO:
+        domain_named(sending.domain)
+    if sending.domain != "face" and (private or identity):
         raise SemcastError(f"--private and --identity are about faces: leave them out of --domain {sending.domain}")
-    return kind
 
 
-def systems_of(names: Sequence[str], sending: Sending, inversion: str = "newton") -> list[System]:
-    """Systems by name, each with the options that are its own; all names are known before the first is loaded."""
+def default_name(sending: Sending, symbols: int, filtered: bool) -> str:
+    """The system where none is named: the best one for faces at that k; a codec for what is no face."""
     from semcast import api
 
+    if sending.domain != "face":
+        return "avif" if sending.domain == PHOTO else "rl-asc"
+    return "generative" if filtered else api.default_system(symbols)  # filter is for generative alone
+
+
+def paints(name: str) -> bool:
+    """Whether a network paints what a system of that name shows; those of others are asked when they are loaded."""
+    return name.partition(":")[0] not in ("linear", *CODED[1:]) and ".py:" not in name
+
+
+def check_names(names: Sequence[str], sending: Sending, inversion: str = "newton") -> None:
+    """Raise SemcastError where a system is unknown, or none of them has an option that was given."""
+    from semcast import api
+
+    known = list(api.names())
     for name in names:
-        if name.partition(":")[0] not in api.SYSTEMS and ".py:" not in name:
-            raise SemcastError(f"unknown system {name!r}; the known are {', '.join(api.SYSTEMS)}")
+        if name.partition(":")[0] not in known and ".py:" not in name:
+            raise SemcastError(f"unknown system {name!r}; the known are {', '.join(known)}, or your own: mine.py:Class")
     said = {
         "--care": (sending.care, "linear-gan"), "--refine": (sending.refine, "generative"),
         "--inversion": (inversion != "newton", "generative"),
@@ -71,13 +86,19 @@ def systems_of(names: Sequence[str], sending: Sending, inversion: str = "newton"
     for flag, (value, owner) in said.items():
         if value and owner not in names:
             raise SemcastError(f"{flag} is for {owner}, not for {', '.join(names)}")
+
+
+def systems_of(names: Sequence[str], sending: Sending, inversion: str = "newton") -> list[System]:
+    """Systems by name, each with the options that are its own; all names are known before the first is loaded."""
+    from semcast import api
+    from semcast.networks.precision import choose_device
+
+    check_names(names, sending, inversion)
+    device, domain = choose_device(sending.device), "face" if sending.domain == PHOTO else sending.domain
     own: dict[str, dict[str, Any]] = {
         "linear-gan": {"care": sending.care}, "generative": {"refine": sending.refine, "inversion": inversion},
     }  # fmt: skip
-    from semcast.networks.precision import choose_device
-
-    device = choose_device(sending.device)
-    return [api.load_system(name, domain=sending.domain, **own.get(name, {})).to(device).eval() for name in names]
+    return [api.load_system(name, domain=domain, **own.get(name, {})).to(device).eval() for name in names]
 
 
 def protection_of(protecting: Protecting, aligned: bool, photo: Path | None) -> Protection | None:

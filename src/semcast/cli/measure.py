@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semcast.cli.build import channel_of, names_in, numbers_in, protection_of, scene_of, systems_of
+from semcast.cli.build import channel_of, check_domain, check_names, names_in, numbers_in, protection_of, systems_of
 from semcast.cli.console import say, show, track
 from semcast.cli.inputs import check_inputs
 from semcast.cli.options import (
@@ -35,7 +34,8 @@ from semcast.cli.options import (
 from semcast.errors import SemcastError
 
 if TYPE_CHECKING:
-    from semcast.bench.sweep import Measure, Plan, Sweep
+    from semcast.bench.table import Table
+    from semcast.link import System
     from semcast.privacy.system import Protection
 
 SystemNames = Annotated[
@@ -82,64 +82,56 @@ def evaluate(
     [cyan]semcast evaluate photos/ --workers 8 -o r.jsonl[/cyan]
     [cyan]semcast evaluate photos/ --systems linear,avif,avif:16qam-1/2 --symbols 8192 -o r.jsonl[/cyan]
     [cyan]semcast evaluate street256/test-000.tar --domain street --systems rl-asc,avif --symbols 1024 -o r.jsonl[/cyan]
+    [cyan]semcast evaluate kodak/ --domain photo --systems mine.py:Repeat,avif --symbols 8192 -o r.jsonl[/cyan]
     """
     check_inputs(photos)
-    from semcast.bench.sweep import Plan, summary
+    from semcast import bench
+    from semcast.bench.inputs import gather
+    from semcast.bench.sweep import Plan
     from semcast.files import check_file
     from semcast.networks.precision import use_threads
-    from semcast.sources import find_photos
 
-    check_file(out, True, ".jsonl")
-    use_threads()
-    protection = protection_of(protecting, sending.aligned, None)
-    scene = scene_of(sending, protecting.private, identity)
-    plan = Plan(
-        snr_db=numbers_in(snr, "--snr", float), symbols=numbers_in(symbols, "--symbols", int), draws=draws, seed=sending.seed,
-        aligned=sending.aligned, care=sending.care, refine=sending.refine, fading=sending.fading, pilots=sending.pilots,
-        private=protection.name if protection else None, domain=scene.name if scene else None,
-    )  # fmt: skip
-    embedders = [path.absolute() for path in identity or ()]
-    load = partial(build_sweep, plan, names_in(systems), names_in(channels), embedders, vgg, sending, protection)
-    sweep = load()
-    sources = find_photos(photos, limit)
-    for note in sweep.metrics.notes + [f"skipped: {points}" for points in sweep.skipped]:
-        say(note)
-    with measuring(workers, scheduler, load, sweep) as measure, track("evaluating", len(sources) * len(sweep.points)) as step:
-        outcome = sweep.run(sources, out, force=force, progress=step, measure=measure)
-    for reason in outcome.refused:
-        say(f"skipped: {reason}")
-    show(summary(outcome.records))
-    say(f"{outcome.measured} measured, {len(outcome.records) - outcome.measured} were there already: {out}")
-
-
-def build_sweep(
-    plan: Plan, systems: Sequence[str], channels: Sequence[str], identity: Sequence[Path], vgg: bool, sending: Sending,
-    protection: Protection | None,
-) -> Sweep:  # fmt: skip
-    """Make a sweep from names alone: what every worker of an evaluation does too."""
-    from semcast.bench.sweep import Sweep
-    from semcast.metrics.report import Metrics
-    from semcast.networks.segmenter import FaceParser
-    from semcast.privacy.system import protect_all
-
-    over = [channel_of(name, sending, channels) for name in channels]
-    links = protect_all(systems_of(systems, sending), protection, plan.seed)
-    return Sweep(plan, links, over, Metrics.load(identity, vgg), FaceParser.load)
-
-
-@contextmanager
-def measuring(workers: int, scheduler: str | None, load: Callable[[], Sweep], sweep: Sweep) -> Iterator[Measure]:
-    """Say who measures: this process, processes of this computer, or a cluster."""
     if workers > 1 and scheduler:
         raise SemcastError("--workers are processes of this computer, --scheduler has its own: give one of them")
-    if workers == 1 and not scheduler:
-        yield sweep.measure
-        return
-    from semcast.bench import cluster
+    use_threads()
+    protection = protection_of(protecting, sending.aligned, None)
+    check_domain(sending, protecting.private, identity)
+    check_file(out, True, ".jsonl")
+    names = names_in(channels)
+    over = [channel_of(name, sending, names) for name in names]
+    at = (numbers_in(snr, "--snr", float), numbers_in(symbols, "--symbols", int))
+    plan = Plan(*at, draws, sending.seed, sending.aligned, sending.domain, sending.design_snr)
+    sources = gather(photos, limit)  # so far nothing was loaded
+    links = links_of(names_in(systems), sending, protection, scheduler is not None or workers > 1)
+    table = bench.evaluate(
+        links, sources, channels=over, snr_db=plan.snr_db, symbols=plan.symbols, draws=draws, seed=plan.seed,
+        design_snr_db=plan.design_snr_db, domain=plan.domain, aligned=plan.aligned, out=out, identity=identity or (), vgg=vgg,
+        workers=scheduler or workers, force=force, progress=partial(track, "evaluating"),
+    )  # fmt: skip
+    tell(table, out)
 
-    with cluster.remote(scheduler) if scheduler else cluster.local(workers) as client:
+
+def links_of(
+    names: Sequence[str], sending: Sending, protection: Protection | None, remote: bool
+) -> Sequence[System | str]:
+    """The systems; by name alone where other processes load them and there is nothing more to be said of them."""
+    from semcast.privacy.system import protect_all
+
+    check_names(names, sending)
+    plain = not (sending.care or sending.refine or protection)
+    if remote:
         say("several workers, one thread each: encode_s and decode_s do not compare with those of one process")
-        yield cluster.measured_on(client, load, sweep)
+        if plain:
+            return names
+    return protect_all(systems_of(names, sending), protection, sending.seed)
+
+
+def tell(table: Table[Any], out: Path) -> None:
+    """What an evaluation comes to: what was left out, the means, and how much is new."""
+    for note in [*table.notes, *(f"skipped: {reason}" for reason in table.skipped)]:
+        say(note)
+    show(table.summary())
+    say(f"{table.measured} measured, {len(table) - table.measured} were there already: {out}")
 
 
 def evaluate_codec(
@@ -162,20 +154,18 @@ def evaluate_codec(
     [cyan]semcast evaluate-codec me.png --domain face --max-bytes 500 -o r.jsonl[/cyan]
     """
     check_inputs(photos)
-    from semcast.bench import codecs as bench
-    from semcast.files import check_file
+    from semcast import bench
     from semcast.networks.precision import use_threads
-    from semcast.sources import find_photos
 
-    check_file(out, True, ".jsonl")
     use_threads()
-    tested, note = bench.load(domain, names_in(codecs), numbers_in(max_bytes, "--max-bytes", int), care)
-    sources = find_photos(photos, limit)
-    if note:
-        say(note)
-    with track("evaluating", len(sources) * len(tested.points)) as step:
-        outcome = bench.run(tested, sources, out, force=force, progress=step)
-    for reason in outcome.refused:
-        say(f"skipped: {reason}")
-    show(bench.summary(outcome.records))
-    say(f"{outcome.measured} measured, {len(outcome.records) - outcome.measured} were there already: {out}")
+    tell(bench.evaluate_codecs(
+        codecs_of(names_in(codecs), domain), photos, max_bytes=numbers_in(max_bytes, "--max-bytes", int), out=out, domain=domain,
+        care=care, limit=limit, force=force, progress=partial(track, "evaluating"),
+    ), out)  # fmt: skip
+
+
+def codecs_of(names: Sequence[str], domain: str) -> Sequence[Any]:
+    """Codecs by name; those of files that are named are loaded."""
+    from semcast.api import load_codec
+
+    return [load_codec(name, domain=domain).coder if ".py:" in name else name for name in names]

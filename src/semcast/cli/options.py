@@ -128,8 +128,9 @@ class Sending:
     ] = None  # fmt: skip
     domain: Annotated[
         str,
-        typer.Option(metavar="face|street", rich_help_panel=SENDING, autocompletion=among("face", "street"),
-                     help="What the photos show. A street is squeezed to a square, no face is looked for. It is never guessed."),
+        typer.Option(metavar="face|street|photo", rich_help_panel=SENDING, autocompletion=among("face", "street", "photo"),
+                     help="What the photos show. A street is squeezed to a square, no face is looked for; photo: any, sent as it "
+                          "is, by systems that take any size. It is never guessed."),
     ] = "face"  # fmt: skip
     aligned: Aligned = False
     device: Device = "auto"

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from semcast.cli.build import budget_of, channel_of, protection_of, scene_of, systems_of, watched
+from semcast.cli.build import (
+    PHOTO,
+    budget_of,
+    channel_of,
+    check_domain,
+    default_name,
+    paints,
+    protection_of,
+    systems_of,
+    watched,
+)
 from semcast.cli.console import say, seconds, show
 from semcast.cli.inputs import Item, pair
 from semcast.cli.options import (
@@ -30,8 +40,9 @@ from semcast.cli.options import (
 from semcast.errors import SemcastError
 
 if TYPE_CHECKING:
-    from semcast.domains import Domain
+    from semcast.framing import Picture
     from semcast.link import Budget, Channel, Crossing, System
+    from semcast.mark import Mark
     from semcast.metrics.report import Metrics
     from semcast.privacy.system import Private, Protection
 
@@ -100,7 +111,6 @@ def transmit(
     [cyan]semcast transmit me.jpg --private eyes,hair[/cyan]
     [cyan]semcast transmit photos/ -o received --json[/cyan]
     """
-    from semcast.api import default_system
     from semcast.metrics.report import Metrics
     from semcast.networks.precision import use_threads
     from semcast.photos import check_output
@@ -112,20 +122,17 @@ def transmit(
     batch = pair(photos, SUFFIXES, out, ".png")
     if out is None:
         batch.items = [Item(item.path, Path(f"{item.stem}-received.png")) for item in batch.items]
-    batch.check(lambda path: check_output(path, force))
-    _check_symbol_file(save_symbols, force, batch.several)
+    filtered = protecting.private is not None and protecting.privacy == "filter"
+    name = system or default_name(sending, symbols, filtered)
+    batch.check(lambda path: check_output(path, force, marked=paints(name) or protecting.private is not None))
+    _check_for_one(batch.several, save_symbols, protecting.private_mask, force)
     over = channel_of(channel, sending)
-    if protecting.private_mask and batch.several:
-        raise SemcastError("--private-mask is for one photo")
     protection = protection_of(protecting, sending.aligned, batch.items[0].path)
-    scene = scene_of(sending, protecting.private, identity)
-    filtered = protection is not None and protection.mode == "filter"  # which is for generative alone
-    name = system or ("rl-asc" if scene else "generative" if filtered else default_system(symbols))
+    check_domain(sending, protecting.private, identity)
     link = systems_of([name], sending, inversion)[0]
     sender, metrics = protect_all([link], protection)[0], Metrics.load(identity)
-    transmission = Transmission(
-        link, sender, over, budget, snr, sending, protection, scene, metrics, system is None and not filtered
-    )
+    by_default = system is None and not filtered
+    transmission = Transmission(link, sender, over, budget, snr, sending, protection, metrics, by_default)
     batch.work_through(lambda item: transmission.send(item, out is None, save_symbols, as_json), ".png")
 
 
@@ -140,28 +147,26 @@ class Transmission:
     snr_db: float
     sending: Sending
     protection: Protection | None
-    scene: Domain | None
     metrics: Metrics
     by_default: bool
     said: set[str] = field(default_factory=set)
 
     def send(self, item: Item, compare: bool, save_symbols: Path | None, as_json: bool) -> None:
         """Send one photo, write what arrived, and say how it went."""
-        from semcast.photos import to_tensor, to_uint8, write_image
+        from semcast.photos import to_uint8, write_image
 
         assert item.out is not None
-        face, found = self._frame(item)
-        image = to_tensor(face)
-        crossing = self._cross(self.sender, image, item.path.name, warm=True)
+        image = self._frame(item)
+        crossing = self._cross(self.sender, image, warm=True)
         received = to_uint8(crossing.reception.image)
         if save_symbols:
             _save_symbols(save_symbols, crossing)
-        write_image(item.out, self._compare(face, received) if compare else received)
-        values = self._values(item, image, crossing, found)
+        write_image(item.out, self._compare(image, received) if compare else received, self._mark())
+        values = self._values(item, image, crossing)
         if self.protection:
             from semcast.privacy.receipt import receipt
 
-            plain = self._cross(self.link, image, item.path.name, warm=False)
+            plain = self._cross(self.link, image, warm=False)
             values["privacy"] = receipt(
                 cast("Private", self.sender), image, crossing, plain, self.metrics, aligned=self.sending.aligned
             )
@@ -171,46 +176,54 @@ class Transmission:
                 say(note)
         _report(values, as_json)
 
-    def _frame(self, item: Item) -> tuple[Any, int]:
-        """The photo as the link takes it, uint8 ``[256, 256, 3]``, and how many faces there were."""
-        from semcast.networks.segmenter import FaceParser
-        from semcast.sources import Source
+    def _frame(self, item: Item) -> Picture:
+        """The photo as the link takes it."""
+        from semcast.api import photo
 
-        source = Source(item.path.name, item.path)
-        if self.scene:
-            return source.scene(self.scene), 0
-        face, found = source.face(None if self.sending.aligned else FaceParser.load())
-        if found > 1:
-            say(f"{found} faces found in {item.name}: the largest is sent")
-        return face, found
+        given, domain = photo(item.path), self.sending.domain
+        if domain == PHOTO:
+            return given.whole()
+        image = given.face(aligned=self.sending.aligned) if domain == "face" else given.scene(domain)
+        for note in image.notes:
+            say(note)
+        return image
 
-    def _cross(self, system: System, image: Any, name: str, *, warm: bool) -> Crossing:
+    def _cross(self, system: System, image: Picture, *, warm: bool) -> Crossing:
+        from semcast.api import transmit
         from semcast.generative.inversion import Descent
-        from semcast.link import cross, generator_for
 
         slow = isinstance(getattr(self.link, "inversion", None), Descent) or getattr(self.link, "refinement", None)
         if warm and not slow:  # the first call allocates and tunes: not what a burst takes
-            cross(system, self.channel, image, self.budget, generator_for(self.sending.seed, name), snr_db=self.snr_db)
+            transmit(system, image, self.channel, self.budget, seed=self.sending.seed, snr_db=self.snr_db)
         with watched(self.link):
-            return cross(system, self.channel, image, self.budget, generator_for(self.sending.seed, name), snr_db=self.snr_db)
+            return transmit(system, image, self.channel, self.budget, seed=self.sending.seed, snr_db=self.snr_db)
 
-    def _compare(self, face: Any, received: Any) -> Any:
+    def _compare(self, image: Picture, received: Any) -> Any:
         from semcast.pictures import side_by_side
 
         private = f", private: {self.protection.choice.name}" if self.protection else ""
         caption = f"{self.link.name}, k = {self.budget.symbols}, {self.snr_db:g} dB{private}"
-        framed = "squeezed" if self.scene else "aligned"
-        return side_by_side([face, received], [f"{framed}, {face.shape[1]} x {face.shape[0]}", caption])
+        framed = {"face": "aligned", PHOTO: "the photo"}.get(self.sending.domain, "squeezed")
+        return side_by_side([image.pixels, received], [f"{framed}, {image.shape[-1]} x {image.shape[-2]}", caption])
 
-    def _values(self, item: Item, image: Any, crossing: Crossing, found: int) -> dict[str, Any]:
+    def _mark(self) -> Mark | None:
+        """What the picture's file says, where a network painted any of it."""
+        from semcast.mark import Mark
+
+        own = any(True for _ in self.link.parameters()) and paints(self.link.name)
+        if not own and self.link.name != "rl-asc" and not self.protection:
+            return None
+        return Mark(self.link.name, self.budget.symbols, self.snr_db, self.channel.name, self.link.fingerprint()[:12])
+
+    def _values(self, item: Item, image: Picture, crossing: Crossing) -> dict[str, Any]:
         """What ``--json`` prints."""
         symbols, reception = self.budget.symbols, crossing.reception
         values = {
             "image": item.path.name, "system": self.link.name, "default_system": self.by_default,
             "channel": self.channel.name, "snr_db": self.snr_db,
             "symbols": symbols, "data_symbols": crossing.burst.symbols.shape[1], "uses": self.channel.uses(symbols),
-            "bandwidth_ratio": symbols / image[0].numel(), "seed": self.sending.seed,
-            "domain": self.sending.domain, "aligned": self.sending.aligned, "faces_found": found,
+            "bandwidth_ratio": symbols / image.numel(), "seed": self.sending.seed,
+            "domain": self.sending.domain, "aligned": self.sending.aligned, "faces_found": image.faces_found,
             **self.metrics.measure(image, reception.image.to(image.device)),
             "side_bytes": crossing.burst.side_bytes, "encode_s": crossing.encode_s, "decode_s": crossing.decode_s,
             "ok": bool(reception.ok.all()), "output": str(item.out),
@@ -220,13 +233,15 @@ class Transmission:
         return values | ({"reason": reception.reason} if reception.reason else {})
 
 
-def _check_symbol_file(path: Path | None, force: bool, several: bool) -> None:
+def _check_for_one(several: bool, symbols: Path | None, mask: Path | None, force: bool) -> None:
+    """Raise SemcastError where what is for one photo is asked for several, or the symbols cannot be written."""
     from semcast.files import check_file
 
-    if path is not None:
-        if several:
-            raise SemcastError("--save-symbols is for one photo")
-        check_file(path, force, ".npy")
+    for flag, path in (("--save-symbols", symbols), ("--private-mask", mask)):
+        if path and several:
+            raise SemcastError(f"{flag} is for one photo")
+    if symbols:
+        check_file(symbols, force, ".npy")
 
 
 def _save_symbols(path: Path, crossing: Crossing) -> None:
@@ -301,17 +316,18 @@ def demo(
     from time import perf_counter
 
     begun = perf_counter()
+    from semcast.mark import Mark
     from semcast.metrics.report import Metrics
     from semcast.networks.precision import use_threads
     from semcast.photos import check_output, write_image
 
-    check_output(out, force)
+    check_output(out, force, marked=True)
     use_threads()
     from semcast.studies.demo import run_codec_demo, run_demo
 
     metrics = Metrics.load(identity, vgg=False)
     shown = run_codec_demo(metrics) if codec else run_demo(metrics, seed)
-    write_image(out, shown.picture)
+    write_image(out, shown.picture, Mark(shown.painters))
     for note in shown.notes:
         say(note)
     show(shown.table)
@@ -335,13 +351,14 @@ def sample(
     """
     import torch
 
+    from semcast.mark import Mark
     from semcast.networks.precision import use_threads
     from semcast.photos import check_output, to_uint8, write_image
     from semcast.pictures import sheet
 
     use_threads()
-    check_output(out, force)
+    check_output(out, force, marked=True)
     system: Any = systems_of(["generative"], Sending(device=device))[0]
     faces = system.sample(count, torch.Generator().manual_seed(seed), temperature)
-    write_image(out, sheet([to_uint8(face) for face in faces]))
+    write_image(out, sheet([to_uint8(face) for face in faces]), Mark(system.name, fingerprint=system.fingerprint()[:12]))
     say(f"{count} faces: {out}")

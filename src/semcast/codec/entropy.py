@@ -26,12 +26,12 @@ Frequencies = NDArray[np.int64]
 _WORD = 4
 
 
-def normalised(weights: NDArray[np.int64]) -> Frequencies:
-    """Frequencies in proportion to weights ``[n, alphabet]`` (whole numbers >= 0, no row all 0, sums below 2^39).
+def normalise(weights: NDArray[np.int64]) -> Frequencies:
+    """Scale to frequencies in proportion to weights ``[n, alphabet]`` (whole numbers >= 0, no row all 0, sums below 2^39).
 
     f_i = 1 + floor(w_i (2^24 - alphabet) / Σ w); what rounding left goes to the first of the largest.
 
-    >>> normalised(np.array([[1, 3, 0]])).tolist()
+    >>> normalise(np.array([[1, 3, 0]])).tolist()
     [[4194304, 12582911, 1]]
     """
     rows, alphabet = weights.shape
@@ -41,12 +41,12 @@ def normalised(weights: NDArray[np.int64]) -> Frequencies:
 
 
 def uniform(alphabet: int) -> Frequencies:
-    """One row: every symbol alike."""
-    return normalised(np.ones((1, alphabet), np.int64))
+    """Give one row in which every symbol is as likely."""
+    return normalise(np.ones((1, alphabet), np.int64))
 
 
 def cost_bits(symbols: NDArray[np.integer], frequencies: Frequencies) -> float:
-    """Σ log2(2^24 / f): what :meth:`Encoder.put` will add to the message, in bits."""
+    """Count Σ log2(2^24 / f): what :meth:`Encoder.put` will add to the message, in bits."""
     chosen = np.take_along_axis(frequencies, np.asarray(symbols, np.int64)[:, None], 1)
     return float(np.log2(TOTAL / chosen).sum())
 
@@ -65,7 +65,7 @@ class Encoder:
             self._coder.encode(np.asarray(symbols, np.int32), self._family, (frequencies - 1).astype(np.float64))
 
     def finish(self) -> bytes:
-        """The shortest bytes that decode to what was put, whatever follows being read as zeros."""
+        """Give the shortest bytes that decode to what was put, whatever follows being read as zeros."""
         if self._coder.is_empty():
             return b""
         # The final interval is found from outside: a sure symbol at its bottom and one at its top cost 2^-72 of it each.
@@ -101,7 +101,7 @@ class Decoder:
         self._family = library.stream.model.Categorical(perfect=False)
 
     def get(self, frequencies: Frequencies) -> NDArray[np.int64]:
-        """The next symbols, one for each row of frequencies.
+        """Read the next symbols, one for each row of frequencies.
 
         Raises:
             SemcastError: no message begins with these bytes.

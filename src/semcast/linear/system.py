@@ -91,6 +91,8 @@ class LinearGan(Linear):
 
     name = "linear-gan"
     min_symbols, max_symbols = 16, 2048
+    care: str | None = None
+    """What was asked for, for results; None: nothing."""
 
     def __init__(self, sketch: Sketch, repainter: Repainter) -> None:
         super().__init__(sketch)
@@ -106,13 +108,14 @@ class LinearGan(Linear):
         Raises:
             SemcastError: there is no such care.
         """
-        care = care or "face"
-        if care not in CARES:
+        if care not in (None, *CARES):
             raise SemcastError(f"unknown care {care!r}; known: {', '.join(CARES)}")
         checkpoint = load("painter", kind="painter")
         repainter = Repainter(checkpoint.configuration(RepainterConfig))
         repainter.load_state_dict(checkpoint.tensors)
-        return cls(load_sketch(care), channels_last(repainter.eval()))
+        system = cls(load_sketch(care or "face"), channels_last(repainter.eval()))
+        system.care = care
+        return system
 
     def decode(self, received: Received) -> Reception:
         """Estimate, its expected error, and the repainter's picture of both."""

@@ -8,49 +8,34 @@ bfloat16 where that is native.
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 NATIVE = ("amx_bf16", "avx512_bf16", "bf16")  # x86 with AMX or AVX-512 BF16; Arm
-MIXED = ("cpu", "cuda")
-"""The devices that compute in mixed precision; on every other one (``meta``, ``mps``) networks run in their own format."""
 
 
 @cache
-def has_bfloat16(kind: str = "cpu") -> bool:
-    """Whether a kind of device multiplies bfloat16 natively."""
-    if kind == "cuda":
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    if kind != "cpu":
-        return False
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 natively."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in NATIVE)
 
 
-def mixed(device: torch.device | str = "cpu") -> AbstractContextManager[object]:
-    """Autocast to bfloat16 on a device where that is native; a context that changes nothing elsewhere.
+def mixed(device: torch.device | str = "cpu") -> torch.autocast:
+    """Autocast to bfloat16 where the device has it natively; a context that changes nothing elsewhere.
 
-    >>> with mixed(torch.device("meta")):
-    ...     torch.zeros(2, 2, device="meta").mm(torch.zeros(2, 2, device="meta")).dtype
+    >>> with mixed("meta"):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     torch.float32
     """
     kind = torch.device(device).type
-    if kind not in MIXED:
-        return nullcontext()
-    return torch.autocast(kind, torch.bfloat16, enabled=has_bfloat16(kind))
-
-
-def computing_dtype(tensor: Tensor) -> torch.dtype:
-    """The format that autocast gives a product with this tensor here and now; its own where autocast is off."""
-    kind = tensor.device.type
-    if kind in MIXED and torch.is_autocast_enabled(kind):
-        return torch.get_autocast_dtype(kind)
-    return tensor.dtype
+    if kind == "cuda":
+        return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_bf16_supported(including_emulation=False))
+    return torch.autocast("cpu", torch.bfloat16, enabled=kind == "cpu" and has_bfloat16())
 
 
 def exact(device: torch.device | str = "cpu") -> torch.autocast:
@@ -59,11 +44,19 @@ def exact(device: torch.device | str = "cpu") -> torch.autocast:
     return torch.autocast(kind if kind == "cuda" else "cpu", enabled=False)
 
 
+def computing_dtype(tensor: Tensor) -> torch.dtype:
+    """The format that autocast gives a product with this tensor here and now; its own where autocast is off."""
+    kind = tensor.device.type
+    if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return tensor.dtype
+
+
 def choose_device(name: str | torch.device = "auto") -> torch.device:
     """The device of that name; ``auto`` is the first GPU where there is one, and the processor elsewhere.
 
     Raises:
-        SemcastError: there is no such device here.
+        BadInput: there is no such device here.
 
     >>> choose_device("cpu")
     device(type='cpu')
@@ -74,7 +67,7 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise SemcastError(f"there is no device {str(name)!r} here; auto takes the best there is, cpu always works") from None
+        raise BadInput(f"there is no device {str(name)!r} here; auto takes the best there is, cpu always works") from None
     return device
 
 

@@ -29,18 +29,21 @@ from semcast.bench.plots import Axis, Curve, Page, Panel
 from semcast.bench.records import Line, appender, finite, resume
 from semcast.bench.statistics import Interval, bootstrap
 from semcast.bench.tables import markdown
-from semcast.codec.allocation import PLAIN, Allocation, Choice, Options, Policy, Side, shown
+from semcast.codec.allocation import PLAIN
 from semcast.codec.bitstream import unpack
+from semcast.codec.choice import Allocation, Choice, Options, Side
 from semcast.codec.codec import POLICY, Networks, RlAsc
 from semcast.codec.concepts import SIDES
 from semcast.codec.criterion import Criterion
-from semcast.codec.painter import BRANCHES
+from semcast.codec.painter import BRANCHES, paint
+from semcast.codec.policy import Policy
+from semcast.codec.score import preview
 from semcast.domains import domain_named
 from semcast.errors import SemcastError
 from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.networks.segmenter import Judge
-from semcast.photos import Photo, to_tensor, write_image
+from semcast.photos import Photo, to_tensor, to_uint8, write_image
 from semcast.pictures import enlarged, grid
 from semcast.rivals.photo_codecs import load_codec
 from semcast.sources import SIZE, Source
@@ -51,7 +54,6 @@ from semcast.studies.noise import (
     UNSAFE,
     NoiseRecord,
     generator_of,
-    painted,
     pooled,
     with_bit_errors,
     with_index_errors,
@@ -395,7 +397,7 @@ def _searcher(study: Study) -> Callable[[Source, Sequence[tuple[object, ...]]], 
             seconds = perf_counter() - begun
             (score,) = networks.score(image, labels, sides)([choice])
             size = sides[choice.side].sizes.at_most(choice.levels)
-            picture = shown(networks.codec, sides, [choice])
+            picture = preview(networks.codec, sides, [choice])
             judged = study.criterion().measure(image, truth, picture, torch.tensor([float(size)]))
             yield OracleRecord(
                 image=source.name, case=case, allocation=name, domain=study.domain, max_bytes=most, version=study.version,
@@ -483,10 +485,10 @@ def _spoiler(study: Study) -> Callable[[Source, Sequence[tuple[object, ...]]], I
                     picture, decoded = np.full_like(pixels, _GREY), False
             else:
                 read = unpack(file, networks.tables)
-                layout, indices, errors = with_index_errors(
+                layout, concepts, errors = with_index_errors(
                     read, rate, rng, layout=test == UNSAFE, classes=len(networks.domain.classes)
                 )
-                picture = painted(networks, read, layout, indices)
+                picture = to_uint8(paint(networks.codec, [layout], [concepts]).cpu())
             measured = criterion.measure(image, truth, to_tensor(picture), torch.tensor([float(len(file))]))
             hit, there, seen = measured.counts[0].tolist()
             yield NoiseRecord(

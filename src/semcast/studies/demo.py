@@ -34,12 +34,14 @@ class Demo:
         table: its numbers.
         notes: a line for each system that is not there.
         reading: one sentence that says what to look at.
+        painters: the networks that painted in the picture, for its mark.
     """
 
     picture: Photo
     table: Table
     notes: list[str]
     reading: str
+    painters: str
 
 
 def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
@@ -70,7 +72,8 @@ def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
         table.add_section()
         title = f"{symbols} symbols (k / n = 1/{source_samples(image) / symbols:.0f})"
         blocks.append(grid(tiles, columns=[f"{snr:g} dB" for snr in SNR_DB], names=names, title=title))
-    return Demo(beside(blocks), table, notes, _reading(metrics, "linear is nearest to the photo pixel by pixel and shows nobody"))
+    reading = _reading(metrics, "linear is nearest to the photo pixel by pixel and shows nobody")
+    return Demo(beside(blocks), table, notes, reading, ", ".join(name for name in names if name != "linear") or "linear")
 
 
 def run_codec_demo(metrics: Metrics) -> Demo:
@@ -79,7 +82,8 @@ def run_codec_demo(metrics: Metrics) -> Demo:
     Raises:
         SemcastError: the semantic codec lacks its weights or a library.
     """
-    from semcast.codec.bitstream import Tables, unpack
+    from semcast.codec.bitstream import unpack
+    from semcast.codec.tables import Tables
     from semcast.rivals.bit_codecs import load_bit_codec
 
     codecs = {name: load_bit_codec(name, FACE.name) for name in CODECS}
@@ -101,7 +105,7 @@ def run_codec_demo(metrics: Metrics) -> Demo:
     tiles = [layouts, *zip(*rows, strict=True)]
     blocks = [grid([[face]], columns=["photo"]), grid(tiles, columns=columns, names=["layout sent", *codecs])]
     blurred = "a photo codec with so few bytes is near the photo pixel by pixel and shows nobody"
-    return Demo(beside(blocks), table, [], _reading(metrics, blurred))
+    return Demo(beside(blocks), table, [], _reading(metrics, blurred), CODECS[0])
 
 
 def _systems() -> tuple[list[System], list[str]]:
@@ -138,5 +142,6 @@ def _reading(metrics: Metrics, blurred: str) -> str:
     lacking = ["semcast fetch metrics adds LPIPS"] * (not perceptual)
     lacking += ["--identity MODEL.onnx asks if it is still the same person"] * (not identity)
     judges = " and ".join(["LPIPS"] * perceptual + ["identity"] * identity)
-    says = f"{judges} tell{'s' * (perceptual != identity)} who still looks like a face" if judges else "the picture tells the rest"
+    tell = "tells" if perceptual != identity else "tell"
+    says = f"{judges} {tell} who still looks like a face" if judges else "the picture tells the rest"
     return f"{blurred}; {says}" + (f" ({', '.join(lacking)})" if lacking else "")

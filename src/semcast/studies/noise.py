@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semcast.bench.records import Line
-from semcast.codec.allocation import paint
-from semcast.codec.bitstream import Stream, concepts_in_order
-from semcast.codec.codec import Networks, features_of
-from semcast.codec.concepts import STEPS, at_64, level_map
-from semcast.codec.feature_coder import Indices
-from semcast.photos import Photo, to_uint8
+from semcast.codec.bitstream import Stream
+from semcast.codec.concepts import STEPS, Concept
 
 SAFE, UNSAFE, BITS = "indices", "indices and layout", "bits"
 TESTS = (SAFE, UNSAFE, BITS)
@@ -95,11 +91,11 @@ def with_bit_errors(data: bytes, rate: float, rng: np.random.Generator) -> tuple
 
 def with_index_errors(
     read: Stream, rate: float, rng: np.random.Generator, *, layout: bool, classes: int = 19
-) -> tuple[NDArray[np.uint8], dict[int, Indices], int]:
+) -> tuple[NDArray[np.uint8], tuple[Concept, ...], int]:
     """Each index another one of its level with that probability, and likewise each place of the layout where it is not safe.
 
     Returns:
-        layout, indices by category, and how many are wrong.
+        layout, the concepts with those indices (each in the cell it was made for), and how many are wrong.
     """
     errors = 0
 
@@ -110,13 +106,9 @@ def with_index_errors(
         other = (values.astype(np.int64) + rng.integers(1, alphabet, values.shape)) % alphabet
         return np.where(wrong, other, values).astype(np.uint8)
 
-    indices = {category: struck(found, STEPS[read.levels[category]]) for category, found in sorted(read.indices.items())}
-    return struck(read.layout, classes) if layout else read.layout, indices, errors
-
-
-def painted(networks: Networks, read: Stream, layout: NDArray[np.uint8], indices: dict[int, Indices]) -> Photo:
-    """What the receiver shows for that layout and those indices, each in the cell it was made for."""
-    concepts = concepts_in_order(read.layout, networks.domain.importance, read.care)
-    levels = [read.levels.get(concept.category, 0) for concept in concepts]
-    features = features_of(concepts, levels, indices)[None]
-    return to_uint8(paint(networks.codec, at_64(layout)[None], features, level_map(concepts, levels)[None]))
+    spoilt = {}
+    for concept in sorted(read.concepts, key=lambda concept: concept.category):
+        indices = concept.indices if concept.indices is None else struck(concept.indices, STEPS[concept.level])
+        spoilt[concept.category] = replace(concept, indices=indices)
+    wrong = struck(read.layout, classes) if layout else read.layout
+    return wrong, tuple(spoilt[concept.category] for concept in read.concepts), errors

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semcast.bench.records import Line
 from semcast.bench.statistics import paired
-from semcast.codec.allocation import Side
+from semcast.codec.choice import Side
 from semcast.codec.codec import Networks
 from semcast.codec.concepts import at_64
 from semcast.networks.precision import mixed
@@ -48,10 +48,10 @@ class OracleRecord(Line):
 
 def small_case(networks: Networks, image: Tensor, concepts: int) -> dict[int, Side]:
     """A photo at the coarsest side with its largest categories alone; each other place has that of the nearest of theirs."""
-    described = min(networks.described(image), key=lambda pair: len(pair[0]))
+    described = min(networks.describe(image), key=lambda pair: len(pair[0]))
     layout = reduced(described[0], concepts)
-    with torch.no_grad(), mixed():
-        features = networks.codec.encoder(image, torch.from_numpy(at_64(layout)[None])).numpy()[0]
+    with torch.no_grad(), mixed(image.device):
+        features = networks.codec.encoder(image, torch.from_numpy(at_64(layout)[None]).to(image.device)).cpu().numpy()[0]
     return {len(layout): networks.side(layout, features)}
 
 

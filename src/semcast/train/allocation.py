@@ -24,23 +24,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semcast.codec.allocation import (
-    CATEGORIES,
-    OBSERVED,
-    PLAIN,
-    Allocation,
-    Choice,
-    Options,
-    Policy,
-    PolicyConfig,
-    Side,
-    Walk,
-    shown,
-    uniform,
-)
+from semcast.codec.allocation import PLAIN, uniform
+from semcast.codec.choice import Allocation, Choice, Options, Side
 from semcast.codec.codec import Networks
-from semcast.codec.concepts import GRID, LEVELS, SIDES, SIZE
+from semcast.codec.concepts import CATEGORIES, GRID, LEVELS, SIDES, SIZE
 from semcast.codec.criterion import bits_per_pixel, score
+from semcast.codec.policy import OBSERVED, Policy, PolicyConfig, Walk
+from semcast.codec.score import preview
 from semcast.domains import IGNORED, domain_named
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import Lpips
@@ -163,7 +153,7 @@ class PhotoTable:
         """The approximation of J of photo i."""
         side = options.sides[choice.side]
         k, levels = SIDES.index(choice.side), np.array(choice.levels)
-        categories = np.array([concept.category for concept in side.sizes.concepts])
+        categories = np.array([concept.category for concept in side.concepts])
         lpips = float(self.lpips[i, k, levels, categories].sum())
         hit, seen = self.counts[i, k, levels, categories].sum(0)
         union = self.truth[i] + seen - hit
@@ -193,8 +183,8 @@ def _row(networks: Networks, photo: Tensor, mask: Tensor) -> _Row:
     with torch.no_grad(), mixed():
         target = lpips.features(photo)
     for k, side in enumerate(SIDES):
-        concepts = sides[side].sizes.concepts
-        pictures = shown(networks.codec, sides, [Choice(side, (level,) * len(concepts)) for level in range(LEVELS)])
+        concepts = sides[side].concepts
+        pictures = preview(networks.codec, sides, [Choice(side, (level,) * len(concepts)) for level in range(LEVELS)])
         with torch.no_grad(), mixed():
             maps = lpips_cells(lpips, target, lpips.features(pictures)).numpy()
         labels = networks.labels(pictures).numpy()
@@ -241,7 +231,7 @@ Photo = Callable[[int], Options]
 
 
 def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> gymnasium.Env[Any, Any]:
-    """The environment: :class:`~semcast.codec.allocation.Walk` with rewards.
+    """The environment: :class:`~semcast.codec.policy.Walk` with rewards.
 
     ``info["score"]`` of a last step is J of the file.
 
@@ -345,7 +335,7 @@ def teach(policy: Any, photo: Photo, count: int, settings: Settings, *, steps: i
 
 
 def exported(agent: Any, config: PolicyConfig) -> Policy:
-    """The actor of a MaskablePPO as a plain :class:`~semcast.codec.allocation.Policy`."""
+    """The actor of a MaskablePPO as a plain :class:`~semcast.codec.policy.Policy`."""
     policy = Policy(config)
     layers = [*agent.policy.mlp_extractor.policy_net, agent.policy.action_net]
     for own, theirs in zip(policy.layers, layers, strict=True):

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from semcast.codec.codec import Networks
-from semcast.codec.concepts import SIZE
-from semcast.codec.layout_coder import cells_of
+from semcast.codec.concepts import SIZE, cells_of
 from semcast.domains import domain_named
 from semcast.train.data import load_scenes
 from semcast.train.loop import console
@@ -34,7 +33,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
     networks, features, cells = Networks.load(domain), [], []
     scenes = load_scenes(data, domain, "train", SIZE, limit=settings.photos)
     for i in range(len(scenes)):
-        for layout, own in networks.described(scenes.batch(torch.tensor([i]))):
+        for layout, own in networks.describe(scenes.batch(torch.tensor([i]))):
             features.append(own)
             cells.append(cells_of(layout))
     out.mkdir(parents=True, exist_ok=True)

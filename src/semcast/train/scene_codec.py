@@ -23,12 +23,12 @@ from semcast.codec.concepts import (
     SIZE,
     STEPS,
     at_64,
+    cells_of,
     one_hot,
-    parsed_layout,
-    quantised,
+    quantise,
 )
-from semcast.codec.layout_coder import cells_of
-from semcast.codec.painter import BRANCHES, CELL, Painted, SceneCodec, branch_of
+from semcast.codec.encoder import parse_layout
+from semcast.codec.painter import BRANCHES, CELL, Painting, SceneCodec, branch_of
 from semcast.domains import IGNORED, Domain, domain_named
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
@@ -215,7 +215,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
         photo = photo.contiguous(memory_format=torch.channels_last)
         side = SIDES[int(torch.randint(len(SIDES), (), generator=random))]
         if parser is not None and coin() < settings.parsed:
-            layout = parsed_layout(parser, photo, side)
+            layout = parse_layout(parser, photo, side)
         else:
             layout = layout_of(mask, side, classes)
         cells = torch.from_numpy(cells_of(layout.numpy()))
@@ -231,7 +231,7 @@ def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
             with torch.no_grad():
                 target = lpips.features(_square(photo, corner, settings.window))
             features = codec.encoder(photo, layout)
-            made = quantised(features, levels, random if coin() < settings.noisy else None)
+            made = quantise(features, levels, random if coin() < settings.noisy else None)
             painted = codec.painter(layout, made, one_hot(levels, LEVELS))
             image = branch_of(painted, branch)
             losses = _picture_losses(painted, image, photo, w)
@@ -297,7 +297,7 @@ def start_linearly(codec: SceneCodec, photos: Tensor, random: torch.Generator) -
     linear.bias.copy_(-weight @ mean)  # type: ignore[union-attr]
 
     own = torch.multinomial(torch.tensor(LIKELY), len(photos) * GRID**2, replacement=True, generator=random)
-    made = quantised(linear(photos).tanh(), own.view(-1, GRID, GRID))
+    made = quantise(linear(photos).tanh(), own.view(-1, GRID, GRID))
     half, kernel = CELL // 2, codec.painter.linear.weight  # [CHANNELS, 3, 2 CELL, 2 CELL]
     centre = photos.mean((0, 2, 3))
     codec.painter.linear.bias.copy_(centre)  # type: ignore[union-attr]
@@ -320,7 +320,7 @@ def _square(x: Tensor, corner: list[int], side: int) -> Tensor:
     return x[..., corner[0] : corner[0] + side, corner[1] : corner[1] + side]
 
 
-def _picture_losses(painted: Painted, image: Tensor, photo: Tensor, w: Losses) -> dict[str, Tensor]:
+def _picture_losses(painted: Painting, image: Tensor, photo: Tensor, w: Losses) -> dict[str, Tensor]:
     alone = ((painted.whole - photo).square().mean() + (painted.parts - photo).square().mean()) / 2
     return {
         "mse": w.mse * (image - photo).square().mean(),
@@ -365,13 +365,13 @@ class Validation:
         channels_last(codec.eval())
         photo = self.scenes.batch(torch.arange(len(self.scenes))).contiguous(memory_format=torch.channels_last)
         masks = self.scenes.masks
-        layout = parsed_layout(self.parser, photo, 32) if self.parser else layout_of(masks, 32, self.classes)
+        layout = parse_layout(self.parser, photo, 32) if self.parser else layout_of(masks, 32, self.classes)
         cells = torch.from_numpy(cells_of(layout.numpy()))
         layout, found = upsampled(layout), {}
         for level in (0, 2, 5):
             levels = torch.full((len(photo), GRID, GRID), level)
             with mixed():
-                made = quantised(codec.encoder(photo, layout), levels)
+                made = quantise(codec.encoder(photo, layout), levels)
                 image = codec.painter(layout, made, one_hot(levels, LEVELS)).image.clamp(0, 1)
                 found[f"val_lpips_{level}"] = round(float(self.lpips(photo, image).mean()), 4)
             found[f"val_psnr_{level}"] = round(float(psnr_db(photo, image).mean()), 2)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from semcast.codec.feature_coder import CHANNELS, FeatureTables, learned_tables
-from semcast.codec.layout_coder import CATEGORIES, GRID, LAG, NEAR, OUTSIDE, SIDES, LayoutCoder, LayoutTables, reduced
+from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, SIDES, reduce_labels
+from semcast.codec.feature_coder import FeatureTables, learn_tables
+from semcast.codec.layout_coder import LAG, NEAR, OUTSIDE, LayoutCoder, LayoutTables
 from semcast.domains import Domain, domain_named
 from semcast.errors import SemcastError
 from semcast.networks.precision import mixed
@@ -120,7 +121,7 @@ def load_layouts(folder: Path, split: str, side: int) -> Tensor:
     if not shards:
         raise SemcastError(f"no {split}-*.tar in {folder}")
     masks = [mask for shard in shards for _, _, mask in shard_members(shard) if mask is not None]
-    return torch.from_numpy(np.stack([reduced(np.asarray(Image.open(io.BytesIO(mask))), side) for mask in masks]))
+    return torch.from_numpy(np.stack([reduce_labels(np.asarray(Image.open(io.BytesIO(mask))), side) for mask in masks]))
 
 
 def learned_layout(layouts: Tensor, domain: Domain, settings: Settings) -> LayoutTables:
@@ -189,4 +190,4 @@ def _features(path: str) -> FeatureTables:
         raise SemcastError(f"{path} is no .npz with features and cells ({error})") from None
     if features.shape[1:] != (CHANNELS, GRID, GRID) or cells.shape != (len(features), GRID, GRID):
         raise SemcastError(f"{path} needs features [N, 8, 16, 16] and cells [N, 16, 16]")
-    return learned_tables(features, cells)
+    return learn_tables(features, cells)
