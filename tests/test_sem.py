@@ -100,7 +100,8 @@ def test_foreign_files(run: Run, file: Path, tmp_path: Path) -> None:  # noqa: F
         for given in (("decode", name, "-o", "no.png"), ("inspect", name), ("inspect", name, "-o", "no.png")):
             refused(run(*given), words)
     refused(run("decode", "none.sem", "-o", "no.png"), "does not exist")
-    refused(run("inspect", tmp_path), "folder")
+    (tmp_path / "empty").mkdir()
+    refused(run("inspect", tmp_path / "empty"), "folder")
     other = bytearray(data)
     other[3] ^= 1  # the networks' number, which the check covers
     Path("other.sem").write_bytes(other)

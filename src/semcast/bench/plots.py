@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semcast.bench.records import Record
-from semcast.bench.statistics import Interval, interval
+from semcast.bench.statistics import Interval, group, interval
 from semcast.errors import SemcastError
 
 N = 3 * 256 * 256
@@ -118,22 +118,19 @@ class Page:
     conventions: str = CONVENTIONS
 
 
-def against_snr(records: Sequence[Record], metric: str, pilots: int = 0) -> dict[Curve, dict[float, Interval]]:
-    """The metric's interval for each curve and SNR; ``pilots`` are taken off k to name the curve."""
-    return _grouped(records, metric, lambda r: (Curve(r.symbols - pilots, r.system), r.snr_db))
+def against_snr(records: Sequence[Record], metric: str) -> dict[Curve, dict[float, Interval]]:
+    """Group the metric's intervals by curve and SNR of the channel."""
+    return _intervals(records, metric, lambda r: (Curve(r.symbols, r.system), r.snr_db))
 
 
 def against_k(records: Sequence[Record], metric: str) -> dict[Curve, dict[float, Interval]]:
     """The metric's interval for each system and k; the curves' own k is 0."""
-    return _grouped(records, metric, lambda r: (Curve(0, r.system), float(r.symbols)))
+    return _intervals(records, metric, lambda r: (Curve(0, r.system), float(r.symbols)))
 
 
-def _grouped(records: Sequence[Record], metric: str, place: Any) -> dict[Curve, dict[float, Interval]]:
-    groups: dict[tuple[Curve, float], list[Record]] = {}
-    for record in records:
-        groups.setdefault(place(record), []).append(record)
+def _intervals(records: Sequence[Record], metric: str, place: Any) -> dict[Curve, dict[float, Interval]]:
     curves: dict[Curve, dict[float, Interval]] = {}
-    for (curve, x), members in sorted(groups.items()):
+    for (curve, x), members in sorted(group(records, place).items()):
         if found := interval(members, metric):
             curves.setdefault(curve, {})[x] = found
     return curves

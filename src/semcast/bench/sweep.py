@@ -21,6 +21,7 @@ from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
 from semcast.bench.inputs import Given
 from semcast.bench.records import HEADINGS, METRICS, Record, mean, pick
 from semcast.bench.settings import Settings, describe_channel, describe_system
+from semcast.bench.statistics import group
 from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
 from semcast.link import Budget, Channel, System, cross, generator_for
@@ -104,7 +105,7 @@ class Sweep(Work[Record]):
         plan: what is measured on every photo.
         systems, channels: what the photos meet.
         metrics: what is measured of what arrives.
-        parser: loads what finds faces, when it is first needed.
+        parser: loads what finds faces, when it is first needed; None: what ships.
 
     Raises:
         BadInput: two systems cannot be told apart in the results.
@@ -115,7 +116,7 @@ class Sweep(Work[Record]):
 
     def __init__(
         self, plan: Plan, systems: Sequence[System], channels: Sequence[Channel], metrics: Metrics,
-        parser: Callable[[], FaceParser] = FaceParser.load,
+        parser: Callable[[], FaceParser] | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.metrics, self.parser = plan, metrics, parser
         self.weights: dict[tuple[object, ...], str] = {}
@@ -267,7 +268,7 @@ class Sweep(Work[Record]):
 
     @cached_property
     def _parser(self) -> FaceParser:
-        return self.parser()
+        return (self.parser or FaceParser.load)()
 
     def _record(self, source: Source | Given, image: Tensor, point: Point) -> Record:
         def send(generator: Any) -> Any:
@@ -330,17 +331,17 @@ def _possible(points: Sequence[Point]) -> tuple[list[Point], list[str]]:
 
 def summary(records: Sequence[Record]) -> Table:
     """Average over photos and draws, a row for each system x channel x SNR x k."""
-    groups: dict[tuple[str, str, int, float], list[Record]] = {}
-    for record in records:
+    def by(record: Record) -> tuple[str, str, int, float]:
         system = record.system + (f", {record.private}" if record.private else "")
-        groups.setdefault((record.channel, system, record.symbols, record.snr_db), []).append(record)
+        return record.channel, system, record.symbols, record.snr_db
+
     shown = [name for name in METRICS if any(getattr(record, name) is not None for record in records)]
     table = Table(caption="means over photos and draws (of PSNR: of the dB)")
     for heading in ("channel", "system"):
         table.add_column(heading, no_wrap=True)
     for heading in ("k", "SNR dB", *(HEADINGS[name] for name in shown), "encode ms", "decode ms", "lines"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for (channel, system, symbols, snr), members in sorted(groups.items()):
+    for (channel, system, symbols, snr), members in sorted(group(records, by).items()):
         cells = [mean([getattr(r, name) for r in members], 2 if name.endswith("_db") else 3) for name in shown]
         times = [mean([1000 * getattr(r, name) for r in members], 1) for name in ("encode_s", "decode_s")]
         table.add_row(channel, system, str(symbols), f"{snr:g}", *cells, *times, str(len(members)))

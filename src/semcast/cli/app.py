@@ -15,7 +15,7 @@ from semcast.cli.models import models
 from semcast.cli.options import grouped
 from semcast.cli.sem import decode, encode, inspect
 from semcast.cli.send import demo, sample, transmit
-from semcast.cli.study import reproduce
+from semcast.cli.study import report, reproduce
 from semcast.cli.train import train
 from semcast.errors import SemcastError
 
@@ -44,7 +44,7 @@ app = typer.Typer(
 VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Send": (demo, transmit, sample),
     "Files of meaning": (encode, decode, inspect),
-    "Measure": (evaluate, evaluate_codec, reproduce),
+    "Measure": (evaluate, evaluate_codec, reproduce, report),
     "Models": (models, train),
 }
 """The verbs by the panel of the help that shows them; each is called what its function is."""

@@ -71,7 +71,7 @@ def paints(name: str) -> bool:
     return name.partition(":")[0] not in ("linear", *CODED[1:]) and ".py:" not in name
 
 
-def check_names(names: Sequence[str], sending: Sending, inversion: str = "newton") -> None:
+def check_names(names: Sequence[str], sending: Sending) -> None:
     """Raise SemcastError where a system is unknown, or none of them has an option that was given."""
     from semcast import api
 
@@ -81,22 +81,22 @@ def check_names(names: Sequence[str], sending: Sending, inversion: str = "newton
             raise SemcastError(f"unknown system {name!r}; the known are {', '.join(known)}, or your own: mine.py:Class")
     said = {
         "--care": (sending.care, "linear-gan"), "--refine": (sending.refine, "generative"),
-        "--inversion": (inversion != "newton", "generative"),
+        "--inversion": (sending.inversion != "newton", "generative"),
     }  # fmt: skip
     for flag, (value, owner) in said.items():
         if value and owner not in names:
             raise SemcastError(f"{flag} is for {owner}, not for {', '.join(names)}")
 
 
-def systems_of(names: Sequence[str], sending: Sending, inversion: str = "newton") -> list[System]:
+def systems_of(names: Sequence[str], sending: Sending) -> list[System]:
     """Systems by name, each with the options that are its own; all names are known before the first is loaded."""
     from semcast import api
     from semcast.networks.precision import choose_device
 
-    check_names(names, sending, inversion)
+    check_names(names, sending)
     device, domain = choose_device(sending.device), "face" if sending.domain == PHOTO else sending.domain
     own: dict[str, dict[str, Any]] = {
-        "linear-gan": {"care": sending.care}, "generative": {"refine": sending.refine, "inversion": inversion},
+        "linear-gan": {"care": sending.care}, "generative": {"refine": sending.refine, "inversion": sending.inversion},
     }  # fmt: skip
     return [api.load_system(name, domain=domain, **own.get(name, {})).to(device).eval() for name in names]
 

@@ -78,7 +78,7 @@ def find_inputs(paths: Sequence[Path], suffixes: Collection[str]) -> tuple[list[
         except (OSError, ValueError) as error:
             raise SemcastError(f"{path} cannot be read ({reason_of(error)})") from None
         if not inside:
-            raise SemcastError(f"there is no {' or '.join(sorted(suffixes)[:4])} in {path}")
+            raise SemcastError(f"the folder {path} holds nothing that this verb takes")
         found += inside
     if found.count(STREAM) > 1:
         raise SemcastError("stdin can be read once: give - once")
@@ -90,7 +90,7 @@ def pair(paths: Sequence[Path], suffixes: Collection[str], out: Path | None, end
 
     Args:
         paths: files, folders, ``-``.
-        suffixes: of the files of a folder that count.
+        suffixes: of the files of a folder that count, in any case.
         out: a file, a folder for several inputs, ``-``, or None.
         ending: of an output's name in a folder, after its input's stem.
 

@@ -30,8 +30,8 @@ from semcast.cli.options import (
     Sending,
     Workers,
     among,
+    who_measures,
 )
-from semcast.errors import SemcastError
 
 if TYPE_CHECKING:
     from semcast.bench.table import Table
@@ -91,8 +91,7 @@ def evaluate(
     from semcast.files import check_file
     from semcast.networks.precision import use_threads
 
-    if workers > 1 and scheduler:
-        raise SemcastError("--workers are processes of this computer, --scheduler has its own: give one of them")
+    who = who_measures(workers, scheduler)
     use_threads()
     protection = protection_of(protecting, sending.aligned, None)
     check_domain(sending, protecting.private, identity)
@@ -102,11 +101,11 @@ def evaluate(
     at = (numbers_in(snr, "--snr", float), numbers_in(symbols, "--symbols", int))
     plan = Plan(*at, draws, sending.seed, sending.aligned, sending.domain, sending.design_snr)
     sources = gather(photos, limit)  # so far nothing was loaded
-    links = links_of(names_in(systems), sending, protection, scheduler is not None or workers > 1)
+    links = links_of(names_in(systems), sending, protection, remote=who != 1)
     table = bench.evaluate(
         links, sources, channels=over, snr_db=plan.snr_db, symbols=plan.symbols, draws=draws, seed=plan.seed,
         design_snr_db=plan.design_snr_db, domain=plan.domain, aligned=plan.aligned, out=out, identity=identity or (), vgg=vgg,
-        workers=scheduler or workers, force=force, progress=partial(track, "evaluating"),
+        workers=who, force=force, progress=partial(track, "evaluating"),
     )  # fmt: skip
     tell(table, out)
 
@@ -118,7 +117,7 @@ def links_of(
     from semcast.privacy.system import protect_all
 
     check_names(names, sending)
-    plain = not (sending.care or sending.refine or protection)
+    plain = not (sending.care or sending.refine or protection) and sending.inversion == "newton"
     if remote:
         say("several workers, one thread each: encode_s and decode_s do not compare with those of one process")
         if plain:

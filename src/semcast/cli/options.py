@@ -19,6 +19,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from semcast.errors import BadInput
+
 SENDING, WRITING, METRICS, WORKERS, PRIVACY = "Link", "Output", "Measuring", "Workers", "Privacy"
 SYSTEMS = ("generative", "linear-gan", "linear", "deepjscc", "deepjscc-perceptual")
 CODED = ("rl-asc", "jpeg", "jpeg2000", "webp", "avif", "hevc")
@@ -86,6 +88,13 @@ Scheduler = Annotated[
 ]  # fmt: skip
 
 
+def who_measures(workers: int, scheduler: str | None) -> int | str:
+    """What :mod:`semcast.bench` calls ``workers``: so many processes here, or the address of a scheduler."""
+    if workers > 1 and scheduler:
+        raise BadInput("--workers are processes of this computer, --scheduler has its own: give one of them")
+    return scheduler or workers
+
+
 # ---- groups ----------------------------------------------------------------------------------------------------------
 
 
@@ -99,6 +108,12 @@ class Sending:
         typer.Option(min=0, metavar="N", rich_help_panel=SENDING,
                      help="[bold]generative[/bold]: N gradient steps on the photo's symbols, about half a second each."),
     ] = 0  # fmt: skip
+    inversion: Annotated[
+        str,
+        typer.Option(metavar="newton|encoder|paper", rich_help_panel=SENDING, autocompletion=among("newton", "encoder", "paper"),
+                     help="[bold]generative[/bold]: the encoder's guess and two closed-form steps, the guess alone, or the "
+                          "paper's 400 gradient steps from the mean code."),
+    ] = "newton"  # fmt: skip
     care: Annotated[
         str | None,
         typer.Option(metavar="plain|face|identity", show_default=False, rich_help_panel=SENDING,

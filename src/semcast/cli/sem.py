@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,23 +75,25 @@ def encode(
     codecs: list[Any] = []  # loaded when the first photo is there: one that cannot be read is said at once
 
     def work(item: Item) -> None:
-        picture = _frame(item, kind.name, aligned)
+        picture, doubts = _frame(item, kind.name, aligned)
         if not codecs:
             codecs.append(load_codec(allocation, domain=kind.name, care=care))
         _write(item, codecs[0].compress(picture, max_bytes))
+        for doubt in doubts:
+            say(doubt)
 
     batch.work_through(work, ".sem")
 
 
-def _frame(item: Item, domain: str, aligned: bool) -> Any:
-    """The face of a photo, or all of a street, uint8 ``[H, W, 3]``; what is doubtful about it is said."""
+def _frame(item: Item, domain: str, aligned: bool) -> tuple[Any, Sequence[str]]:
+    """The face of a photo, or all of a street, uint8 ``[H, W, 3]``; and what is doubtful about it."""
     from semcast.api import photo
 
     given = photo(item.path)
-    picture = given.face(aligned=aligned) if domain == "face" else given.whole()
-    for note in picture.notes if domain == "face" else given.scene(domain).notes:
-        say(note)
-    return picture.pixels
+    if domain == "face":
+        face = given.face(aligned=aligned)
+        return face.pixels, face.notes
+    return given.whole().pixels, given.scene(domain).notes
 
 
 def _write(item: Item, data: bytes) -> None:

@@ -71,12 +71,6 @@ Snr = Annotated[float, typer.Option(metavar="DB", help="Es/N0 of the channel in 
 Symbols = Annotated[
     int, typer.Option(metavar="K", help="k, complex symbols of data; pilots come on top.", rich_help_panel=SENDING)
 ]
-InversionName = Annotated[
-    str,
-    typer.Option(metavar="newton|encoder|paper", rich_help_panel=SENDING, autocompletion=among("newton", "encoder", "paper"),
-                 help="[bold]generative[/bold]: the encoder's guess and two closed-form steps, the guess alone, or the paper's "
-                      "400 gradient steps from the mean code."),
-]  # fmt: skip
 SymbolFile = Annotated[
     Path | None,
     typer.Option(metavar="X.npy", show_default=False, rich_help_panel=WRITING,
@@ -95,7 +89,6 @@ def transmit(
     channel: ChannelName = "awgn",
     snr: Snr = 5.0,
     symbols: Symbols = 640,
-    inversion: InversionName = "newton",
     save_symbols: SymbolFile = None,
     identity: Identity = None,
     as_json: AsJson = False,
@@ -129,7 +122,7 @@ def transmit(
     over = channel_of(channel, sending)
     protection = protection_of(protecting, sending.aligned, batch.items[0].path)
     check_domain(sending, protecting.private, identity)
-    link = systems_of([name], sending, inversion)[0]
+    link = systems_of([name], sending)[0]
     sender, metrics = protect_all([link], protection)[0], Metrics.load(identity)
     by_default = system is None and not filtered
     transmission = Transmission(link, sender, over, budget, snr, sending, protection, metrics, by_default)
@@ -170,7 +163,7 @@ class Transmission:
             values["privacy"] = receipt(
                 cast("Private", self.sender), image, crossing, plain, self.metrics, aligned=self.sending.aligned
             )
-        for note in dict.fromkeys(self.metrics.notes):
+        for note in [*image.notes, *self.metrics.notes]:
             if note not in self.said:
                 self.said.add(note)
                 say(note)
@@ -183,10 +176,7 @@ class Transmission:
         given, domain = photo(item.path), self.sending.domain
         if domain == PHOTO:
             return given.whole()
-        image = given.face(aligned=self.sending.aligned) if domain == "face" else given.scene(domain)
-        for note in image.notes:
-            say(note)
-        return image
+        return given.face(aligned=self.sending.aligned) if domain == "face" else given.scene(domain)
 
     def _cross(self, system: System, image: Picture, *, warm: bool) -> Crossing:
         from semcast.api import transmit
