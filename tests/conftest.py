@@ -64,15 +64,10 @@ class Mosaic(System):
         super().__init__()
         self.name = name
         self.level = torch.nn.Parameter(torch.tensor(0.5))
-        self._encoded = 0
-
-    @property
-    def encoded(self) -> int:
-        """How often: a count, which says nothing of what it computes, is kept under a name of its own."""
-        return self._encoded
+        self.encoded = 0
 
     def encode(self, image, budget):
-        self._encoded += 1
+        self.encoded += 1
         tiles = F.adaptive_avg_pool2d(image.mean(1, keepdim=True), 8).flatten(1) - self.level
         reals = F.pad(tiles, (0, max(0, 2 * budget.symbols - 64)))[:, : 2 * budget.symbols]
         return Burst(unit_power(to_complex(reals)), budget)

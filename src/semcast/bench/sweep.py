@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from inspect import signature
 from itertools import product
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -87,12 +88,15 @@ class Point:
 
 
 def fingerprint(system: System) -> str:
-    """Take the system's own fingerprint; of a class that does not ship, its plain attributes (``times = 3``) count as well."""
+    """Take the system's own fingerprint; of a class that does not ship, what it was made with (``Repeat(times=3)``) counts too.
+
+    That is read off the attributes that are called like the arguments of ``__init__``.
+    """
     own = system.fingerprint()
     if type(system).__module__.startswith("semcast."):
         return own
-    public = ((name, value) for name, value in sorted(vars(system).items()) if not name.startswith("_") and name != "training")
-    plain = {name: value for name, value in public if isinstance(value, (str, int, float, tuple))}
+    given = {name: getattr(system, name, None) for name in sorted(signature(type(system).__init__).parameters)}
+    plain = {name: value for name, value in given.items() if isinstance(value, (str, int, float, tuple))}
     return hashlib.sha256(f"{own} {plain}".encode()).hexdigest()[:12] if plain else own
 
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from semcast.domains import domain_named
 from semcast.errors import BadInput, Missing
 from semcast.metrics.report import Metrics
 from semcast.sources import Source, find_photos
@@ -83,6 +84,7 @@ class Study:
             raise BadInput(f"the study {self.name} needs at least {self.least} photos, not {len(asked.sources)}")
         if self.masks and (bare := next((s for s in asked.sources if s.mask is None), None)) is not None:
             raise BadInput(f"the study {self.name} needs photos with masks, as a shard has them: {bare.name} has none")
+        domain_named(asked.domain)
         for path in asked.identity:
             if not path.is_file():
                 raise Missing(f"{path} does not exist")
