@@ -17,7 +17,8 @@ from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.rivals.jscc import GDN, Jscc, JsccConfig, SnrAttention, principal
-from semcast.train.deepjscc import CONFIGS, Settings, cross, train
+from semcast.train.deepjscc import CONFIGS, cross
+from semcast.train.recipes import run
 
 
 def small(channels: int = 4) -> Jscc:
@@ -148,7 +149,7 @@ def test_gradients_reach_every_parameter() -> None:
 
 def test_a_bandwidth_that_has_no_network_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SemcastError, match="trained for 8192, 640, 64"):
-        train(tmp_path, tmp_path / "run", resume=False, settings=Settings(symbols=100))
+        run("deepjscc", tmp_path, tmp_path / "run", overrides=["symbols=100"])
 
 
 def test_what_ships_shows_the_face_better_with_a_better_channel() -> None:

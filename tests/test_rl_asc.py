@@ -535,7 +535,7 @@ def test_recipe_scene_codec(shipped: Path, tmp_path: Path, monkeypatch: pytest.M
     run("scene-codec", shipped, out, overrides=[*few, "steps=3"])
     run("scene-codec", shipped, out, resume=True, overrides=[*few, "steps=4"])
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert {"mse", "lpips", "parsing", "bits", "judge", "matching", "psnr"} <= set(lines[-2])
+    assert {"mse", "lpips", "parsing", "bits", "discriminator", "matching", "psnr"} <= set(lines[-2])
     assert {"val_miou_0", "val_lpips_2", "val_bits_5"} <= set(lines[-1])
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(out))
     assert SceneCodec.load("street").painter.config == PAINTER
@@ -550,8 +550,8 @@ def test_recipe_features(shipped: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
 def test_table_is_exact_for_uniform_levels(networks: Networks, shipped: Path) -> None:
-    from semcast.train.allocation import Exact, PhotoTable
     from semcast.train.data import load_scenes
+    from semcast.train.photo_table import Exact, PhotoTable
 
     scenes = load_scenes(shipped, STREET, "val", 256)
     table = PhotoTable.of(networks, scenes)

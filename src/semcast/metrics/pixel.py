@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.errors import SemcastError
+from semcast.networks.precision import exact
 
 MAX_PSNR_DB = 100.0
 _WINDOW, _SIGMA = 11, 1.5
@@ -49,7 +50,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
         raise SemcastError(f"MS-SSIM needs sides of at least {_WINDOW} px, not {side}")
     scales = sum(side >> i >= _WINDOW for i in range(len(_SCALE_WEIGHTS)))
     weights = [weight / sum(_SCALE_WEIGHTS[:scales]) for weight in _SCALE_WEIGHTS[:scales]]
-    with torch.autocast(a.device.type, enabled=False):
+    with exact(a.device):
         a, b = a.float(), b.float()
         result = torch.ones(a.shape[0], device=a.device)
         for scale, weight in enumerate(weights):

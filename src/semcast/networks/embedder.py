@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Damaged, Missing
 from semcast.networks.precision import exact
 
 SIDE = 112
@@ -89,9 +89,9 @@ class Embedder(nn.Module):
         try:
             dims = self(torch.zeros(1, 3, SIDE, SIDE)).shape
         except (RuntimeError, KeyError, TypeError, ValueError):
-            raise SemcastError(f"{path} does not take face crops [N, 3, {SIDE}, {SIDE}]") from None
+            raise BadInput(f"{path} does not take face crops [N, 3, {SIDE}, {SIDE}]") from None
         if len(dims) != 2:
-            raise SemcastError(f"{path} does not give one embedding a face")
+            raise BadInput(f"{path} does not give one embedding a face")
 
     def forward(self, crop: Tensor) -> Tensor:
         """Crops ``[B, 3, 112, 112]`` in [0, 1], ArcFace-aligned → ``[B, D]`` of unit length."""
@@ -110,17 +110,17 @@ def _read(path: Path) -> tuple[list[_Step], dict[str, Tensor], str, str]:
         import onnx
         from onnx import helper, numpy_helper
     except ImportError:
-        raise SemcastError("a differentiable face embedder needs onnx: pip install 'semcast[identity]'") from None
+        raise Missing("a differentiable face embedder needs onnx: pip install 'semcast[identity]'") from None
     if not path.is_file():
-        raise SemcastError(f"there is no face embedder {path}")
+        raise Missing(f"there is no face embedder {path}")
     try:
         graph = onnx.load(str(path)).graph
         constants = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
     except Exception:  # noqa: BLE001 - a parser of foreign bytes raises anything at all
-        raise SemcastError(f"{path} is not an ONNX model that can be read") from None
+        raise Damaged(f"{path} is not an ONNX model that can be read") from None
     strange = {node.op_type for node in graph.node} - set(_OPERATORS)
     if strange or not graph.node or not graph.input or not graph.output:
-        raise SemcastError(f"{path} is no embedder that can be read here (operators: {', '.join(sorted(strange)) or 'none'})")
+        raise BadInput(f"{path} is no embedder that can be read here (operators: {', '.join(sorted(strange)) or 'none'})")
     steps = [
         _Step(node.op_type, tuple(node.input), node.output[0], {a.name: helper.get_attribute_value(a) for a in node.attribute})
         for node in graph.node

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcast.domains import NUM_PARTS, Domain
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.networks.blocks import ResBlock, channels_last
 from semcast.weights import load
 
@@ -172,7 +172,7 @@ class SceneParser(Segmenter):
         """
         step = 2 ** len(self.config.widths)
         if image.shape[-1] % step or image.shape[-2] % step:
-            raise SemcastError(f"the parser works on sides that are multiples of {step}, not {tuple(image.shape[-2:])}")
+            raise BadInput(f"the parser works on sides that are multiples of {step}, not {tuple(image.shape[-2:])}")
         x = self.stem(image * 2 - 1)
         skips = []
         for block in self.down:

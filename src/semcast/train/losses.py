@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import Missing
 from semcast.metrics.identity import arcface_crop
 from semcast.metrics.perceptual import Lpips, find_weights, missing
 from semcast.networks.blocks import channels_last
@@ -26,14 +26,17 @@ def perceptual(device: torch.device | str = "cpu") -> Lpips:
     """
     lpips = Lpips.load("squeeze")
     if lpips is None:
-        raise SemcastError(f"training needs LPIPS: {missing('squeeze')}")
+        raise Missing(f"training needs LPIPS: {missing('squeeze')}")
     return channels_last(lpips.eval().to(device))
 
 
 # ---- windows ---------------------------------------------------------------------------------------------------------
 
+Window = tuple[EllipsisType, slice, slice]
+"""A part of pictures ``[..., H, W]``: ``image[window]``."""
 
-def random_window(random: torch.Generator) -> tuple[EllipsisType, slice, slice]:
+
+def random_window(random: torch.Generator) -> Window:
     """All of a picture but up to 7 rows at its top and 7 columns at its left, to be compared by LPIPS.
 
     SqueezeNet strides by 2 three times: seen always from the same corner, its gradient leaves a texture of period 8 in the
@@ -43,7 +46,7 @@ def random_window(random: torch.Generator) -> tuple[EllipsisType, slice, slice]:
     return (..., slice(top, None), slice(left, None))
 
 
-def random_square(random: torch.Generator, size: int, side: int, multiple: int = 1) -> tuple[EllipsisType, slice, slice]:
+def random_square(random: torch.Generator, size: int, side: int, multiple: int = 1) -> Window:
     """A square of ``side`` pixels somewhere in a picture of ``size``, its corner at a multiple: ``image[random_square(...)]``.
 
     >>> torch.zeros(2, 3, 64, 64)[random_square(torch.Generator(), 64, 32, 8)].shape
@@ -51,6 +54,18 @@ def random_square(random: torch.Generator, size: int, side: int, multiple: int =
     """
     top, left = (torch.randint((size - side) // multiple + 1, (2,), generator=random) * multiple).tolist()
     return (..., slice(top, top + side), slice(left, left + side))
+
+
+def coarse_square(square: Window, factor: int) -> tuple[Window, Window]:
+    """The nearest square on a grid so many times as coarse: where it lies on that grid, and in the picture.
+
+    >>> coarse_square((..., slice(9, 41), slice(64, 96)), 4)
+    ((Ellipsis, slice(2, 10, None), slice(16, 24, None)), (Ellipsis, slice(8, 40, None), slice(64, 96, None)))
+    """
+    side = (square[1].stop - square[1].start) // factor
+    top, left = square[1].start // factor, square[2].start // factor
+    fine = (..., slice(factor * top, factor * (top + side)), slice(factor * left, factor * (left + side)))
+    return (..., slice(top, top + side), slice(left, left + side)), fine
 
 
 # ---- LPIPS through random views --------------------------------------------------------------------------------------
@@ -185,7 +200,7 @@ class IdentityLoss:
         """
         path = find_weights(TRAINED_ON)
         if path is None:
-            raise SemcastError(f"a loss of identity needs {TRAINED_ON}: set SEMCAST_SHARED to the folder whose weights/ has it")
+            raise Missing(f"a loss of identity needs {TRAINED_ON}: set SEMCAST_SHARED to the folder whose weights/ has it")
         return cls(Embedder(path).to(device))
 
     def embed(self, face: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from semcast.channels import make_channel
 from semcast.link import Budget, System
@@ -24,13 +24,13 @@ def over_awgn(
 ) -> dict[str, float]:  # fmt: skip
     """Mean PSNR (dB) at each point, and LPIPS where it is given: ``psnr_<k>_<SNR>`` and ``lpips_<k>_<SNR>``.
 
-    The noise is the same at each call. Photos are compared at the size that the system paints.
+    The noise is the same at each call. Photos are compared at the size that the system paints, on the system's device.
     """
-    channel, found = make_channel("awgn"), dict[str, float]()
+    channel, found, device = make_channel("awgn"), dict[str, float](), device_of(system)
     for k, snr in points:
         fixed, psnr, distance = torch.Generator().manual_seed(1), [], []
         for index in torch.arange(len(photos)).split(batch):
-            photo = photos.batch(index)
+            photo = photos.batch(index).to(device)
             image = system(photo, channel.draw(len(photo), k, snr, fixed), Budget(k, snr)).image
             photo = F.interpolate(photo, image.shape[-2:], mode="area")
             psnr.append(psnr_db(photo, image))
@@ -40,3 +40,21 @@ def over_awgn(
         if distance:
             found[f"lpips_{k}_{snr:.0f}"] = round(float(torch.cat(distance).mean()), 4)
     return found
+
+
+@torch.no_grad()
+def shown_over_awgn(
+    system: System, photos: Faces, *, points: Sequence[tuple[int, float]] = ((64, 10.0), (640, 0.0), (640, 10.0)), count: int = 6
+) -> list[list[Tensor]]:  # fmt: skip
+    """The first photos, then what arrives of them at each point: rows of ``[3, H, W]``, with the same noise at each call."""
+    channel, photo = make_channel("awgn"), photos.batch(torch.arange(min(count, len(photos)))).to(device_of(system))
+    rows = []
+    for k, snr in points:
+        draw = channel.draw(len(photo), k, snr, torch.Generator().manual_seed(1))
+        rows.append(list(system(photo, draw, Budget(k, snr)).image))
+    return [list(F.interpolate(photo, rows[0][0].shape[-2:], mode="area")), *rows]
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where its parameters (or, for want of any, its buffers) are."""
+    return next((tensor.device for tensor in (*module.parameters(), *module.buffers())), torch.device("cpu"))
