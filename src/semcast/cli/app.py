@@ -11,7 +11,7 @@ import typer
 
 from semcast.cli.console import ready_streams, say
 from semcast.cli.measure import evaluate, evaluate_codec
-from semcast.cli.models import models
+from semcast.cli.models import data, fetch, models
 from semcast.cli.options import grouped
 from semcast.cli.sem import decode, encode, inspect
 from semcast.cli.send import demo, sample, transmit
@@ -45,7 +45,7 @@ VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Send": (demo, transmit, sample),
     "Files of meaning": (encode, decode, inspect),
     "Measure": (evaluate, evaluate_codec, reproduce, report),
-    "Models": (models, train),
+    "Models and data": (models, fetch, data, train),
 }
 """The verbs by the panel of the help that shows them; each is called what its function is."""
 

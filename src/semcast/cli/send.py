@@ -243,12 +243,6 @@ def _save_symbols(path: Path, crossing: Crossing) -> None:
         np.save(file, crossing.burst.symbols[0].cpu().numpy().astype(np.complex64))
 
 
-_FORMS = {
-    "psnr_db": "{:.2f} dB", "ms_ssim": "{:.4f}", "lpips_squeeze": "{:.4f}", "lpips_vgg": "{:.4f}", "identity": "{:.3f}",
-    "identity_2": "{:.3f}",
-}  # fmt: skip
-
-
 def _report(values: dict[str, Any], as_json: bool) -> None:
     """One result: a line of JSON alone on stdout, or a table for reading."""
     if not values["ok"]:
@@ -271,6 +265,8 @@ def _report(values: dict[str, Any], as_json: bool) -> None:
 
 
 def _rows(values: dict[str, Any]) -> Sequence[tuple[str, str]]:
+    from semcast.metrics.report import NAMES
+
     why = " (the best one for that many symbols)" if values["default_system"] else ""
     design = f", designed for {values['design_snr_db']:g} dB" if "design_snr_db" in values else ""
     pilots = f" and {values['uses'] - values['symbols']} pilots" if values["uses"] > values["symbols"] else ""
@@ -279,8 +275,7 @@ def _rows(values: dict[str, Any]) -> Sequence[tuple[str, str]]:
         ("channel", f"{values['channel']}, {values['snr_db']:g} dB{design}"),
         ("symbols", f"{values['symbols']}{pilots} (k / n = 1/{1 / values['bandwidth_ratio']:.0f}), "
                     f"{values['side_bytes']} side bytes"),
-        *((name.removesuffix("_db").replace("_", "-"), form.format(values[name]))
-          for name, form in _FORMS.items() if name in values),
+        *((name.heading.removesuffix(" dB"), name.form.format(values[key])) for key, name in NAMES.items() if key in values),
         ("encode, decode", f"{seconds(values['encode_s'])}, {seconds(values['decode_s'])}"),
         ("written", values["output"]),
     ]  # fmt: skip

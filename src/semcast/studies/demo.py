@@ -13,7 +13,7 @@ from semcast.domains import FACE
 from semcast.errors import SemcastError
 from semcast.face import align
 from semcast.link import Budget, System, cross, generator_for, source_samples
-from semcast.metrics.report import Metrics
+from semcast.metrics.report import IDENTITIES, Metrics
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.pictures import beside, enlarged, fitted, grid
@@ -122,7 +122,7 @@ def _systems() -> tuple[list[System], list[str]]:
     return systems, notes
 
 
-_SHOWN = {"ms_ssim": "{:.3f}", "lpips_squeeze": "{:.3f}", "identity": "{:.2f}", "identity_2": "{:.2f}"}
+_SHOWN = {"ms_ssim": "{:.3f}", "lpips_squeeze": "{:.3f}", **dict.fromkeys(IDENTITIES, "{:.2f}")}
 """Not PSNR: a blurred picture wins it."""
 
 
