@@ -104,6 +104,7 @@ def transmit(
     [cyan]semcast transmit me.jpg --private eyes,hair[/cyan]
     [cyan]semcast transmit photos/ -o received --json[/cyan]
     """
+    from semcast.files import check_file
     from semcast.metrics.report import Metrics
     from semcast.networks.precision import use_threads
     from semcast.photos import check_output
@@ -117,8 +118,10 @@ def transmit(
         batch.items = [Item(item.path, Path(f"{item.stem}-received.png")) for item in batch.items]
     filtered = protecting.private is not None and protecting.privacy == "filter"
     name = system or default_name(sending, symbols, filtered)
+    _check_for_one(batch.several, save_symbols, protecting.private_mask)
     batch.check(lambda path: check_output(path, force, marked=paints(name) or protecting.private is not None))
-    _check_for_one(batch.several, save_symbols, protecting.private_mask, force)
+    if save_symbols:
+        check_file(save_symbols, force, ".npy")
     over = channel_of(channel, sending)
     protection = protection_of(protecting, sending.aligned, batch.items[0].path)
     check_domain(sending, protecting.private, identity)
@@ -223,15 +226,11 @@ class Transmission:
         return values | ({"reason": reception.reason} if reception.reason else {})
 
 
-def _check_for_one(several: bool, symbols: Path | None, mask: Path | None, force: bool) -> None:
-    """Raise SemcastError where what is for one photo is asked for several, or the symbols cannot be written."""
-    from semcast.files import check_file
-
+def _check_for_one(several: bool, symbols: Path | None, mask: Path | None) -> None:
+    """Raise SemcastError where what is for one photo is asked for several."""
     for flag, path in (("--save-symbols", symbols), ("--private-mask", mask)):
         if path and several:
             raise SemcastError(f"{flag} is for one photo")
-    if symbols:
-        check_file(symbols, force, ".npy")
 
 
 def _save_symbols(path: Path, crossing: Crossing) -> None:

@@ -80,7 +80,7 @@ def reproduce(
 
 def report(
     results: Annotated[
-        Path, typer.Argument(metavar="[RESULTS]", help="The folder of records.", show_default="results")
+        Path, typer.Argument(metavar="[RESULTS]", help="The folder of records.")
     ] = Path("results"),
     documents: Annotated[
         list[Path] | None,

@@ -72,7 +72,7 @@ def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
         table.add_section()
         title = f"{symbols} symbols (k / n = 1/{source_samples(image) / symbols:.0f})"
         blocks.append(grid(tiles, columns=[f"{snr:g} dB" for snr in SNR_DB], names=names, title=title))
-    reading = _reading(metrics, "linear is nearest to the photo pixel by pixel and shows nobody")
+    reading = _reading(metrics, "linear keeps to the pixels and is blurred")
     return Demo(beside(blocks), table, notes, reading, ", ".join(name for name in names if name != "linear") or "linear")
 
 
@@ -104,7 +104,7 @@ def run_codec_demo(metrics: Metrics) -> Demo:
     columns = [f"{most} bytes" for most in MAX_BYTES]
     tiles = [layouts, *zip(*rows, strict=True)]
     blocks = [grid([[face]], columns=["photo"]), grid(tiles, columns=columns, names=["layout sent", *codecs])]
-    blurred = "a photo codec with so few bytes is near the photo pixel by pixel and shows nobody"
+    blurred = "with so few bytes a photo codec keeps to the pixels and is blurred"
     return Demo(beside(blocks), table, [], _reading(metrics, blurred), CODECS[0])
 
 
@@ -143,5 +143,5 @@ def _reading(metrics: Metrics, blurred: str) -> str:
     lacking += ["--identity MODEL.onnx asks if it is still the same person"] * (not identity)
     judges = " and ".join(["LPIPS"] * perceptual + ["identity"] * identity)
     tell = "tells" if perceptual != identity else "tell"
-    says = f"{judges} {tell} who still looks like a face" if judges else "the picture tells the rest"
+    says = f"{judges} {tell} which pictures still show a face" if judges else "the picture tells which still show a face"
     return f"{blurred}; {says}" + (f" ({', '.join(lacking)})" if lacking else "")
