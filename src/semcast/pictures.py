@@ -61,6 +61,16 @@ def grid(
     return np.asarray(canvas)
 
 
+def sheet(tiles: Sequence[Photo]) -> Photo:
+    """Tiles of one size in about as many rows as columns.
+
+    >>> sheet([np.zeros((8, 8, 3), np.uint8)] * 4).shape
+    (34, 34, 3)
+    """
+    across = max(1, round(len(tiles) ** 0.5))
+    return grid([tiles[i : i + across] for i in range(0, len(tiles), across)])
+
+
 def wrap(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """Break a caption between its words so that no line is wider than a tile; a word alone may be."""
     lines = [""]

@@ -109,7 +109,7 @@ class Sweep(Work[Record]):
         plan: what is measured on every photo.
         systems, channels: what the photos meet.
         metrics: what is measured of what arrives.
-        parser: loads what finds faces, when it is first needed.
+        parser: loads what finds faces, when it is first needed; None: what ships.
 
     Raises:
         BadInput: two systems cannot be told apart in the results.
@@ -120,7 +120,7 @@ class Sweep(Work[Record]):
 
     def __init__(
         self, plan: Plan, systems: Sequence[System], channels: Sequence[Channel], metrics: Metrics,
-        parser: Callable[[], FaceParser] = FaceParser.load,
+        parser: Callable[[], FaceParser] | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.metrics, self.parser = plan, metrics, parser
         self.weights: dict[tuple[object, ...], str] = {}
@@ -272,7 +272,7 @@ class Sweep(Work[Record]):
 
     @cached_property
     def _parser(self) -> FaceParser:
-        return self.parser()
+        return (self.parser or FaceParser.load)()
 
     def _record(self, source: Source | Given, image: Tensor, point: Point) -> Record:
         def send(generator: Any) -> Any:

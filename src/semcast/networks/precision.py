@@ -7,6 +7,7 @@ bfloat16 where that is native.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
 import torch
@@ -68,3 +69,13 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError):
         raise BadInput(f"there is no device {str(name)!r} here; auto takes the best there is, cpu always works") from None
     return device
+
+
+def use_threads(most: int = 8) -> None:
+    """Let torch use the processors that this process may use, at most ``most`` (one photo fills no more).
+
+    Whoever set ``OMP_NUM_THREADS`` has chosen already, and importing the package chooses nothing.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(min(most, usable))

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -192,3 +193,23 @@ class Private(System):
             return np.random.default_rng()
         seen = hashlib.sha256(f"{self.repeatable}".encode() + photo.cpu().contiguous().numpy().tobytes()).digest()
         return np.random.default_rng(int.from_bytes(seen[:16], "big"))
+
+
+def protect_all(
+    systems: Sequence[System], protection: Protection | None, repeatable: int | None = None
+) -> list[System]:
+    """Put each system behind a transmitter that protects; they share one link that inverts and paints.
+
+    Args:
+        protection: None: they stay as they are.
+        repeatable: as of :class:`Private`.
+
+    Raises:
+        SemcastError: ``filter`` with a system that sends no codes.
+    """
+    if protection is None:
+        return list(systems)
+    link = next((system for system in systems if isinstance(system, Generative)), None)
+    if link is None and isinstance(protection, Blind):
+        link = Generative.load()
+    return [Private.around(system, protection, repeatable, link).to(system.device) for system in systems]
