@@ -124,8 +124,12 @@ class LinearGan(Linear):
 
     def paint(self, received: Received, octaves: int | None = None) -> Tensor:
         """The repainted photo before clipping (training needs it), smaller with fewer ``octaves``."""
+        estimate, error, condition = self.given(received)
+        with mixed(estimate.device):
+            return self.painter(estimate, error, condition, octaves).float()
+
+    def given(self, received: Received) -> tuple[Tensor, Tensor, Tensor]:
+        """What the repainter is given: the linear estimate, its expected error per pixel, and k and SNR."""
         small, variance = self.estimate(received)
-        error = self.sketch.error_map(variance)
         condition = condition_of(received.noise_var, received.budget.symbols)
-        with mixed(small.device):
-            return self.painter(small.contiguous(memory_format=torch.channels_last), error, condition, octaves).float()
+        return small.contiguous(memory_format=torch.channels_last), self.sketch.error_map(variance), condition
