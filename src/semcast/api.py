@@ -19,6 +19,7 @@ from semcast.framing import Picture, as_pixels
 from semcast.generative.inversion import Inversion, inversion_named
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
+from semcast.linear.learned import LearnedSketch
 from semcast.linear.system import CARES, Linear, LinearGan
 from semcast.link import BitCodec, Budget, Channel, Crossing, System, cross, generator_for
 from semcast.mark import Mark
@@ -34,7 +35,7 @@ from semcast.sources import Photo, photo
 CODED = ("rl-asc", *CODECS)
 """Codecs over the digital modem: they send photos of any domain, the other systems only faces."""
 
-SYSTEMS = ("generative", "linear", "linear-gan", "deepjscc", "deepjscc-perceptual", *CODED)
+SYSTEMS = ("sketch", "generative", "linear", "linear-gan", "deepjscc", "deepjscc-perceptual", *CODED)
 
 _OPTIONS = {"generative": ("inversion", "refine"), "linear-gan": ("care",), **dict.fromkeys(CODED, ("scheme", "domain"))}
 """What each system can be told; the others nothing."""
@@ -98,6 +99,8 @@ def _shipped(name: str, options: dict[str, Any]) -> System:
         return _generative(**options)
     if family.startswith("deepjscc"):
         return DeepJscc.load(family)
+    if family == "sketch":
+        return LearnedSketch.load()
     return Linear.load() if family == "linear" else LinearGan.load(options.get("care"))
 
 

@@ -1,8 +1,8 @@
 """The repainter: a receiver's U-Net that turns the blurred linear estimate of a face into a natural one (our own).
 
 Two of them share the network up to 64 px and differ in how they go on to 256: :class:`Repainter`, of ``linear-gan``, by
-PixelShuffle, which leaves a grid of period 2 and 4 px in its pictures; :class:`SmoothRepainter`, of ``sketch``, by bilinear doubling,
-which leaves none.
+PixelShuffle, which leaves a grid of period 2 and 4 px in its pictures; :class:`SmoothRepainter`, of ``sketch``, by bilinear
+doubling, which leaves none.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class SmoothRepainter(Repainter):
     def paint_window(
         self, estimate: Tensor, error: Tensor, condition: Tensor, top: int, left: int, side: int = 128
     ) -> tuple[Tensor, Tensor]:
-        """The whole face at half the size, and a window of it at the full size: all that training looks at, for a third of the time.
+        """The whole face at half the size, and a window of it at the full size: all that training looks at, for less.
 
         The window is the same as that place of :meth:`forward`'s picture: nothing in the last octave sees the rest of it.
 

@@ -16,7 +16,7 @@ from semcast.train.recipe import Job, Task
 from semcast.train.shards import as_shards
 
 RECIPES = (
-    "parser", "linear", "linear-gan", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
+    "parser", "linear", "linear-gan", "sketch", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
     "scene-parser", "judge", "tables", "scene-codec", "features", "allocation",
 )  # fmt: skip
 
@@ -51,10 +51,12 @@ def _known() -> dict[str, type[Task]]:
     from semcast.train.link import LinkRecipe
     from semcast.train.scene_codec import SceneCodecRecipe
     from semcast.train.segmenter import FaceParserRecipe, JudgeRecipe, SceneParserRecipe
+    from semcast.train.sketch import SketchRecipe
     from semcast.train.tables import TablesTask
 
     recipes: tuple[type[Task], ...] = (
-        FaceParserRecipe, LinearTask, LinearGanRecipe, GeneratorRecipe, FlowRecipe, LinkRecipe, KnowledgeTask, DeepJsccRecipe,
+        FaceParserRecipe, LinearTask, LinearGanRecipe, SketchRecipe,
+        GeneratorRecipe, FlowRecipe, LinkRecipe, KnowledgeTask, DeepJsccRecipe,
         EndToEndRecipe, SceneParserRecipe, JudgeRecipe, TablesTask, SceneCodecRecipe, FeaturesTask, AllocationRecipe,
     )  # fmt: skip
     return {recipe.name: recipe for recipe in recipes}

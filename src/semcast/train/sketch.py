@@ -5,9 +5,9 @@ Loss, on the face at 128 px and on one window of it at 256 px::
     whole MSE_128 + pixel MSE_window + perceptual LPIPS + texture |S - S'| + person (1 - cos)
         + adversarial (-D) + matching |D's features|
 
-LPIPS (SqueezeNet) sees both pictures through one random view (E-LPIPS), so that it cannot be pleased by a texture of its own; S are the
-log amplitudes of windowed blocks; the person is mobilefacenet's. Every third batch are photos that are not sharp at 256 px
-(faces160-unlabelled): more people, judged at 128 px alone, without the discriminator.
+LPIPS (SqueezeNet) sees both pictures through one random view (E-LPIPS), so that it cannot be pleased by a texture of its own; S
+are the log amplitudes of windowed blocks; the person is mobilefacenet's. Every third batch are photos that are not sharp at
+256 px (faces160-unlabelled): more people, judged at 128 px alone, without the discriminator.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,17 +24,17 @@ from semcast.channels import make_channel
 from semcast.linear.learned import Correction, LearnedSketch
 from semcast.linear.repainter import RepainterConfig, SmoothRepainter
 from semcast.linear.system import load_sketch
-from semcast.link import Budget, Received
+from semcast.link import Received
 from semcast.metrics.identity import Identity
 from semcast.metrics.perceptual import find_weights
 from semcast.networks.blocks import channels_last
-from semcast.networks.precision import mixed
 from semcast.train.adversary import Adversary, PatchDiscriminator
 from semcast.train.data import load_faces, random_flip, shuffled
+from semcast.train.linear_gan import random_budget
 from semcast.train.losses import IdentityLoss, perceptual, random_square, spectrum_loss, view_loss
 from semcast.train.recipe import Recipe
 from semcast.train.schedule import Schedule
-from semcast.train.validation import POINTS, over_awgn, random_budget
+from semcast.train.validation import POINTS, over_awgn, shown_over_awgn
 from semcast.weights import load, save
 
 JUDGE = "mobileface_v2.onnx"
@@ -46,8 +45,8 @@ JUDGE = "mobileface_v2.onnx"
 class Settings:
     """Batch 16, Adam 4e-4, constant until the last tenth of the minutes; weights of the losses as above.
 
-    ``persons`` is how many photos of a batch the identity loss sees (its network costs a third of a step), ``more_every`` how often a
-    batch shows more people; ``warm_start`` goes on from what ships.
+    ``persons`` is how many photos of a batch the identity loss sees (its network costs a third of a step), ``more_every`` how
+    often a batch shows more people; ``warm_start`` goes on from what ships.
     """
 
     steps: int = 1_000_000
@@ -70,9 +69,8 @@ class Settings:
 class SketchRecipe(Recipe):
     """Writes ``sketch.safetensors``."""
 
-    name, Settings = "sketch", Settings
-    decay: ClassVar[float] = 0.998
-    every_s: ClassVar[float] = 900.0
+    name, defaults = "sketch", Settings()
+    decay, every_s = 0.998, 900.0
     settings: Settings
     network: nn.ModuleDict
 
@@ -101,7 +99,13 @@ class SketchRecipe(Recipe):
 
     def of(self, network: nn.Module) -> LearnedSketch:
         """The system with these two networks."""
-        return LearnedSketch(self.sketch, network["repainter"], network["correction"])  # type: ignore[index]
+        return LearnedSketch(self.sketch, network["repainter"], network["correction"]).to(self.device)  # type: ignore[index]
+
+    def ready(self, network: nn.Module) -> LearnedSketch:
+        """The system as it would ship."""
+        system = self.of(network).eval()
+        system.calibrate(self.faces.batch(torch.arange(64)).to(self.device))
+        return system
 
     def batches(self, first: int) -> Iterator[tuple[Tensor]]:
         """Photos at 256 px; every ``more_every``-th batch at 128 px."""
@@ -116,7 +120,7 @@ class SketchRecipe(Recipe):
         """Of one batch over one channel, at one k and SNR."""
         (photo,) = batch
         budget = random_budget(self.random, (32, 1280), (-2, 20))
-        received = self.channel.draw(len(photo), budget.symbols, budget.snr_db, self.random)(self.system.encode(photo, budget))
+        received = self.cross(self.channel, self.system.encode(photo, budget))
         if photo.shape[-1] == 256:
             return self._sharp(photo, received)
         face = self.system.paint(received, octaves=1)
@@ -127,10 +131,10 @@ class SketchRecipe(Recipe):
 
     def _sharp(self, photo: Tensor, received: Received) -> tuple[Tensor, dict[str, Tensor]]:
         window = random_square(self.random, 256, 128, 2)
-        with mixed(photo.device):
-            face, fake = self.system.paint_window(received, window[1].start, window[2].start)
+        face, fake = self.system.paint_window(received, window[1].start, window[2].start)
         real = photo[window].contiguous(memory_format=torch.channels_last)
-        losses = {"mse": F.mse_loss(fake, real), "mse_whole": F.mse_loss(face, F.interpolate(photo, face.shape[-2:], mode="area"))}
+        small = F.interpolate(photo, face.shape[-2:], mode="area")
+        losses = {"mse": F.mse_loss(fake, real), "mse_whole": F.mse_loss(face, small)}
         losses |= self._look(real, fake) | self._who(photo, face)
         assert self.adversary is not None
         asked, told = self.adversary.losses((real,), (fake,), min(1.0, (self.i + 1) / 200))
@@ -155,25 +159,20 @@ class SketchRecipe(Recipe):
         return looks + s.person * losses["person"]
 
     def ship(self, network: nn.Module) -> None:
-        """Matrices in 8 bits."""
-        save(self.job.out / "sketch.safetensors", network.state_dict(), kind="learned-sketch", config=self.configuration(), int8=("",))
+        """Matrices in 8 bits, and how loud the correction makes a burst."""
+        path = self.job.out / "sketch.safetensors"
+        tensors = network.state_dict() | {"loudness": self.ready(network).loudness}
+        save(path, tensors, kind="learned-sketch", config=self.configuration(), int8=("repainter", "correction"))
 
     def configuration(self) -> dict[str, object]:
         """Those of both networks."""
         repainter, correction = self.network["repainter"].config, self.network["correction"].config
         return {"repainter": asdict(repainter), "correction": asdict(correction)}  # type: ignore[call-overload]
 
-    @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         """PSNR, LPIPS and the identity that no loss sees, at four points."""
-        return over_awgn(self.of(network).eval(), self.val, lpips=self.lpips, identity=self.judge)
+        return over_awgn(self.ready(network), self.val, lpips=self.lpips, identity=self.judge)
 
-    @torch.no_grad()
     def sheet(self, network: nn.Module) -> Sequence[Sequence[Tensor]]:
         """Eight val photos, and what arrives of them at the four points."""
-        system, photo = self.of(network).eval(), self.val.batch(torch.arange(8)).to(self.device)
-        rows = [list(photo)]
-        for k, snr in POINTS:
-            noise = torch.Generator().manual_seed(1)
-            rows.append(list(system(photo, self.channel.draw(len(photo), k, snr, noise), Budget(k, snr)).image))
-        return rows
+        return shown_over_awgn(self.ready(network), self.val, points=POINTS, count=8)

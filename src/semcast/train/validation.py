@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from semcast.channels import make_channel
 from semcast.link import Budget, System
+from semcast.metrics.identity import Identity
 from semcast.metrics.pixel import psnr_db
 from semcast.train.data import Faces
 
@@ -20,25 +22,26 @@ POINTS = ((64, 0.0), (64, 10.0), (640, 0.0), (640, 10.0))
 @torch.no_grad()
 def over_awgn(
     system: System, photos: Faces, *, points: Sequence[tuple[int, float]] = POINTS, lpips: nn.Module | None = None,
-    batch: int = 16,
+    identity: Identity | None = None, batch: int = 16,
 ) -> dict[str, float]:  # fmt: skip
-    """Mean PSNR (dB) at each point, and LPIPS where it is given: ``psnr_<k>_<SNR>`` and ``lpips_<k>_<SNR>``.
+    """Mean PSNR (dB) at each point, LPIPS and identity where their networks are given: ``psnr_<k>_<SNR>`` and so on.
 
     The noise is the same at each call. Photos are compared at the size that the system paints, on the system's device.
     """
     channel, found, device = make_channel("awgn"), dict[str, float](), device_of(system)
     for k, snr in points:
-        fixed, psnr, distance = torch.Generator().manual_seed(1), [], []
+        fixed, values = torch.Generator().manual_seed(1), defaultdict[str, list[Tensor]](list)
         for index in torch.arange(len(photos)).split(batch):
             photo = photos.batch(index).to(device)
             image = system(photo, channel.draw(len(photo), k, snr, fixed), Budget(k, snr)).image
             photo = F.interpolate(photo, image.shape[-2:], mode="area")
-            psnr.append(psnr_db(photo, image))
+            values["psnr"].append(psnr_db(photo, image))
             if lpips is not None:
-                distance.append(lpips(photo, image))
-        found[f"psnr_{k}_{snr:.0f}"] = round(float(torch.cat(psnr).mean()), 2)
-        if distance:
-            found[f"lpips_{k}_{snr:.0f}"] = round(float(torch.cat(distance).mean()), 4)
+                values["lpips"].append(lpips(photo, image))
+            if identity is not None:
+                values["identity"].append(identity.similarity(photo, image))
+        for name, all_of_them in values.items():
+            found[f"{name}_{k}_{snr:.0f}"] = round(float(torch.cat(all_of_them).mean()), 2 if name == "psnr" else 4)
     return found
 
 
