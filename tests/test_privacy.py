@@ -395,7 +395,7 @@ def test_a_photo_of_nothing_but_private_parts_is_skipped(tmp_path: Path, link: G
 
     Image.new("RGB", (256, 256), (90, 60, 50)).save(tmp_path / "plain.png")
     protection = Blind("all-but-earring")
-    plan = Plan(snr_db=(5.0, 10.0), symbols=(64,), aligned=True, private=protection.name)
+    plan = Plan(snr_db=(5.0, 10.0), symbols=(64,), aligned=True)
     private = Private.around(load_system("linear"), protection, link=link)
     sweep = Sweep(plan, [private], [make_channel("awgn")], Metrics({}, None, []), FaceParser)
     with pytest.raises(SemcastError, match="plain.png: .*nothing would be left"):
