@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semcast.bench.statistics import bootstrap, paired
+from semcast.bench.statistics import bootstrap, subtract
 from semcast.errors import SemcastError
 from semcast.generative import variants
 from semcast.generative.flow import CodeFlow, FlowConfig
@@ -165,10 +165,10 @@ def test_paired_differences_cancel_what_photos_share() -> None:
     rng = np.random.default_rng(1)
     hard = {str(i): float(x) for i, x in enumerate(rng.normal(0, 10, 50))}
     better = {name: value + 1 + rng.normal(0, 0.1) for name, value in hard.items()} | {"alone": 99.0}
-    difference = paired(better, hard)
+    difference = subtract(better, hard)
     assert 0.9 < difference.low < 1.0 < difference.high < 1.1 and difference.count == 50
     with pytest.raises(SemcastError):
-        paired({"a": 1.0}, {"b": 1.0})
+        subtract({"a": 1.0}, {"b": 1.0})
     for bad in ([], [1.0, math.nan]):
         with pytest.raises(SemcastError):
             bootstrap(bad)

@@ -27,26 +27,12 @@ Track = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 def evaluate(
-    systems: System | str | Iterable[System | str],
-    photos: Any,
-    *,
-    channels: Channel | str | Iterable[Channel | str] = "awgn",
-    snr_db: float | Iterable[float] = 10.0,
-    symbols: int | Iterable[int] = 640,
-    out: Path | str | None = None,
-    draws: int = 1,
-    seed: int = 0,
-    design_snr_db: float | None = None,
-    domain: str | None = None,
-    aligned: bool = False,
-    limit: int | None = None,
-    metrics: Metrics | None = None,
-    identity: Sequence[Path | str] = (),
-    vgg: bool = False,
-    workers: int | str = 1,
-    force: bool = False,
-    progress: Track | None = None,
-) -> Table[Record]:
+    systems: System | str | Iterable[System | str], photos: Any, *, channels: Channel | str | Iterable[Channel | str] = "awgn",
+    snr_db: float | Iterable[float] = 10.0, symbols: int | Iterable[int] = 640, out: Path | str | None = None, draws: int = 1,
+    seed: int = 0, design_snr_db: float | None = None, domain: str | None = None, aligned: bool = False,
+    limit: int | None = None, metrics: Metrics | None = None, identity: Sequence[Path | str] = (), vgg: bool = False,
+    workers: int | str = 1, force: bool = False, progress: Track | None = None,
+) -> Table[Record]:  # fmt: skip
     """Send photos over channels with systems, and measure what arrives.
 
     Every combination is measured once; for one seed all systems meet the same noise. Where ``out`` exists it is gone on with:
@@ -88,8 +74,7 @@ def evaluate(
     opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
     with cluster.measuring(workers, sweep, load if named else None) as measure, opened as step:
         outcome = engine.run(sweep, sources, target, force=force, progress=step, measure=measure)
-    skipped = [f"{points}" for points in sweep.skipped] + outcome.refused
-    return Table(outcome.records, outcome.measured, skipped, list(sweep.metrics.notes))
+    return Table(outcome.records, outcome.measured, sweep.skipped + outcome.refused, list(sweep.metrics.notes))
 
 
 def evaluate_codecs(

@@ -71,8 +71,8 @@ def bootstrap(values: Sequence[float], *, draws: int = 2000, seed: int = 0) -> I
     return Interval(float(sample.mean()), float(low), float(high), int(sample.size))
 
 
-def paired(first: Mapping[str, float], second: Mapping[str, float], *, seed: int = 0) -> Interval:
-    """Mean of first - second over the photos that both have, and its interval.
+def subtract(first: Mapping[str, float], second: Mapping[str, float], *, seed: int = 0) -> Interval:
+    """Average first - second over the photos that both have, and its interval.
 
     Raises:
         SemcastError: they have no photo in common.

@@ -35,7 +35,7 @@ def means(records: Sequence[Record]) -> str:
     return markdown(rows)
 
 
-def nested(values: dict[str, Any]) -> str:
+def as_tables(values: dict[str, Any]) -> str:
     """Show a JSON report as tables: one for each section, its rows by name."""
     sections = []
     for name, section in values.items():
@@ -68,7 +68,7 @@ def render(path: Path, document: Path = Path("README.md"), text: str | None = No
     if path.suffix == ".md":
         return (path.read_text() if text is None else text).strip()
     if path.suffix == ".json":
-        return nested(json.loads(path.read_text()))
+        return as_tables(json.loads(path.read_text()))
     with path.open() as file:
         of_codecs = '"codec": ' in file.readline()
     return markdown([codecs.HEADING, *codecs.rows(read(path, codecs.CodecRecord))]) if of_codecs else means(read(path))

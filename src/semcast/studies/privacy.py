@@ -168,7 +168,7 @@ def look(run: PrivacyRun, source: Source, sent: Sent, evidence: Evidence) -> dic
     return received
 
 
-def eyes_of(image: Tensor) -> Tensor:
+def crop_eyes(image: Tensor) -> Tensor:
     """The box of the eyes ``[1, 3, h, w]``."""
     y0, y1, x0, x1 = (round(edge * image.shape[-1] / 64) for edge in BOXES[PARTS.index("eyes")])
     return image[:, :, y0:y1, x0:x1]
@@ -181,7 +181,7 @@ def compare_eyes(run: PrivacyRun, photo: Tensor, received: dict[str, Tensor], st
         return
     views = {name: received[f"all-but-eyes: {name}"] for name in ("filter", "blind")} | {"none": received["none"]}
     for name, picture in (views | {"a stranger's": stranger}).items():
-        own, other = (F.interpolate(eyes_of(x), scale_factor=2.0, mode="bilinear") for x in (photo, picture))
+        own, other = (F.interpolate(crop_eyes(x), scale_factor=2.0, mode="bilinear") for x in (photo, picture))
         evidence.numbers[f"eyes' LPIPS, all-but-eyes: {name}"] = float(lpips(own, other))
 
 
@@ -328,7 +328,7 @@ def sheet(tested: Sequence[Evidence]) -> Photo:
     pictures = [evidence.pictures for evidence in tested[:SHEET]]
     faces = [[to_uint8(each[view]) for view in ("photo", *SHOWN)] for each in pictures]
     compared = ("photo", "all-but-eyes: blind", "all-but-eyes: filter")
-    eyes = [[to_uint8(eyes_of(each[view])) for view in compared] for each in pictures]
+    eyes = [[to_uint8(crop_eyes(each[view])) for view in compared] for each in pictures]
     tall = [[_pad(eye, faces[0][0].shape[0]) for eye in row] for row in eyes]
     return beside([grid(faces, columns=names), grid(tall, columns=["its eyes", "blind", "filter"])])
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semcast.bench.records import Line
-from semcast.bench.statistics import paired
+from semcast.bench.statistics import subtract
 from semcast.bench.tables import markdown
 from semcast.codec.allocation import PLAIN
 from semcast.codec.choice import Choice, Options, Side
@@ -155,7 +155,7 @@ def oracle_rows(records: Sequence[OracleRecord]) -> list[list[str]]:
         for name in dict.fromkeys(r.allocation for r in mine):
             own = [r for r in mine if r.allocation == name]
             scores = {r.image: r.score for r in own}
-            gap = paired(scores, best) if scores.keys() & best.keys() else None
+            gap = subtract(scores, best) if scores.keys() & best.keys() else None
             judged = [r.judged for r in own if r.judged is not None]
             rows.append([
                 case, str(most), name, f"{np.mean([r.score for r in own]):.4f}", f"{np.mean(judged):.4f}" if judged else "-",

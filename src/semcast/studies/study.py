@@ -91,21 +91,10 @@ class Study:
 
 
 def reproduce(
-    study: str,
-    photos: Any,
-    out: Path | str = "results",
-    *,
-    quick: bool = False,
-    limit: int | None = None,
-    force: bool = False,
-    domain: str = "street",
-    identity: Sequence[Path | str] = (),
-    workers: int | str = 1,
-    seed: int = 0,
-    say: Callable[[str], None] = lambda text: None,
-    track: Track = untracked,
-    command: str = "",
-) -> list[Path]:
+    study: str, photos: Any, out: Path | str = "results", *, quick: bool = False, limit: int | None = None, force: bool = False,
+    domain: str = "street", identity: Sequence[Path | str] = (), workers: int | str = 1, seed: int = 0,
+    say: Callable[[str], None] = lambda text: None, track: Track = untracked, command: str = "",
+) -> list[Path]:  # fmt: skip
     """Measure again what the documents show of a study; returns what was written.
 
     Args:

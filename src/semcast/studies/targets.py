@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semcast.bench.codecs import CodecRecord, Original, draw_sets, resample_miou, set_miou
 from semcast.bench.plots import Curve
-from semcast.bench.statistics import LEVEL, Interval, bootstrap, group, paired
+from semcast.bench.statistics import LEVEL, Interval, bootstrap, group, subtract
 from semcast.codec.codec import POLICY
 from semcast.codec.painter import BRANCHES
 
@@ -88,7 +88,7 @@ def _gap(first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int]
     def by_photo(values: Mapping[tuple[str, int], float]) -> dict[str, float]:
         return {image: float(np.mean([values[key] for key in keys])) for image, keys in groupby(common, lambda key: key[0])}
 
-    return paired(by_photo(first), by_photo(second)) if common else None
+    return subtract(by_photo(first), by_photo(second)) if common else None
 
 
 def best_standard(records: Sequence[CodecRecord], most: int, metric: str = "miou") -> str | None:
