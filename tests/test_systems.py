@@ -16,15 +16,17 @@ from semcast.errors import SemcastError
 from semcast.face import align
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative, prefix
-from semcast.link import Budget, Burst, Received, System
+from semcast.link import Budget, Burst, Received, Reception, System
 from semcast.metrics.pixel import psnr_db
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.train.data import Faces, load_faces
 from semcast.train.validation import over_awgn
 
-# PSNR in dB of the astronaut at 640 and 64 symbols, 10 dB, that must not be lost again (about 1 dB under what was measured)
-LEAST = {"linear": (19.0, 15.5), "linear-gan": (18.5, 15.0), "generative": (16.0, 14.5)}
+# PSNR in dB of the astronaut at 640 and 64 symbols, 10 dB: what was measured. At most SLACK may be lost of it: between processors
+# and number formats it moves by a tenth.
+MEASURED = {"linear": (23.57, 18.77), "linear-gan": (22.39, 16.75), "generative": (19.98, 18.01)}
+SLACK = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def face() -> Tensor:
     return to_tensor(align(skimage.data.astronaut(), FaceParser.load(), name="the astronaut")[0])
 
 
-@pytest.fixture(scope="module", params=LEAST)  # those of codecs: tests/test_digital.py
+@pytest.fixture(scope="module", params=MEASURED)  # those of codecs: tests/test_digital.py
 def system(request: pytest.FixtureRequest) -> System:
     return load_system(request.param)
 
@@ -44,11 +46,11 @@ def send(system: System, face: Tensor, k: int, snr: float, seed: int = 0) -> Ten
 
 
 def test_faces_arrive(system: System, face: Tensor) -> None:
-    for k, least in zip((640, 64), LEAST[system.name], strict=True):
+    for k, measured in zip((640, 64), MEASURED[system.name], strict=True):
         received = send(system, face, k, 10.0)
         assert received.shape == face.shape
         assert bool(((received >= 0) & (received <= 1)).all())
-        assert float(psnr_db(face, received)) > least
+        assert float(psnr_db(face, received)) > measured - SLACK
 
 
 def test_more_symbols_and_better_channels_show_more(system: System, face: Tensor) -> None:
@@ -89,14 +91,46 @@ def test_mean_power_over_photos_is_one(name: str, shared: Path) -> None:
         assert low - 0.05 < 0 < high + 0.05, (k, low, high)
 
 
-def test_receivers_need_only_what_arrived(system: System, face: Tensor) -> None:
+def decoded_elsewhere(sender: System, receiver: System, image: Tensor, k: int = 200) -> tuple[Tensor, Tensor]:
+    """What the receiver shows of a burst that another instance sent, and what the sender itself shows after another photo."""
     with torch.no_grad():
-        burst = system.encode(face, Budget(200, 10.0))
-        received = make_channel("awgn").draw(1, 200, 10.0, torch.Generator().manual_seed(0))(burst)
-        one, two = system.decode(received).image, system.decode(received).image
-        copy = Received(received.symbols.clone(), received.noise_var.clone(), Budget(200, 10.0))
-        assert torch.equal(one, two)
-        assert torch.equal(one, system.decode(copy).image)
+        burst = sender.encode(image, Budget(k, 10.0))
+        received = make_channel("awgn").draw(len(image), k, 10.0, torch.Generator().manual_seed(0))(burst)
+        arrived = Received(received.symbols.clone(), received.noise_var.clone(), Budget(k, 10.0))
+        there = receiver.decode(arrived).image
+        sender.encode(image.flip(-1) * 0.7, Budget(k, 10.0))
+        return there, sender.decode(received).image
+
+
+def test_receivers_need_only_what_arrived(system: System, face: Tensor) -> None:
+    """A receiver that never met the sender shows the same, and so does the sender when it has sent something else since."""
+    elsewhere = load_system(system.name)
+    assert elsewhere is not system
+    there, here = decoded_elsewhere(system, elsewhere, face)
+    assert torch.equal(there, here)
+
+
+class Remembers(System):
+    """Sends nothing and shows the photo that it was last given."""
+
+    name = "remembers"
+
+    def encode(self, image: Tensor, budget: Budget) -> Burst:
+        self.last = image
+        return Burst(torch.ones(len(image), budget.symbols, dtype=torch.complex64), budget)
+
+    def decode(self, received: Received) -> Reception:
+        shown = getattr(self, "last", torch.zeros(len(received.symbols), 3, 8, 8))
+        return Reception(shown, torch.ones(len(shown), dtype=torch.bool))
+
+
+def test_a_system_that_remembers_its_photo_is_found_out() -> None:
+    one, other = Remembers(), Remembers()
+    image = torch.rand(1, 3, 8, 8)
+    there, here = decoded_elsewhere(one, other, image)
+    assert not torch.equal(there, here)
+    there, here = decoded_elsewhere(one, one, image)  # what the old law saw: one instance, asked twice
+    assert not torch.equal(there, here)
 
 
 @pytest.mark.parametrize("channel", ["rayleigh", "rician"])

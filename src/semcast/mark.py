@@ -164,7 +164,7 @@ def _of_texts(values: dict[str, str | None]) -> Mark | None:
     try:
         symbols, snr = texts.pop("symbols", None), texts.pop("snr_db", None)
         return Mark(
-            **{"system": "", "version": ""} | texts,  # type: ignore[arg-type]
+            **{"system": "", "version": ""} | texts,
             symbols=None if symbols is None else int(symbols),
             snr_db=None if snr is None else float(snr),
         )

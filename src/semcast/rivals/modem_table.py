@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from semcast.files import write_text
 from semcast.link import noise_var
 from semcast.rivals.modem import ITERATIONS, SCHEMES, TABLE, Modem
 
@@ -73,7 +74,7 @@ def measure(out: Path) -> None:
             if needed is not None:
                 row["snr_db"][scheme.name] = needed
             row["payload_bytes"][scheme.name] = modem.payload_bytes(k)
-            out.write_text(json.dumps(table, indent=1) + "\n")
+            write_text(out, json.dumps(table, indent=1) + "\n")
             print(f"{k} symbols, {scheme.name}: {modem.payload_bytes(k)} bytes from {needed} dB", flush=True)
 
 

@@ -20,10 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 
 from semcast.errors import SemcastError
+from semcast.files import whole
 
 FORMAT = "semcast-1"
 _SCALE, _TAIL, _TAIL_SCALE = ".int8_scale", ".int4", ".int4_scale"
@@ -140,9 +141,8 @@ def _write(path: Path, stored: dict[str, Tensor], metadata: dict[str, str]) -> N
         if len(data) < planes.size:
             written[name] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             deflated[name] = [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
-    temporary = path.with_suffix(".part")
-    save_file(written, temporary, metadata=metadata | {"deflated": json.dumps(deflated)})
-    temporary.replace(path)
+    with whole(path) as file:
+        file.write(as_bytes(written, metadata | {"deflated": json.dumps(deflated)}))
 
 
 def _inflated(data: Tensor, kind: str, shape: list[int]) -> Tensor:
