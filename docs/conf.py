@@ -1,10 +1,11 @@
-"""The documentation site: Sphinx with MyST (Markdown) and furo. ``make docs`` makes it; nothing is fetched to make or to read it."""
+"""The documentation site: Sphinx, MyST (Markdown), furo. ``make docs`` makes it; nothing is fetched to make or to read it."""
 
 from __future__ import annotations
 
 import ast
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_type_aliases = {"Pixels": "Pixels"}
-suppress_warnings = ["myst.header"]  # results/README.md is shown one level down
+suppress_warnings = [
+    "myst.header",  # results/README.md is shown one level down
+    "ref.python",  # the type bytes is taken for one of several fields that are called so
+]
 
 ROOMS = (
     "generative", "codec", "linear", "rivals", "privacy", "channels", "link", "sources", "framing", "face", "photos", "mark",
@@ -66,8 +69,11 @@ def write_rooms(app: Any) -> None:
             if module != f"semcast.{room}":
                 name = module.removeprefix("semcast.")
                 lines += [name, "-" * len(name), ""]
-            # what the front door documents has its full entry there
-            lines += [f".. automodule:: {module}", "   :members:", "   :undoc-members:", ""]
+            lines += [f".. automodule:: {module}", "   :members:", "   :undoc-members:"]
+            elsewhere = ", ".join(sorted(at_the_front_door().get(module, ())))
+            if elsewhere:
+                lines += [f"   :exclude-members: {elsewhere}", "", f"{elsewhere}: see :doc:`the front door </api>`."]
+            lines.append("")
         write_if_new(folder / f"{room}.rst", lines)
         index.append(f"   {room}")
     write_if_new(folder / "index.rst", [*index, ""])
@@ -76,11 +82,29 @@ def write_rooms(app: Any) -> None:
             old.unlink()
 
 
+@cache
+def at_the_front_door() -> dict[str, set[str]]:
+    """The classes that api.rst describes, by the module that holds them: a class is described once."""
+    import semcast
+
+    found: dict[str, set[str]] = {}
+    for name in semcast.__all__:
+        thing = getattr(semcast, name)
+        if isinstance(thing, type) and not issubclass(thing, semcast.SemcastError):
+            found.setdefault(thing.__module__, set()).add(name)
+    return found
+
+
 def write_if_new(path: Path, lines: list[str]) -> None:
     """Leave the file alone where it says the same: an unchanged page is not built again."""
     text = "\n".join(lines)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
+
+
+def drop_pointers(app: Any, name: str, source: list[str]) -> None:
+    """Leave out what points a reader of the bare file to the text that the site includes."""
+    source[0] = re.sub(r"^This page shows \[.*?\n\n", "", source[0], flags=re.DOTALL | re.MULTILINE)
 
 
 def plain_bars(app: Any, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
@@ -94,4 +118,5 @@ def plain_bars(app: Any, what: str, name: str, thing: object, options: object, l
 def setup(app: Any) -> None:
     """Hooks of the build."""
     app.connect("builder-inited", write_rooms)
+    app.connect("source-read", drop_pointers)
     app.connect("autodoc-process-docstring", plain_bars)

@@ -119,7 +119,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub and MyST make them."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = page.read_text(encoding="utf-8")
+    included = [page.parent / name for name in re.findall(r"^```{include} (\S+)$", text, flags=re.MULTILINE)]
+    headings = re.findall(r"^#+ (.*)$", "\n".join([text, *(path.read_text(encoding="utf-8") for path in included)]), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -175,5 +177,6 @@ def test_the_site_is_made_without_warnings(tmp_path: Path) -> None:
     pages = {path.name for path in (tmp_path / "site").glob("*.html")}
     assert {"index.html", "tutorial.html", "generative.html", "rl-asc.html", "api.html", "results.html"} <= pages
     for page in (tmp_path / "site").rglob("*.html"):
-        fetched = re.findall(r'(?:<script[^>]* src|<link rel="stylesheet"[^>]* href|<img[^>]* src)="(https?:[^"]*)"', page.read_text())
+        tags = r'(?:<script[^>]* src|<link rel="stylesheet"[^>]* href|<img[^>]* src)="(https?:[^"]*)"'
+        fetched = re.findall(tags, page.read_text(encoding="utf-8"))
         assert not fetched, f"{page.name} cannot be read offline: {fetched}"
