@@ -243,7 +243,7 @@ def test_names() -> None:
     ):
         with pytest.raises(SemcastError, match=words):
             load_system(name)
-    with pytest.raises(SemcastError, match="--care"):
+    with pytest.raises(SemcastError, match="care belongs to linear-gan, not to jpeg"):
         load_system("jpeg", care="face")
     with pytest.raises(SemcastError, match="unknown codec"):
         load_codec("bpg")

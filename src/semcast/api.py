@@ -21,6 +21,7 @@ from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
 from semcast.linear.system import CARES, Linear, LinearGan
 from semcast.link import BitCodec, Budget, Channel, Crossing, System, cross, generator_for
+from semcast.mark import Mark
 from semcast.networks.precision import choose_device
 from semcast.photos import Photo as Pixels
 from semcast.privacy.system import Private, Protection
@@ -263,7 +264,8 @@ class Codec:
         Raises:
             SemcastError: they are damaged, or were made for another codec.
         """
-        return Picture.of(self.coder.decompress(stream), self.name)
+        painted = Mark(self.name, fingerprint=self.version) if getattr(self.coder, "paints", False) else None
+        return Picture.of(self.coder.decompress(stream), self.name, mark=painted)
 
     def _framed(self, image: Any) -> Pixels:
         given = image if isinstance(image, Photo) else photo(image)

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from semcast.errors import BadInput
+from semcast.mark import Mark
 from semcast.photos import LONGEST_SIDE, to_tensor, to_uint8, write_image
 from semcast.photos import Photo as Pixels
 
@@ -34,12 +35,16 @@ class Picture(Tensor):
     """Faces in the photo, of which the largest is shown; 0 where none was looked for."""
     notes: tuple[str, ...]
     """What is worth saying of the photo, a sentence each."""
+    mark: Mark | None
+    """What its file says of the network that painted it; None where none did."""
 
     @classmethod
-    def of(cls, pixels: Pixels, name: str = "", *, faces_found: int = 0, notes: tuple[str, ...] = ()) -> Picture:
+    def of(
+        cls, pixels: Pixels, name: str = "", *, faces_found: int = 0, notes: tuple[str, ...] = (), mark: Mark | None = None
+    ) -> Picture:
         """Make one of uint8 ``[H, W, 3]``."""
         picture = to_tensor(pixels).as_subclass(cls)
-        picture._name, picture.faces_found, picture.notes = name, faces_found, notes
+        picture._name, picture.faces_found, picture.notes, picture.mark = name, faces_found, notes, mark
         return picture
 
     @property
@@ -58,12 +63,12 @@ class Picture(Tensor):
         return to_uint8(self.tensor)
 
     def save(self, path: Path | str) -> None:
-        """Write it; the extension says how (PNG, JPEG, WebP, BMP, TIFF).
+        """Write it; the extension says how (PNG, JPEG, WebP, BMP, TIFF). A file that exists is overwritten.
 
         Raises:
             SemcastError: the extension is unknown, or the file cannot be written.
         """
-        write_image(path, self.pixels)
+        write_image(path, self.pixels, mark=self.mark)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Picture:
         copy = self.tensor.clone().as_subclass(Picture)

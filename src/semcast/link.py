@@ -12,13 +12,13 @@ Conventions (every module, every plot):
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial, wraps
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar, Literal, Protocol, overload
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from semcast.errors import BadInput, Damaged, DoesNotFit
+from semcast.mark import Mark
 from semcast.photos import Photo, write_image
 
 MAX_SYMBOLS = 1 << 20
@@ -165,20 +166,24 @@ class Reception:
         ok: which of them can be trusted, bool ``[batch]``.
         reason: why not, in a sentence; "" where all can.
         codes: what the receiver understood, for systems that send codes (``generative``: L̂ ``[batch, 28, code]``).
+        mark: makes what a file of the picture says of the network that painted it; None where none did.
     """
 
     image: Tensor
     ok: Tensor
     reason: str = ""
     codes: Tensor | None = None
+    mark: Callable[[], Mark] | None = field(default=None, compare=False, repr=False)
 
     def save(self, path: Path | str) -> None:
-        """Write the picture; the extension says how (PNG, JPEG, WebP, BMP, TIFF).
+        """Write the picture; the extension says how (PNG, JPEG, WebP, TIFF; BMP where no network painted it).
+
+        The file says which network painted it. One that exists is overwritten.
 
         Raises:
-            SemcastError: there are several, the extension is unknown, or the file cannot be written.
+            SemcastError: there are several pictures, the extension is unknown, or the file cannot be written.
         """
-        write_image(path, self.image)
+        write_image(path, self.image, mark=self.mark() if self.mark else None)
 
 
 Realisation = Callable[[Burst], Received]
@@ -221,10 +226,12 @@ class System(nn.Module):
     max_symbols: int = MAX_SYMBOLS
     power: Literal["burst", "mean"] = "burst"
     derived: tuple[str, ...] = ()
+    _is_named: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if cls.name == System.name:
+        cls._is_named = cls._is_named or "name" in cls.__dict__
+        if not cls._is_named:
             cls.name = cls.__name__.lower()
         for name, door in (("encode", _encode_door), ("decode", _decode_door)):
             if name in cls.__dict__:
@@ -239,6 +246,11 @@ class System(nn.Module):
     def version(self) -> str:
         """Changes with what the class computes: by default a hash of its source. Subclasses may set a string instead."""
         return _source_hash(type(self), System)
+
+    @property
+    def paints(self) -> bool:
+        """Whether a network makes the picture that it shows, which its file then says; by default, whether it has parameters."""
+        return next(self.parameters(), None) is not None
 
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that change with any number the system computes with, but for what it derives from others.
@@ -262,12 +274,12 @@ class System(nn.Module):
             raise DoesNotFit(f"{self.name} works with {self.min_symbols} to {self.max_symbols} symbols, not {budget.symbols}")
 
     def check_image(self, image: Tensor) -> None:
-        """Raises BadInput where the image is not ``[batch, 3, H, W]``, or not of this system's size."""
+        """Raises BadInput where the image is not ``[batch, 3, H, W]``, or not of this system's size (in train mode any is)."""
         if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
             what = f"{image.dtype} of shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
             raise BadInput(f"{self.name} sends images [batch, 3, height, width] of floats in [0, 1], not {what}")
         height, width = image.shape[-2:]
-        if self.image_size is not None and (height, width) != (self.image_size, self.image_size):
+        if self.image_size is not None and not self.training and (height, width) != (self.image_size, self.image_size):
             side = self.image_size
             raise BadInput(f"{self.name} sends photos of {side} x {side} pixels, not {width} x {height}")
 
@@ -287,7 +299,7 @@ class System(nn.Module):
 def _encode_door(own: Callable[[Any, Tensor, Budget], Burst]) -> Callable[[Any, Tensor, Budget], Burst]:
     """``encode`` of a class behind its checks."""
 
-    @functools.wraps(own)
+    @wraps(own)
     def encode(self: System, image: Tensor, budget: Budget) -> Burst:
         self.check_image(image)
         if self.image_size is None:
@@ -304,15 +316,22 @@ def _encode_door(own: Callable[[Any, Tensor, Budget], Burst]) -> Callable[[Any, 
 def _decode_door(own: Callable[[Any, Received], Reception]) -> Callable[[Any, Received], Reception]:
     """``decode`` of a class behind its checks."""
 
-    @functools.wraps(own)
+    @wraps(own)
     def decode(self: System, received: Received) -> Reception:
         symbols, device = received.checked().symbols, self.device
         if symbols.device != device:
             received = replace(received, symbols=symbols.to(device), noise_var=received.noise_var.to(device))
         with torch.set_grad_enabled(torch.is_grad_enabled() and (self.training or symbols.requires_grad)):
-            return own(self, received)
+            reception = own(self, received)
+        return replace(reception, mark=partial(_mark, self, received.budget)) if self.paints else reception
 
     return decode
+
+
+def _mark(system: System, budget: Budget, channel: str = "", snr_db: float | None = None) -> Mark:
+    """What a file says of a picture that this system painted."""
+    met = float(budget.snr_db if snr_db is None else snr_db)
+    return Mark(system.name, budget.symbols, met, channel, system.fingerprint())
 
 
 def _source_hash(cls: type, base: type) -> str:
@@ -439,7 +458,8 @@ def cross(
     Raises:
         SemcastError: the system does not work with this budget, sends too much power, or something that is not finite arrived.
     """
-    realisation = channel.draw(len(image), budget.symbols, budget.snr_db if snr_db is None else snr_db, generator)
+    met = budget.snr_db if snr_db is None else snr_db
+    realisation = channel.draw(len(image), budget.symbols, met, generator)
     begun = perf_counter()
     burst = system.encode(image, budget)
     encoded = perf_counter()
@@ -447,4 +467,7 @@ def cross(
     received = realisation(burst).checked()
     arrived = perf_counter()
     reception = system.decode(received)
-    return Crossing(burst, reception, encoded - begun, perf_counter() - arrived)
+    decoded = perf_counter()
+    if reception.mark:
+        reception = replace(reception, mark=partial(_mark, system, budget, channel.name, met))
+    return Crossing(burst, reception, encoded - begun, decoded - arrived)

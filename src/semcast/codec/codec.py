@@ -191,6 +191,8 @@ class RlAsc:
         branch: what of the painter the receiver shows, ``fused``, or ``global`` or ``local`` alone (for the ablation).
     """
 
+    paints = True  # a network makes the picture that it shows
+
     def __init__(
         self, networks: Networks, allocation: Allocation, name: str, *, version: str = "",
         care: Mapping[int, int] | None = None, branch: str = BRANCHES[0],

@@ -72,6 +72,11 @@ class DigitalSystem(System):
         system.modem(Budget(64, 0.0))  # says now, not in the middle of a sweep, if Sionna is missing
         return system
 
+    @property
+    def paints(self) -> bool:
+        """Whether the codec's picture is one that a network painted."""
+        return bool(getattr(self.codec, "paints", False))
+
     def modem(self, budget: Budget) -> Modem | None:
         """The modem that both ends derive from the budget; None where k symbols carry nothing."""
         scheme = self.fixed or scheme_for(budget.snr_db, budget.symbols)
