@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import skimage.data
@@ -78,7 +79,9 @@ def with_blocks() -> list[object]:
 def test_what_a_page_says_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for library in ("constriction", "matplotlib"):
         pytest.importorskip(library)
-    names: dict[str, object] = {"__name__": "__page__"}
+    module = ModuleType("page")  # dataclasses look for the module of what they decorate
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    names = vars(module)
     monkeypatch.syspath_prepend(str(folder))
     for language, text, line in blocks(page):
         if language == "python":
