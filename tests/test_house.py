@@ -45,8 +45,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_imports_point_down(path: Path) -> None:
     part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    if part == "__init__":
-        assert not imported(path)
+    if part == "__init__":  # the front door names all of them and imports none: tests/test_front_door.py
         return
     assert part in ROW, f"{part} has no place in the house: give it one"
     upward = {name for name in imported(path) if ROW[name] < ROW[part]}

@@ -274,12 +274,12 @@ class System(nn.Module):
             raise DoesNotFit(f"{self.name} works with {self.min_symbols} to {self.max_symbols} symbols, not {budget.symbols}")
 
     def check_image(self, image: Tensor) -> None:
-        """Raises BadInput where the image is not ``[batch, 3, H, W]``, or not of this system's size."""
+        """Raises BadInput where the image is not ``[batch, 3, H, W]``, or not of this system's size (in train mode any is)."""
         if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
             what = f"{image.dtype} of shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
             raise BadInput(f"{self.name} sends images [batch, 3, height, width] of floats in [0, 1], not {what}")
         height, width = image.shape[-2:]
-        if self.image_size is not None and (height, width) != (self.image_size, self.image_size):
+        if self.image_size is not None and not self.training and (height, width) != (self.image_size, self.image_size):
             side = self.image_size
             raise BadInput(f"{self.name} sends photos of {side} x {side} pixels, not {width} x {height}")
 
