@@ -110,7 +110,7 @@ def test_two_embedders(run: Run, photo: Path, stand_in: dict[str, System], monke
     assert "identity_2" not in json.loads(run(*given)[1])
     values = json.loads(run(*given, "--identity", "0.25.onnx")[1])
     assert values["identity"] == 0.5 and values["identity_2"] == 0.25
-    assert json.loads(run(*given, "--identity", "0.25.onnx", "--identity", "0.1.onnx")[1])["identity_3"] == 0.1
+    assert json.loads(run(*given, "--identity", "0.25.onnx", "--identity", "0.1.onnx")[1])["identity_3"] == pytest.approx(0.1)
     refused(run(*given, *3 * ("--identity", "0.25.onnx")), "at most three")
 
 

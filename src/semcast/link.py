@@ -428,7 +428,8 @@ class Crossing:
 
 def generator_for(seed: int, name: str, draw: int = 0) -> torch.Generator:
     """The channel's randomness for one photo: the same for every system, SNR and k, another per photo and draw."""
-    digest = hashlib.sha256(f"{seed}\n{name}\n{draw}".encode()).digest()
+    told = f"{seed}\n{name}\n{draw}".encode(errors="surrogateescape")  # a file's name need not be UTF-8
+    digest = hashlib.sha256(told).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 

@@ -56,12 +56,9 @@ for _panel, _verbs in VERBS.items():
 
 def _show_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import PackageNotFoundError, version
+        import semcast
 
-        try:
-            print(f"semcast {version('semcast')}")
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            print("semcast (not installed)")
+        print(f"semcast {semcast.__version__}")
         raise typer.Exit
 
 

@@ -149,7 +149,7 @@ def watched(link: System) -> Iterator[None]:
     if not steps:
         yield
         return
-    with track("descending", sum(each.steps for each in steps.values())) as step:
+    with track("gradient steps", sum(each.steps for each in steps.values())) as step:
         for name, value in steps.items():
             setattr(link, name, replace(value, report=lambda *_: step(1)))
         try:

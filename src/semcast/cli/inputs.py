@@ -170,12 +170,19 @@ class Batch:
 def _check_item(item: Item, check: Check) -> None:
     if item.out is not None and item.out != STREAM:
         check(item.out)
-        if item.path != STREAM and item.out.resolve() == item.path.resolve():
+        if item.path != STREAM and _are_one(item.out, item.path):
             raise SemcastError(f"{item.out} is the photo itself: name another output")
     if item.out == STREAM and sys.stdout.isatty():
         raise SemcastError("a terminal cannot show what -o - writes: pipe it into something")
     if item.path != STREAM:
         check_input(item.path)
+
+
+def _are_one(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return False
 
 
 def _do(item: Item, work: Callable[[Item], None], ending: str) -> None:

@@ -106,7 +106,7 @@ class Sending:
     refine: Annotated[
         int,
         typer.Option(min=0, metavar="N", rich_help_panel=SENDING,
-                     help="[bold]generative[/bold]: N gradient steps on the photo's symbols, about half a second each."),
+                     help="[bold]generative[/bold]: N gradient steps on the photo's symbols, under a second each."),
     ] = 0  # fmt: skip
     inversion: Annotated[
         str,
