@@ -4,6 +4,7 @@
 # make test-all       those as well
 # make test-machines  the suite as other processors compute it
 # make coverage       which lines no test runs
+# make docs           site/index.html: tutorial, how-tos, the papers box by box, results, reference
 # make wheel          dist/*.whl
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +13,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 # torch for CPUs: the default wheel brings gigabytes of CUDA. Empty (TORCH_INDEX=) takes the default.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo check test test-all test-machines coverage wheel clean
+.PHONY: demo check test test-all test-machines coverage docs wheel clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/semcast demo -o demo.png --force
@@ -41,6 +42,9 @@ test-machines: $(VENV)/.installed
 coverage: $(VENV)/.installed
 	$(PYTEST) -m "not slow" --cov --cov-report=term-missing:skip-covered --cov-report=html
 
+docs: $(VENV)/.installed
+	$(VENV)/bin/python -m sphinx -b html -W --keep-going -q docs site
+
 wheel: $(VENV)/.installed
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
 
@@ -54,4 +58,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt .ci/answers.py
 	touch $@
 
 clean:
-	rm -rf .venv build dist demo.png htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist site docs/rooms demo.png htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache

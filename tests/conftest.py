@@ -94,7 +94,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> dict[str, System]:
     """Two small systems instead of those that ship, and only the metrics that need no files."""
     import semcast.api
     from semcast.metrics.report import Metrics
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
 
     systems: dict[str, System] = {name: Mosaic(name) for name in ("mosaic", "tiles")}
     monkeypatch.setattr(semcast.api, "SYSTEMS", tuple(systems), raising=False)

@@ -11,41 +11,26 @@ import pytest
 
 pytest.importorskip("constriction")
 
-from semcast.codec.bitstream import (
-    DOMAIN_NAMES,
-    Sizes,
-    Stream,
-    Tables,
-    concepts_in_order,
-    domain_of,
-    groups_of,
-    model_number,
-    pack,
-    receipt,
-    unpack,
-)
-from semcast.codec.entropy import TOTAL, Decoder, Encoder, cost_bits, normalised, uniform
-from semcast.codec.feature_coder import (
+from semcast.codec.bitstream import DOMAIN_NAMES, Stream, domain_of, form_groups, model_number, pack, unpack
+from semcast.codec.concepts import (
+    CATEGORIES,
     CHANNELS,
     LEVELS,
-    STEPS,
-    contexts,
-    default_tables,
-    learned_tables,
-    quantised,
-)
-from semcast.codec.layout_coder import (
-    CATEGORIES,
-    NEAR,
     SIDES,
-    LayoutCoder,
-    LayoutTables,
-    Waves,
+    STEPS,
+    Concept,
     cells_of,
-    reduced,
+    find_concepts,
+    reduce_labels,
     simplify,
 )
-from semcast.errors import SemcastError
+from semcast.codec.entropy import TOTAL, Decoder, Encoder, cost_bits, normalise, uniform
+from semcast.codec.feature_coder import count_contexts, default_tables, learn_tables
+from semcast.codec.layout_coder import NEAR, LayoutCoder, LayoutTables, Waves
+from semcast.codec.receipt import itemise
+from semcast.codec.sizes import Sizes
+from semcast.codec.tables import Tables, load_tables
+from semcast.errors import BadInput, Damaged, SemcastError
 from semcast.sources import shard_members
 from semcast.train.recipes import run
 
@@ -91,21 +76,21 @@ def smooth(seed: int) -> np.ndarray:
 def stream_of(layout: np.ndarray, features: np.ndarray, tables: Tables, seed: int, **more: object) -> Stream:
     """A stream with random levels."""
     rng = np.random.default_rng(seed)
-    levels, indices = {}, {}
-    for concept in concepts_in_order(layout, tables.importance, more.get("care")):  # type: ignore[arg-type]
-        level = int(rng.integers(0, LEVELS))
-        levels[concept.category] = level
-        if level:
-            indices[concept.category] = quantised(features.reshape(CHANNELS, -1).T[concept.cells], level)
-    return Stream(tables.domain, layout, levels, indices, **more)  # type: ignore[arg-type]
+    concepts = tables.find_concepts(layout, more.get("care"))  # type: ignore[arg-type]
+    coded = tuple(concept.code(features, int(rng.integers(0, LEVELS))) for concept in concepts)
+    return Stream(tables.domain, layout, coded, **more)  # type: ignore[arg-type]
+
+
+def alike(a: Concept, b: Concept) -> bool:
+    """Whether two concepts say the same."""
+    same_indices = a.indices is b.indices or a.indices is not None and np.array_equal(a.indices, b.indices)
+    return (a.category, a.level) == (b.category, b.level) and np.array_equal(a.cells, b.cells) and same_indices
 
 
 def same(a: Stream, b: Stream) -> bool:
     return (
         np.array_equal(a.layout, b.layout)
-        and dict(a.levels) == dict(b.levels)
-        and a.indices.keys() == b.indices.keys()
-        and all(np.array_equal(a.indices[c], b.indices[c]) for c in a.indices)
+        and all(alike(mine, yours) for mine, yours in zip(a.concepts, b.concepts, strict=True))
         and (a.domain, a.model, a.width, a.height, a.care) == (b.domain, b.model, b.width, b.height, b.care)
     )
 
@@ -134,7 +119,7 @@ class Reference:
 
 def message(seed: int, count: int, alphabet: int = 7) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    frequencies = normalised(rng.integers(0, 50, (count, alphabet)) ** 3 + 1)
+    frequencies = normalise(rng.integers(0, 50, (count, alphabet)) ** 3 + 1)
     return np.array([rng.choice(alphabet, p=row / TOTAL) for row in frequencies]), frequencies
 
 
@@ -198,7 +183,7 @@ def test_a_layout_of_another_size_is_refused(tables: Tables) -> None:
 
 def test_reduced_is_the_most_frequent() -> None:
     labels = np.array([[1, 1, 2, 255], [0, 3, 2, 5], [255, 255, 4, 3], [255, 255, 3, 4]], np.uint8)
-    assert reduced(labels, 2).tolist() == [[1, 2], [1, 3]] or reduced(labels, 2).tolist() == [[1, 2], [3, 3]]
+    assert reduce_labels(labels, 2).tolist() == [[1, 2], [1, 3]] or reduce_labels(labels, 2).tolist() == [[1, 2], [3, 3]]
     layout = np.repeat(np.repeat(blobs(16, 0), 4, 0), 4, 1)
     assert np.array_equal(cells_of(layout), blobs(16, 0))
 
@@ -219,15 +204,15 @@ def test_simplify_removes_specks() -> None:
 def test_features_come_back_and_cost_what_they_take(level: int, tables: Tables) -> None:
     for seed in range(4):
         layout, features = blobs(16, seed), smooth(seed)
-        costs = tables.features.costs(features, layout)
-        for concept in concepts_in_order(layout, tables.importance):
-            indices = quantised(features.reshape(CHANNELS, -1).T[concept.cells], level)
+        costs = tables.features.cost_cells(features, layout)
+        for found in tables.find_concepts(layout):
+            concept = found.code(features, level)
             encoder = Encoder()
-            tables.features.encode(concept.category, concept.cells, indices, level, encoder)
+            tables.features.encode(concept, encoder)
             data = encoder.finish()
-            back = tables.features.decode(concept.category, concept.cells, level, Decoder(data))
-            assert np.array_equal(back, indices)
-            bits = tables.features.cost_bits(concept.category, concept.cells, indices, level)
+            back = tables.features.decode(replace(concept, indices=None), Decoder(data))
+            assert concept.indices is not None and np.array_equal(back, concept.indices)
+            bits = tables.features.cost_bits(concept)
             assert bits == pytest.approx(costs[level].reshape(-1)[concept.cells].sum())
             assert -2 < len(data) - bits / 8 <= 1
     assert (costs[0] == 0).all()
@@ -235,20 +220,20 @@ def test_features_come_back_and_cost_what_they_take(level: int, tables: Tables) 
 
 def test_tables_are_whole_numbers_that_sum_up() -> None:
     rng = np.random.default_rng(0)
-    learned = learned_tables(np.tanh(rng.normal(size=(5, CHANNELS, 16, 16))), rng.integers(0, 19, (5, 16, 16)))
+    learned = learn_tables(np.tanh(rng.normal(size=(5, CHANNELS, 16, 16))), rng.integers(0, 19, (5, 16, 16)))
     for made in (default_tables(), learned):
         for level, table in made.frequencies.items():
-            assert table.shape == (CATEGORIES, CHANNELS, contexts(level), STEPS[level]) and table.dtype == np.int16
+            assert table.shape == (CATEGORIES, CHANNELS, count_contexts(level), STEPS[level]) and table.dtype == np.int16
             assert table.min() >= 1 and (table.sum(-1) == 4096).all()
 
 
 def test_learned_tables_are_shorter() -> None:
     cells = np.stack([blobs(16, seed) for seed in range(30)])
     features = np.stack([smooth(seed) * 0.5 + 0.3 for seed in range(30)])
-    learned = learned_tables(features[:25], cells[:25])
+    learned = learn_tables(features[:25], cells[:25])
     for level in range(1, LEVELS):
         before, after = (
-            sum(t.costs(f, c)[level].sum() for f, c in zip(features[25:], cells[25:], strict=True))
+            sum(t.cost_cells(f, c)[level].sum() for f, c in zip(features[25:], cells[25:], strict=True))
             for t in (default_tables(), learned)
         )
         assert after < 0.95 * before
@@ -257,17 +242,17 @@ def test_learned_tables_are_shorter() -> None:
 def test_order_is_importance_times_cells() -> None:
     layout = np.zeros((16, 16), np.uint8)
     layout[0, :3], layout[1, :12], layout[2, :12] = 11, 13, 10
-    order = [c.category for c in concepts_in_order(layout, (1,) * 19)]
+    order = [c.category for c in find_concepts(layout, (1,) * 19)]
     assert order == [0, 10, 13, 11]
-    assert [c.category for c in concepts_in_order(layout, (1,) * 19, {11: 255})][0] == 11
+    assert [c.category for c in find_concepts(layout, (1,) * 19, {11: 255})][0] == 11
 
 
 def test_groups_follow_from_the_levels() -> None:
-    concepts = concepts_in_order(blobs(16, 1, 12), (1,) * 19)
+    concepts = find_concepts(blobs(16, 1, 12), (1,) * 19)
     levels = [5] * len(concepts)
-    groups = groups_of(concepts, levels)
+    groups = form_groups(concepts, levels)
     assert [i for group in groups for i in group] == list(range(len(concepts))) and len(groups) > 2
-    assert groups_of(concepts, [0] * len(concepts)) == ()
+    assert form_groups(concepts, [0] * len(concepts)) == ()
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -285,15 +270,16 @@ def test_streams_come_back(side: int, tables: Tables) -> None:
         assert same(stream, back) and not back.missing and not back.notes
         assert domain_of(data) == "street" and unpack(data, tables, model=1000 + seed).model == 1000 + seed
         sizes = Sizes(tables, layout, features, **{k: v for k, v in more.items() if k != "model"})  # type: ignore[arg-type]
-        levels = [stream.levels[concept.category] for concept in sizes.concepts]
-        sections = 1 + len(groups_of(sizes.concepts, levels))
+        levels = [concept.level for concept in stream.concepts]
+        assert [c.category for c in sizes.concepts] == [c.category for c in stream.concepts]
+        sections = 1 + len(form_groups(sizes.concepts, levels))
         assert 0 <= sizes.at_most(levels) - len(data) <= sections
-        parts = receipt(data, tables)
-        total = parts.header + parts.layout + parts.levels + parts.checks + sum(parts.concepts.values()) + parts.unread
+        parts = itemise(data, tables)
+        total = parts.header + parts.layout + parts.levels + parts.checks + sum(parts.concepts) + parts.unread
         assert total == pytest.approx(len(data)) and parts.unread == pytest.approx(0, abs=1e-6)
-        for i, concept in enumerate(sizes.concepts):
-            if levels[i]:
-                assert parts.concepts[concept.category] == pytest.approx(sizes.bits[i, levels[i]] / 8, abs=1.5)
+        for i, level in enumerate(levels):
+            if level:
+                assert parts.concepts[i] == pytest.approx(sizes.bits[i, level] / 8, abs=1.5)
 
 
 def test_overhead_is_small(tables: Tables) -> None:
@@ -303,7 +289,7 @@ def test_overhead_is_small(tables: Tables) -> None:
         stream = stream_of(blobs(16, seed, 6), smooth(seed), tables, seed)
         data = pack(stream, tables)
         if 200 <= len(data) <= 320:
-            parts = receipt(data, tables)
+            parts = itemise(data, tables)
             assert parts.header + parts.levels + parts.checks <= 17
             seen += 1
     assert seen > 5
@@ -313,16 +299,23 @@ def prefix_of(back: Stream, whole: Stream) -> bool:
     """Whether all that was read is what was written."""
     return (
         np.array_equal(back.layout, whole.layout)
-        and all(np.array_equal(indices, whole.indices[c]) for c, indices in back.indices.items())
-        and set(back.indices) | set(back.missing) == set(whole.indices)
-        and all(back.levels[c] == (0 if c in back.missing else whole.levels[c]) for c in whole.levels)
+        and all(
+            alike(mine, replace(yours, indices=None) if mine.lost else yours)
+            for mine, yours in zip(back.concepts, whole.concepts, strict=True)
+        )
+        and all(c.shown_level == (0 if c.category in back.missing else c.level) for c in back.concepts)
     )
+
+
+def coded(stream: Stream) -> list[int]:
+    """The categories whose features are there, in the order of the file."""
+    return [concept.category for concept in stream.concepts if concept.indices is not None]
 
 
 def test_every_truncation_shows_what_arrived(tables: Tables) -> None:
     stream = stream_of(blobs(16, 2), smooth(2), tables, 5, model=7)
     data = pack(stream, tables)
-    order = [c.category for c in concepts_in_order(stream.layout, tables.importance) if stream.levels[c.category]]
+    order = [c.category for c in tables.find_concepts(stream.layout) if c.category in coded(stream)]
     shown = []
     for length in range(len(data)):
         try:
@@ -332,19 +325,17 @@ def test_every_truncation_shows_what_arrived(tables: Tables) -> None:
             shown.append(-1)
             continue
         assert back.notes and prefix_of(back, stream)
-        assert [c for c in order if c in back.indices] == order[: len(back.indices)]
-        shown.append(len(back.indices))
-        assert receipt(data[:length], tables).total == length
+        assert coded(back) == order[: len(coded(back))]
+        shown.append(len(coded(back)))
+        assert itemise(data[:length], tables).total == length
     assert shown == sorted(shown) and shown[-1] >= len(order) - 1 and 0 in shown
 
 
 def test_a_damaged_group_costs_its_own_concepts(tables: Tables) -> None:
     stream = stream_of(blobs(16, 1, 12), smooth(1), tables, 3)
-    stream = replace(stream, levels={c: 5 for c in stream.levels})
-    concepts = concepts_in_order(stream.layout, tables.importance)
-    features = smooth(1).reshape(CHANNELS, -1).T
-    stream = replace(stream, indices={c.category: quantised(features[c.cells], 5) for c in concepts})
-    groups = groups_of(concepts, [5] * len(concepts))
+    concepts = tuple(concept.code(smooth(1), 5) for concept in tables.find_concepts(stream.layout))
+    stream = replace(stream, concepts=concepts)
+    groups = form_groups(concepts, [5] * len(concepts))
     data = bytearray(pack(stream, tables))
     data[-3] ^= 16
     back = unpack(bytes(data), tables)
@@ -391,12 +382,12 @@ def test_a_thousand_mutated_and_cut_files(tables: Tables) -> None:
 
 def test_forged_files_are_bounded(tables: Tables) -> None:
     """With checks that are right, whatever the head says, there is a stream or an error."""
-    from semcast.codec.bitstream import MAGIC, _crc, _length
+    from semcast.codec.bitstream import MAGIC, _crc, pack_length
 
     rng = np.random.default_rng(0)
     for i in range(150):
         head = rng.bytes(int(rng.integers(0, 60)))
-        front = MAGIC + bytes([int(rng.choice([0, 8, 16])), 0, 0]) + _length(len(head)) + head
+        front = MAGIC + bytes([int(rng.choice([0, 8, 16])), 0, 0]) + pack_length(len(head)) + head
         try:
             back = unpack(front + _crc(tables.seed, 0, front) + rng.bytes(i), tables)
         except SemcastError:
@@ -410,25 +401,29 @@ def test_what_is_no_sem_file(tables: Tables) -> None:
         (b"", "no .sem file"), (b"\x89PNG\r\n", "no .sem file"), (bytes(1 << 17), "too long"),
         (data[:1] + b"\xc2" + data[2:], "version 2"), (data[:2] + b"\xff" + data[3:], "header is damaged"),
     ):  # fmt: skip
-        with pytest.raises(SemcastError, match=why):
+        with pytest.raises(Damaged if "damaged" in why else BadInput, match=why):
             unpack(bad, tables)
-    with pytest.raises(SemcastError, match="other networks"):
+    with pytest.raises(BadInput, match="other networks"):
         unpack(data, tables, model=6)
-    with pytest.raises(SemcastError, match="other tables"):
+    with pytest.raises(Damaged, match="other tables"):
         unpack(data, replace(tables, fingerprint="another"))
-    with pytest.raises(SemcastError, match="shows a street"):
+    with pytest.raises(BadInput, match="shows a street"):
         unpack(data, replace(tables, domain="face"))
 
 
 def test_what_cannot_be_written(tables: Tables) -> None:
     stream = stream_of(blobs(16, 0), smooth(0), tables, 1)
-    assert stream.indices
+    assert coded(stream)
     for bad, why in (
         (replace(stream, domain="sea"), "unknown domain"), (replace(stream, layout=np.zeros((8, 8), np.uint8)), "16, 32 or 64"),
         (replace(stream, width=0), "width"), (replace(stream, care={3: 256}), "care"),
-        (replace(stream, levels={0: 6}), "levels"), (replace(stream, indices={}), "indices"),
+        (replace(stream, concepts=tuple(replace(c, level=6) for c in stream.concepts)), "levels"),
+        (replace(stream, concepts=tuple(replace(c, indices=None) for c in stream.concepts)), "indices"),
+        (replace(stream, concepts=stream.concepts[::-1]), "order of the file"),
+        (replace(stream, concepts=stream.concepts[1:]), "all those of the layout"),
+        (replace(stream, concepts=tuple(replace(c, cells=c.cells[:-1]) for c in stream.concepts)), "all those of the layout"),
     ):  # fmt: skip
-        with pytest.raises(SemcastError, match=why):
+        with pytest.raises(BadInput, match=why):
             pack(bad, tables)
 
 
@@ -438,9 +433,8 @@ def test_golden_bytes(tables: Tables) -> None:
     layout[6:, 4:], layout[10:14, 8:12] = 2, 13
     features = (np.arange(CHANNELS * 256).reshape(CHANNELS, 16, 16) * 37 % 256) / 128 - 1 + 1 / 256
     levels = {0: 1, 2: 0, 13: 3}
-    concepts = {c.category: c.cells for c in concepts_in_order(layout, tables.importance)}
-    indices = {c: quantised(features.reshape(CHANNELS, -1).T[concepts[c]], levels[c]) for c in (0, 13)}
-    stream = Stream("street", layout, levels, indices, model=0x1234, width=512, care={13: 4})
+    concepts = tuple(concept.code(features, levels[concept.category]) for concept in tables.find_concepts(layout, {13: 4}))
+    stream = Stream("street", layout, concepts, model=0x1234, width=512, care={13: 4})
     assert pack(stream, replace(tables, fingerprint="golden")).hex() == GOLDEN
 
 
@@ -466,8 +460,8 @@ def test_shipped_tables_on_real_layouts(domain: str, shared: Path) -> None:
     for side in SIDES:
         lengths = []
         for mask in masks:
-            layout = reduced(png(mask), side)
-            data = pack(Stream(domain, layout, {}, {}), tables)
+            layout = reduce_labels(png(mask), side)
+            data = pack(Stream(domain, layout, tables.find_concepts(layout)), tables)
             assert np.array_equal(unpack(data, tables).layout, layout)
             lengths.append(len(data))
         assert np.mean(lengths) < most[side]
@@ -531,9 +525,7 @@ def test_recipe_learns_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     out = tmp_path / "run"
     run("tables", tmp_path / "data", out, overrides=["steps=40", "hidden=8", "rate=0.02"])
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(out))
-    from semcast.codec import bitstream
-
-    bitstream._loaded.cache_clear()
+    load_tables.cache_clear()
     layout = blobs(16, 3, 4)
     first = Tables.load("street")
     before = first.layouts[16].cost_bits(layout)
@@ -543,11 +535,11 @@ def test_recipe_learns_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     kept = [f"layout={out / 'bits-street.safetensors'}", f"features={tmp_path / 'features.npz'}"]
     run("tables", tmp_path / "data", tmp_path / "again", overrides=kept)
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path / "again"))
-    bitstream._loaded.cache_clear()
+    load_tables.cache_clear()
     second = Tables.load("street")
     assert second.layouts[16].cost_bits(layout) == before
     assert (second.features.frequencies[3] != first.features.frequencies[3]).any()
     assert second.fingerprint != first.fingerprint and second.seed != first.seed
-    bitstream._loaded.cache_clear()
+    load_tables.cache_clear()
     with pytest.raises(SemcastError, match="no .npz"):
         run("tables", tmp_path / "data", tmp_path / "third", overrides=[kept[0], "features=/nowhere.npz"])

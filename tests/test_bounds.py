@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semcast.bench.statistics import bootstrap, paired
+from semcast.bench.statistics import bootstrap, subtract
 from semcast.errors import SemcastError
 from semcast.generative import variants
 from semcast.generative.flow import CodeFlow, FlowConfig
@@ -140,7 +140,7 @@ def test_codec_at_capacity_shows_what_fits_and_the_mean_where_nothing_does(monke
         return photo // 2
 
     monkeypatch.setattr(bounds, "load_system", lambda name: Digital())
-    monkeypatch.setattr(bounds, "_at_capacity", lambda: code)
+    monkeypatch.setattr(bounds, "at_capacity", code)
     system = bounds.AtCapacity("avif")
     image = torch.ones(1, 3, 8, 8)
     shown, ok = system.show(image, Budget(640, 5.0))
@@ -165,10 +165,10 @@ def test_paired_differences_cancel_what_photos_share() -> None:
     rng = np.random.default_rng(1)
     hard = {str(i): float(x) for i, x in enumerate(rng.normal(0, 10, 50))}
     better = {name: value + 1 + rng.normal(0, 0.1) for name, value in hard.items()} | {"alone": 99.0}
-    difference = paired(better, hard)
+    difference = subtract(better, hard)
     assert 0.9 < difference.low < 1.0 < difference.high < 1.1 and difference.count == 50
     with pytest.raises(SemcastError):
-        paired({"a": 1.0}, {"b": 1.0})
+        subtract({"a": 1.0}, {"b": 1.0})
     for bad in ([], [1.0, math.nan]):
         with pytest.raises(SemcastError):
             bootstrap(bad)
@@ -236,7 +236,7 @@ def flow() -> CodeFlow:
     return flow
 
 
-@pytest.mark.parametrize("kind", [variants.whitened, variants.standardised, variants.pca])
+@pytest.mark.parametrize("kind", [variants.whiten, variants.standardise, variants.decorrelate])
 def test_coordinates_are_invertible_and_of_unit_variance(kind, flow: CodeFlow) -> None:
     coordinates = kind(flow)
     codes = torch.randn(5, 28, 2, generator=torch.Generator().manual_seed(4))
@@ -244,14 +244,14 @@ def test_coordinates_are_invertible_and_of_unit_variance(kind, flow: CodeFlow) -
     a = coordinates.forward_matrix.double()
     covariance = a @ variants.code_covariance(flow) @ a.T
     assert torch.allclose(covariance.diagonal(), torch.ones(56, dtype=torch.float64), atol=1e-3)
-    if kind is not variants.standardised:
+    if kind is not variants.standardise:
         assert torch.allclose(covariance, torch.eye(56, dtype=torch.float64), atol=1e-3)
     assert bool((coordinates.importance.diff() <= 1e-6).all())
 
 
 def test_whitening_alone_is_the_flow_whose_couplings_do_nothing(flow: CodeFlow) -> None:
     codes = torch.randn(3, 28, 2, generator=torch.Generator().manual_seed(5))
-    assert torch.allclose(variants.whitened(flow).to_normal(codes), flow.to_normal(codes), atol=1e-3)
+    assert torch.allclose(variants.whiten(flow).to_normal(codes), flow.to_normal(codes), atol=1e-3)
 
 
 def test_ideal_links_show_what_they_decide() -> None:

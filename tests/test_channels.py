@@ -1,14 +1,15 @@
 """Laws that every channel keeps, and the physics each one claims."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from semcast.channels import AWGN, CHANNELS, FADE_FLOOR, Draw, Rayleigh, Rician, make_channel
-from semcast.errors import SemcastError
-from semcast.link import Budget, Burst, Channel, Received, noise_var, to_complex, to_real, unit_power
+from semcast.errors import DoesNotFit, SemcastError
+from semcast.link import Budget, Burst, Channel, Received, generator_for, noise_var, to_complex, to_real, unit_power
 
 EVERY: list[Channel] = [
     AWGN(),
@@ -27,7 +28,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def gaussian_burst(channel: Channel, batch: int, symbols: int, seed: int = 9) -> Burst:
-    budget = Budget(channel.data_symbols(symbols), 10.0)
+    budget = Budget(symbols, 10.0)
     return Burst(unit_power(torch.randn(batch, budget.symbols, dtype=torch.complex64, generator=seeded(seed))), budget)
 
 
@@ -113,7 +114,8 @@ def test_a_shorter_burst_meets_the_beginning_of_a_longer_one(channel: Channel) -
     for symbols in (17, 31, 32, 64, 640):
         generator = seeded()
         short = channel.draw(3, symbols, 5.0, generator)
-        assert torch.equal(short.h, long.h[:, :symbols]) and torch.equal(short.noise, long.noise[:, :symbols])
+        uses = channel.uses(symbols)
+        assert torch.equal(short.h, long.h[:, :uses]) and torch.equal(short.noise, long.noise[:, :uses])
         assert torch.equal(generator.get_state(), long_generator.get_state())
 
 
@@ -125,7 +127,7 @@ def test_an_image_meets_the_same_channel_in_any_batch(channel: Channel) -> None:
 
 def test_every_channel_adds_the_same_noise() -> None:
     noises = [channel.draw(3, 32, 5.0, seeded()).noise for channel in EVERY]
-    assert all(torch.equal(noise, noises[0]) for noise in noises)
+    assert all(torch.equal(noise[:, :32], noises[0]) for noise in noises)
 
 
 @every
@@ -230,7 +232,7 @@ def test_known_gain_leaves_n0_over_its_power() -> None:
 
 def test_rayleigh_pilots_give_the_lmmse_estimate() -> None:
     channel = Rayleigh(block=8, pilots=4)
-    draw = channel.draw(10_000, 8, 5.0, seeded())
+    draw = channel.draw(10_000, 4, 5.0, seeded())
     s = float(noise_var(5.0)) / 4
     torch.testing.assert_close(draw.uncertainty, torch.full((10_000, 8), s / (1 + s)))
     assert float((draw.h - draw.estimate)[:, 0].abs().square().mean()) == pytest.approx(s / (1 + s), rel=0.03)
@@ -238,16 +240,18 @@ def test_rayleigh_pilots_give_the_lmmse_estimate() -> None:
 
 def test_more_pilots_estimate_better_and_all_of_them_count() -> None:
     known, few, many = (Rayleigh(block=32, pilots=pilots) for pilots in (0, 1, 8))
-    assert [channel.data_symbols(64) for channel in (known, few, many)] == [64, 62, 48]
+    assert [channel.uses(k) for channel, k in ((known, 64), (few, 62), (many, 48))] == [64, 64, 64]
     variances = [float(channel.draw(500, 64, 5.0, seeded()).uncertainty.mean()) for channel in (known, few, many)]
     assert variances[0] == 0 and variances[1] > variances[2] > 0
 
 
-@pytest.mark.parametrize("symbols", [3, 8, 9, 10, 11, 640])
-def test_data_symbols_are_those_that_the_draw_carries(symbols: int) -> None:
+@pytest.mark.parametrize(("symbols", "uses"), [(1, 3), (6, 8), (7, 11), (12, 16), (480, 640)])
+def test_pilots_come_on_top_of_the_data(symbols: int, uses: int) -> None:
     channel = Rayleigh(block=8, pilots=2)
     burst, received = send(channel, 2, symbols, 5.0)
-    assert burst.symbols.shape[1] == channel.data_symbols(symbols) == sum(t % 8 >= 2 for t in range(symbols))
+    draw = channel.draw(2, symbols, 5.0, seeded())
+    assert channel.uses(symbols) == uses == draw.h.shape[1] == draw.noise.shape[1]
+    assert burst.symbols.shape[1] == symbols == sum(t % 8 >= 2 for t in range(uses)) == int(draw.data.sum())
     assert received.symbols.shape == burst.symbols.shape
 
 
@@ -266,17 +270,19 @@ def test_a_deep_fade_stays_finite_and_honest() -> None:
     "channel", [AWGN(), Rayleigh(), Rayleigh(block=7), Rayleigh(block=7, pilots=2), Rician(3.0, block=7)], ids=str
 )
 def test_vectorised_equals_a_naive_loop(channel: Channel) -> None:
-    symbols, n0 = 24, float(noise_var(4.0))
-    block, pilots = getattr(channel, "block", None) or symbols, getattr(channel, "pilots", 0)
+    uses, n0 = 24, float(noise_var(4.0))
+    block, pilots = getattr(channel, "block", None) or uses, getattr(channel, "pilots", 0)
+    symbols = sum(t % block >= pilots for t in range(uses))
+    assert channel.uses(symbols) == uses
     burst = gaussian_burst(channel, 2, symbols)
     draw = channel.draw(2, symbols, 4.0, seeded())
     received = draw(burst)
     for image in range(2):
         waiting = iter(burst.symbols[image].tolist())
         found = iter(zip(received.symbols[image].tolist(), received.noise_var[image].tolist(), strict=True))
-        for start in range(0, symbols, block):
+        for start in range(0, uses, block):
             seen: list[complex] = []
-            for t in range(start, min(start + block, symbols)):
+            for t in range(start, min(start + block, uses)):
                 h, n = complex(draw.h[image, t]), complex(draw.noise[image, t])
                 if t - start < pilots:
                     seen.append(h * 1 + math.sqrt(n0) * n)
@@ -297,7 +303,7 @@ def test_vectorised_equals_a_naive_loop(channel: Channel) -> None:
 @pytest.mark.parametrize("name", CHANNELS)
 def test_every_name_makes_its_channel(name: str) -> None:
     assert make_channel(name).name == name
-    assert make_channel(name).data_symbols(640) == 640
+    assert make_channel(name).uses(640) == 640
 
 
 def test_options_reach_the_channel() -> None:
@@ -327,7 +333,7 @@ def test_bad_options_say_why(name: str, options: dict[str, float], says: str) ->
 @pytest.mark.parametrize("symbols", [0, -1, 10**9])
 def test_impossible_symbols_are_refused(channel: Channel, symbols: int) -> None:
     with pytest.raises(SemcastError, match="symbols must be a whole number between"):
-        channel.data_symbols(symbols)
+        channel.uses(symbols)
     with pytest.raises(SemcastError, match="symbols must be a whole number between"):
         channel.draw(1, symbols, 5.0, seeded())
 
@@ -347,8 +353,29 @@ def test_mismatched_shapes_are_refused(channel: Channel) -> None:
         channel.draw(3, 32, 5.0, seeded())(gaussian_burst(channel, 3, 31))
 
 
-def test_pilots_that_fill_the_burst_are_refused() -> None:
-    with pytest.raises(SemcastError, match="none of 4 symbols"):
-        Rayleigh(pilots=4).data_symbols(4)
-    with pytest.raises(SemcastError, match="none of 4 symbols"):
-        Rayleigh(block=8, pilots=4).draw(1, 4, 5.0, seeded())
+def test_pilots_without_end_are_refused() -> None:
+    with pytest.raises(DoesNotFit, match="4 symbols and their pilots take 1048577 channel uses, more than the 1048576"):
+        Rayleigh(pilots=2**20 - 3).uses(4)
+    with pytest.raises(DoesNotFit, match="more than the 1048576 of a burst"):
+        Rayleigh(block=8, pilots=7).draw(1, 2**18, 5.0, seeded())
+
+
+# --- a channel is called ------------------------------------------------------------------------------------------
+
+
+@every
+def test_calling_a_channel_draws_and_sends(channel: Channel) -> None:
+    burst = replace(gaussian_burst(channel, 2, 32), name="me.jpg")
+    received, again, other = (channel(burst, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(received.symbols, again.symbols) and not torch.equal(received.symbols, other.symbols)
+    assert torch.equal(received.symbols, channel.draw(2, 32, 10.0, generator_for(3, "me.jpg"))(burst).symbols)
+    assert not torch.equal(received.symbols, channel(replace(burst, name="you.jpg"), seed=3).symbols)
+
+
+@every
+def test_the_channel_may_be_worse_than_expected(channel: Channel) -> None:
+    burst = gaussian_burst(channel, 2, 32)
+    expected, met = channel(burst), channel(burst, snr_db=0.0)
+    assert met.budget.snr_db == 10.0, "the receiver knows what both ends agreed on, and measures the noise"
+    assert torch.equal(met.symbols, channel.draw(2, 32, 0.0, generator_for(0, ""))(burst).symbols)
+    assert float(met.noise_var.mean()) > float(expected.noise_var.mean())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,18 @@ import torch
 from PIL import Image
 
 import semcast.api
-from semcast.cli import main
+from semcast.cli import build, console, main, options
+from semcast.cli.study import STUDIES
+from semcast.cli.train import RECIPES
+from semcast.generative.refinement import Refine
 from semcast.linear.system import Linear
 from semcast.link import System
 from semcast.metrics.report import Metrics
+from semcast.studies import study
+from semcast.train import recipes
 from semcast.weights import available, save
 
+HERE = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -64,11 +72,11 @@ def test_transmit_json_symbols_and_output(run: Run, photo: Path, stand_in: dict[
     assert code == 0
     values = json.loads(out)
     assert values["system"] == "tiles" and values["channel"] == "rician" and values["output"] == "face.png"
-    assert values["symbols"] == 64 and values["data_symbols"] == 60 and values["bandwidth_ratio"] == 64 / 196608
+    assert values["symbols"] == values["data_symbols"] == 64 and values["uses"] == 68 and values["bandwidth_ratio"] == 64 / 196608
     with Image.open("face.png") as face:
         assert face.size == (256, 256)
     symbols = np.load("x.npy")
-    assert symbols.shape == (60,) and symbols.dtype == np.complex64
+    assert symbols.shape == (64,) and symbols.dtype == np.complex64
     assert np.mean(np.abs(symbols) ** 2) == pytest.approx(1, abs=1e-3)
     refused(run(*given), "face.png exists already")
     Path("face.png").unlink()
@@ -87,6 +95,8 @@ def test_seed_changes_the_noise(run: Run, photo: Path, stand_in: dict[str, Syste
 
 def test_two_embedders(run: Run, photo: Path, stand_in: dict[str, System], monkeypatch: pytest.MonkeyPatch) -> None:
     class Embedder:
+        threshold = None
+
         def __init__(self, path: Path) -> None:
             self.value = float(path.stem)
 
@@ -100,7 +110,8 @@ def test_two_embedders(run: Run, photo: Path, stand_in: dict[str, System], monke
     assert "identity_2" not in json.loads(run(*given)[1])
     values = json.loads(run(*given, "--identity", "0.25.onnx")[1])
     assert values["identity"] == 0.5 and values["identity_2"] == 0.25
-    refused(run(*given, "--identity", "0.25.onnx", "--identity", "0.1.onnx"), "at most two")
+    assert json.loads(run(*given, "--identity", "0.25.onnx", "--identity", "0.1.onnx")[1])["identity_3"] == 0.1
+    refused(run(*given, *3 * ("--identity", "0.25.onnx")), "at most three")
 
 
 def test_evaluate(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
@@ -166,6 +177,159 @@ def test_with_what_ships(run: Run) -> None:
     assert code == 0, err
 
 
+def test_version_and_what_verbs_say_without_torch() -> None:
+    code = """
+import sys
+sys.modules["torch"] = sys.modules["numpy"] = None
+from semcast.cli import main
+from semcast.cli.app import VERBS
+for given in [["--version"], *([verb.__name__.replace("_", "-"), "--help"] for verbs in VERBS.values() for verb in verbs)]:
+    try:
+        main(given)
+    except SystemExit as end:
+        assert not end.code, (given, end.code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=HERE)
+    assert done.returncode == 0 and done.stdout.startswith("semcast "), done.stderr
+    for words in ("deepjscc-perceptual", "--design-snr", "--k-factor", "--device", "FOLDER|SHARD.tar", "--minutes"):
+        assert words in done.stdout, words
+
+
+def test_shell_completion() -> None:
+    asked = {"_SEMCAST_COMPLETE": "complete_bash", "COMP_WORDS": "semcast transmit --system li", "COMP_CWORD": "3"}
+    done = subprocess.run([sys.executable, "-m", "semcast"], capture_output=True, text=True, env=HERE | asked)
+    assert done.stdout.split() == ["linear-gan", "linear"], done.stderr
+    assert options.among("awgn", "rician")("awgn,r") == ["awgn,rician"]
+
+
+def test_names_in_help_are_those_that_there_are() -> None:
+    assert sorted((*options.SYSTEMS, *options.CODED)) == sorted(semcast.api.SYSTEMS)
+    assert set(options.ALLOCATIONS) == set(semcast.api.ALLOCATIONS)
+    assert RECIPES == recipes.RECIPES
+    assert set(STUDIES) == {*study.STUDIES, "all"}
+
+
+def test_several_photos(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    """One that cannot be sent stops no other, nothing is overwritten, and the end says so."""
+    Path("photos").mkdir()
+    for name in ("a.png", "c.PNG"):
+        (Path("photos") / name).write_bytes(photo.read_bytes())
+    (Path("photos") / "b.jpg").write_bytes(b"no photo")
+    (Path("photos") / "notes.txt").write_text("no photo either")
+    given = ("transmit", "photos", "--aligned", "--symbols", 64, "-o", "out", "--json")
+    code, out, err = run(*given)
+    assert code == 2 and err.count("\n") == 2 and "b.jpg is not an image" in err, err
+    assert err.endswith("semcast: 1 of 3 files could not be done, the others are\n")
+    assert [json.loads(line)["output"] for line in out.splitlines()] == ["out/a.png", "out/c.png"]
+    before = Path("out/a.png").read_bytes()
+    code, out, err = run(*given)
+    assert code == 2 and "out/a.png exists already" in err and "3 of 3 files" in err and out == ""
+    assert Path("out/a.png").read_bytes() == before
+    code, out, err = run("transmit", "photos/a.png", photo, "--aligned", "--symbols", 64)
+    assert code == 0 and Path("a-received.png").exists() and Path("me-received.png").exists()
+    refused(run(*given[:2], "photos/a.png", *given[2:]), "photos/a.png and photos/a.png would both become out/a.png")
+    refused(run("transmit", "photos", photo, "-o", "one.png"), "-o names a folder")
+    refused(run("transmit", "photos", "--save-symbols", "x.npy", "-f"), "one photo")
+    Path("empty").mkdir()
+    refused(run("transmit", "empty"), "the folder empty holds nothing")
+
+
+def test_streams(run: Run, photo: Path, stand_in: dict[str, System], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ("transmit", "-", "--aligned", "--symbols", 64, "--json")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(photo.read_bytes())))
+    values = json.loads(run(*given)[1])
+    assert values["image"] == "stdin" and Path("stdin-received.png").exists()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no photo")))
+    refused(run(*given, "-o", "x.png"), "semcast: stdin is not an image")
+    refused(run("transmit", "-", "-"), "give - once")
+
+
+def test_painted_pictures_say_so(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    assert run("transmit", photo, "--aligned", "--symbols", 64, "--snr", 3, "-o", "face.png")[0] == 0
+    code, out, _ = run("inspect", "face.png")
+    assert code == 0 and "painted by a network: mosaic, k = 64, 3 dB, awgn" in out
+    mark = json.loads(run("inspect", "face.png", "--json")[1])["mark"]
+    assert mark["system"] == "mosaic" and mark["symbols"] == 64 and mark["fingerprint"] == stand_in["mosaic"].fingerprint()[:12]
+    assert json.loads(run("inspect", photo, "--json")[1]) == {"mark": None}
+    code, out, err = run("inspect", "face.png", photo)
+    assert code == 0 and out.count("\n") == 2 and "nothing in the file says" in out
+    refused(run("transmit", photo, "--aligned", "-o", "face.bmp"), "BMP")
+    refused(run("inspect", photo, "-o", "o.png"), "-o draws")
+
+
+def test_designed_for_another_snr(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    given = ("transmit", photo, "--aligned", "--symbols", 64, "--json", "-f", "--snr", 3)
+    usual, designed = (json.loads(run(*given, *more)[1]) for more in ((), ("--design-snr", 12)))
+    assert designed["design_snr_db"] == 12 and designed["snr_db"] == 3 and "design_snr_db" not in usual
+    refused(run(*given, "--design-snr", "nan"), "SNR must be a number")
+    given = ("evaluate", photo, "--aligned", "--systems", "mosaic", "--symbols", 64, "--snr", "0,9", "-o", "r.jsonl")
+    assert "2 measured" in run(*given, "--design-snr", 9)[2]
+    assert [json.loads(line)["design_snr_db"] for line in Path("r.jsonl").read_text().splitlines()] == [9, None]
+
+
+def test_the_factor_of_rician(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    given = ("transmit", photo, "--aligned", "--symbols", 64, "--snr", 0, "--json", "-f", "--channel")
+    psnr = [json.loads(run(*given, "rician", *more)[1])["psnr_db"] for more in ((), ("--k-factor", 6), ("--k-factor", -10))]
+    assert psnr[0] == psnr[1] != psnr[2]
+    refused(run(*given, "rayleigh", "--k-factor", 3), "--k-factor is for rician")
+    refused(run(*given, "rician", "--k-factor", 300), "K-factor must be between")
+
+
+MINE = """
+import torch
+from semcast.link import Burst, Reception, System
+
+class Repeat(System):
+    def encode(self, image, budget):
+        level = image.mean((1, 2, 3))[:, None].expand(-1, budget.symbols)
+        return Burst(torch.polar(torch.ones_like(level), level), budget)
+
+    def decode(self, received):
+        level = received.symbols.mean(-1).angle().clamp(0, 1)
+        image = level[:, None, None, None].expand(-1, 3, *received.budget.size)
+        return Reception(image, torch.ones(len(image), dtype=torch.bool))
+"""
+
+
+def test_a_system_of_ones_own(run: Run, photo: Path) -> None:
+    Path("mine.py").write_text(MINE)
+    Image.new("RGB", (60, 40), (90, 20, 30)).save("wide.png")
+    given = ("--systems", "mine.py:Repeat", "--domain", "photo", "--snr", 30, "--symbols", 8, "-o", "r.jsonl")
+    code, out, err = run("evaluate", photo, "wide.png", *given)
+    assert code == 0 and "2 measured" in err and "repeat" in out, err
+    assert "0 measured, 2 were there already" in run("evaluate", photo, "wide.png", *given)[2]
+    code, out, err = run("transmit", "wide.png", "--system", "mine.py:Repeat", "--domain", "photo", "--json", "-o", "x.png")
+    assert code == 0 and json.loads(out)["bandwidth_ratio"] == 640 / 7200
+    with Image.open("x.png") as picture:
+        assert picture.size == (60, 40)
+    assert json.loads(run("inspect", "x.png", "--json")[1])["mark"] is None  # it has no network
+    refused(run("transmit", photo, "--system", "mine.py:Nothing"), "there is no 'Nothing' in mine.py")
+    refused(run("transmit", photo, "--system", "theirs.py:Repeat"), "theirs.py does not exist")
+
+
+def test_descent_is_watched_and_times_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    @contextmanager
+    def track(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        told.append(total)
+        yield told.append
+
+    monkeypatch.setattr(build, "track", track)
+
+    class Link(System):
+        refinement = Refine(3)
+
+    link = Link()
+    with build.watched(link):
+        assert link.refinement == Refine(3) and link.refinement.report is not None
+        link.refinement.report(0, 0.5)
+    assert told == [3, 1] and link.refinement.report is None
+    with build.watched(System()):
+        pass
+    assert [console.seconds(value) for value in (0.0123, 0.99, 272.3282)] == ["12.3 ms", "990.0 ms", "272.3 s"]
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -214,7 +378,7 @@ def test_photo_not_square(run: Run, tmp_path: Path, stand_in: dict[str, System])
         (["--channel", "string"], "unknown channel 'string'; the known are awgn, rayleigh, rician"),
         (["--fading", "slow", "--channel", "rayleigh"], "block or fast"),
         (["--pilots", "3"], "awgn channel does not fade"),
-        (["--pilots", "640", "--channel", "rayleigh"], "pilots leave none"),
+        (["--pilots", "1048000", "--channel", "rayleigh"], "640 symbols and their pilots take 1048640 channel uses"),
         (["--care", "face"], "--care is for linear-gan"),
         (["--refine", "3"], "--refine is for generative"),
         (["--refine", "-3"], "--refine"),
@@ -314,6 +478,46 @@ def test_bad_checkpoint(
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(weights))
     monkeypatch.setattr(semcast.api, "load_system", lambda name, **_: Linear.load())
     refused(run("transmit", photo, "--aligned"), "sketch-plain", words)
+
+
+def test_paths_and_names_are_found_before_anything_is_loaded(
+    run: Run, photo: Path, stand_in: dict[str, System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*_: object, **__: object) -> System:
+        raise AssertionError("too early")
+
+    monkeypatch.setattr(semcast.api, "load_system", loaded)
+    monkeypatch.setattr(Metrics, "load", loaded)
+    for given, words in (
+        (["transmit", "none.png"], "none.png does not exist"),
+        (["transmit", photo, "--system", "telepathy"], "unknown system"),
+        (["transmit", photo, "--device", "abacus"], "no device 'abacus'"),
+        (["evaluate", photo, "none.png", "--systems", "mosaic", "-o", "r.jsonl"], "none.png does not exist"),
+        (["evaluate", photo, "--systems", "mosaic", "--snr", "x", "-o", "r.jsonl"], "--snr takes numbers"),
+        (["evaluate-codec", "none.tar", "-o", "r.jsonl"], "none.tar does not exist"),
+        (["encode", "none.png", "--domain", "street", "-o", "x.sem"], "none.png does not exist"),
+        (["decode", "none.sem", "-o", "x.png"], "none.sem does not exist"),
+        (["decode", photo, photo, "-o", "x.png"], "names a folder"),
+        (["reproduce", "fig3", "none.tar"], "none.tar does not exist"),
+        (["reproduce", "fig9", photo], "unknown study 'fig9'"),
+        (["report", "nowhere"], "the folder nowhere does not exist"),
+        (["fetch", "money"], "nothing called 'money'"),
+        (["fetch", "metrics", "-o", photo], "name a folder"),
+        (["data", "cats", "--from", ".", "-o", "data"], "no data set 'cats'"),
+        (["data", "faces", "--from", "nowhere", "-o", "data"], "nowhere does not exist"),
+        (["train", "parser", "--data", "nowhere", "--out", "run"], "nowhere does not exist"),
+        (["train", "mine.py:Mine", "--data", ".", "--out", "run"], "mine.py"),
+        (["train", "parser", "--data", ".", "--out", "run", "--minutes", "0"], "minutes"),
+    ):
+        refused(run(*given), words)
+
+
+def test_report(run: Run, tmp_path: Path) -> None:
+    """Nothing is measured: what a folder without records holds is current."""
+    (tmp_path / "results").mkdir()
+    assert run("report", "--check") == (0, "", "everything is current\n")
+    (tmp_path / "README.md").write_text("<!-- results/none.md -->\n<!-- end -->\n")
+    refused(run("report"), "results/none.md")
 
 
 def test_unknown_recipe_and_settings(run: Run, tmp_path: Path) -> None:

@@ -19,15 +19,16 @@ import torch
 from PIL import Image
 
 from semcast.bench import cluster
+from semcast.bench.engine import Outcome, Refused, Task
 from semcast.bench.records import Record
-from semcast.bench.sweep import Outcome, Plan, Refused, Sweep, Task
+from semcast.bench.sweep import Plan, Sweep
 from semcast.channels import make_channel
 from semcast.cli import main
 from semcast.errors import SemcastError
 from semcast.linear.system import Linear
 from semcast.link import Budget, Burst
 from semcast.metrics.report import Metrics
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.sources import Source, find_photos
 from semcast.weights import available
 

@@ -14,15 +14,15 @@ from PIL import Image
 from test_cli import Run, refused, run  # noqa: F401 - a fixture
 from test_scenes import shard
 
-import semcast.rivals.bit_codecs as bit_codecs
 from semcast.bench import codecs, tables
-from semcast.bench.codecs import HEADING, RAW_BYTES, Bench, CodecRecord, set_miou
+from semcast.bench.codecs import HEADING, RAW_BYTES, CodecRecord, CodecSweep, set_miou
 from semcast.bench.records import Record, parse, read
+from semcast.codec.codec import RlAsc
 from semcast.codec.criterion import Criterion, Weights, bits_per_pixel, score
 from semcast.domains import FACE, STREET
 from semcast.errors import SemcastError
 from semcast.metrics.semantic import confusion, counted_mean_iou, counts, iou, mean_iou
-from semcast.networks.judge import Judge
+from semcast.networks.segmenter import Judge
 from semcast.rivals.bit_codecs import BIT_CODECS, load_bit_codec
 from semcast.sources import find_photos
 
@@ -58,8 +58,8 @@ class Greyscale(Judge):
         return (image[:, 0] * 25.5).round().clamp(0, 18).to(torch.uint8)
 
 
-def bench(*, max_bytes: tuple[int, ...] = (48, 192), domain=STREET, least: int = 3) -> Bench:
-    return Bench(domain, {"tiny": Tiny(least)}, max_bytes, Greyscale(), None)
+def bench(*, max_bytes: tuple[int, ...] = (48, 192), domain=STREET, least: int = 3) -> CodecSweep:
+    return CodecSweep(domain, {"tiny": Tiny(least)}, max_bytes, Greyscale(), None)
 
 
 @pytest.fixture
@@ -136,11 +136,10 @@ def test_codecs_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         load_bit_codec("zip", "street")
     with pytest.raises(SemcastError, match="unknown domain"):
         load_bit_codec("webp", "sea")
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {})
-    with pytest.raises(SemcastError, match="no weights of greedy for the domain face"):
-        load_bit_codec("greedy", "face")
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"greedy": lambda domain, care: Tiny()})
-    assert load_bit_codec("greedy", "face").name == "tiny"
+    asked = []
+    monkeypatch.setattr(RlAsc, "load", lambda *given: asked.append(given) or Tiny())
+    assert load_bit_codec("greedy", "face", {3: 2}).name == "tiny"
+    assert asked == [("greedy", "face", {3: 2})]
     assert len(set(BIT_CODECS)) == len(BIT_CODECS)
 
 
@@ -149,7 +148,7 @@ def test_codecs_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_line_a_point_and_the_original(tar: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
-    outcome = codecs.run(bench(), find_photos([tar], 3), out)
+    outcome = bench().run(find_photos([tar], 3), out)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(lines) == outcome.measured == 3 * 3
     promised = "image codec max_bytes bytes miou lpips_squeeze psnr_db encode_s decode_s"
@@ -168,36 +167,36 @@ def test_one_line_a_point_and_the_original(tar: Path, tmp_path: Path) -> None:
 def test_a_photo_without_labels_is_compared_with_what_the_judge_sees(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (4, 8, 3), np.uint8)
     Image.fromarray(pixels).resize((512, 256), Image.Resampling.NEAREST).save(tmp_path / "wide.png")
-    (record, _) = codecs.run(bench(max_bytes=(96,)), find_photos([tmp_path / "wide.png"]), tmp_path / "r.jsonl").records
+    (record, _) = bench(max_bytes=(96,)).run(find_photos([tmp_path / "wide.png"]), tmp_path / "r.jsonl").records
     assert record.reference == "judge" and record.miou == 1 and sum(record.truth) == 65536
     with pytest.raises(SemcastError, match="must be square"):
-        codecs.run(bench(domain=FACE), find_photos([tmp_path / "wide.png"]), tmp_path / "f.jsonl")
+        bench(domain=FACE).run(find_photos([tmp_path / "wide.png"]), tmp_path / "f.jsonl")
 
 
 def test_resumed_where_it_stopped(tar: Path, tmp_path: Path) -> None:
     out, sources = tmp_path / "r.jsonl", find_photos([tar], 3)
-    codecs.run(bench(), sources, out)
+    bench().run(sources, out)
     whole = out.read_text().splitlines(keepends=True)
     out.write_text("".join(whole[:4]) + whole[4][:50])
-    assert codecs.run(bench(), sources, out).measured == 5
+    assert bench().run(sources, out).measured == 5
     timeless = [[{k: v for k, v in json.loads(x).items() if k[-2:] != "_s"} for x in y]
                 for y in (whole, out.read_text().splitlines())]  # fmt: skip
     assert timeless[0] == timeless[1]
-    more = codecs.run(bench(max_bytes=(48, 192, 300)), sources, out)
+    more = bench(max_bytes=(48, 192, 300)).run(sources, out)
     assert more.measured == 3 and len(more.records) == 12
-    assert codecs.run(bench(), sources, out, force=True).measured == 9
+    assert bench().run(sources, out, force=True).measured == 9
 
 
 def test_other_results_are_not_mixed(tar: Path, tmp_path: Path) -> None:
     out, sources = tmp_path / "r.jsonl", find_photos([tar], 1)
-    codecs.run(bench(), sources, out)
+    bench().run(sources, out)
     before = out.read_bytes()
     newer, judged = bench(), bench()
     newer.codecs["tiny"].version = "2"
     judged.judge.fingerprint = "other"
     for other, words in ((newer, "another version of tiny"), (judged, "another judge"), (bench(domain=FACE), "domain street")):
         with pytest.raises(SemcastError, match=words):
-            codecs.run(other, sources, out)
+            other.run(sources, out)
     record = read(out, CodecRecord)[0]
     assert parse(record.line()) is None and parse(record.line(), Record) is None
     with pytest.raises(SemcastError, match="not a semcast result"):
@@ -206,7 +205,7 @@ def test_other_results_are_not_mixed(tar: Path, tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_grey_and_counted(tar: Path, tmp_path: Path) -> None:
-    records = codecs.run(bench(max_bytes=(48,), least=100), find_photos([tar], 2), tmp_path / "r.jsonl").records
+    records = bench(max_bytes=(48,), least=100).run(find_photos([tar], 2), tmp_path / "r.jsonl").records
     lost = [r for r in records if r.codec == "tiny"]
     assert all(not r.ok and r.bytes == 0 and sum(s > 0 for s in r.shown) == 1 for r in lost)
     assert codecs.rows(records)[1][-2:] == ["2", "2"]
@@ -218,23 +217,23 @@ def test_a_codec_that_takes_too_much_is_said(tar: Path, tmp_path: Path) -> None:
         bench(max_bytes=(5, 0))
     greedy.codecs["tiny"].compress = lambda image, max_bytes: bytes(3)
     with pytest.raises(SemcastError, match="made 3 bytes where 2 are allowed"):
-        codecs.run(greedy, find_photos([tar], 1), tmp_path / "r.jsonl")
+        greedy.run(find_photos([tar], 1), tmp_path / "r.jsonl")
 
 
 def test_unusable_photos_are_skipped_and_said(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"")
-    outcome = codecs.run(bench(), find_photos([tmp_path]), tmp_path / "r.jsonl")
+    outcome = bench().run(find_photos([tmp_path]), tmp_path / "r.jsonl")
     assert outcome.measured == 3 and len(outcome.refused) == 1 and "b.png is empty" in outcome.refused[0]
     with pytest.raises(SemcastError, match=r"b.png is empty"):
-        codecs.run(bench(), find_photos([tmp_path / "b.png"]), tmp_path / "s.jsonl")
+        bench().run(find_photos([tmp_path / "b.png"]), tmp_path / "s.jsonl")
     source = replace(find_photos([tmp_path / "a.png"])[0], mask=b"PNG?")
     with pytest.raises(SemcastError, match="mask of a.png .* is damaged"):
-        codecs.run(bench(), [source], tmp_path / "s.jsonl")
+        bench().run([source], tmp_path / "s.jsonl")
 
 
 def test_the_miou_of_a_set_is_that_of_all_its_pixels(tar: Path, tmp_path: Path) -> None:
-    records = [r for r in codecs.run(bench(), find_photos([tar], 3), tmp_path / "r.jsonl").records if r.max_bytes == 48]
+    records = [r for r in bench().run(find_photos([tar], 3), tmp_path / "r.jsonl").records if r.max_bytes == 48]
     total = np.array([[r.hit, r.truth, r.shown] for r in records]).sum(0)
     union = total[1] + total[2] - total[0]
     miou = set_miou(records)
@@ -245,7 +244,7 @@ def test_the_miou_of_a_set_is_that_of_all_its_pixels(tar: Path, tmp_path: Path) 
 
 def test_tables_of_codecs(tar: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
-    records = codecs.run(bench(), find_photos([tar], 3), out).records
+    records = bench().run(find_photos([tar], 3), out).records
     assert codecs.summary(records).row_count == 3
     lines = tables.render(out).splitlines()
     assert lines[0] == "| " + " | ".join(HEADING) + " |" and len(lines) == 5
@@ -257,7 +256,12 @@ def test_tables_of_codecs(tar: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(bit_codecs, "SEMANTIC", {"rl-asc": lambda domain, care: Tiny(), "uniform": lambda domain, care: Tiny()})
+    def load(name: str, domain: str, care=None) -> Tiny:
+        if name not in ("rl-asc", "uniform"):
+            raise SemcastError(f"there are no weights of {name} for the domain {domain}")
+        return Tiny()
+
+    monkeypatch.setattr(RlAsc, "load", load)
     monkeypatch.setattr(Judge, "load", classmethod(lambda cls, domain: Greyscale()))
     monkeypatch.setattr("semcast.bench.codecs.Lpips.load", lambda net: None)
     yield

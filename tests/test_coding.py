@@ -104,7 +104,7 @@ def test_reported_error_of_the_sketch_is_the_measured_one() -> None:
 
 def test_more_symbols_and_less_noise_help_linear() -> None:
     system = Linear(tiny_sketch())
-    photo = torch.rand(64, 3, 16, 16)
+    photo = torch.rand(64, 3, 16, 16).repeat_interleave(16, 2).repeat_interleave(16, 3)
     errors = []
     for k, snr in ((4, 0.0), (4, 15.0), (12, 15.0)):
         received = make_channel("awgn").draw(64, k, snr, torch.Generator().manual_seed(3))(system.encode(photo, Budget(k, snr)))

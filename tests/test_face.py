@@ -14,10 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from semcast import face
 from semcast.errors import SemcastError
-from semcast.face import LEFT_EYE, MOUTH, RIGHT_EYE, align
-from semcast.networks.face_parser import FaceParser, ParserConfig
+from semcast.face import LEFT_EYE, MOUTH, RIGHT_EYE, align, geometry, look
+from semcast.networks.segmenter import FaceParser, ParserConfig
 from semcast.weights.store import load
 
 SHARED = Path(os.environ.get("SEMCAST_SHARED", Path(__file__).parents[2] / "shared"))
@@ -67,7 +66,7 @@ def test_least_squares_finds_any_similarity() -> None:
     rng = np.random.default_rng(0)
     points = rng.normal(size=5) + 1j * rng.normal(size=5)
     a, b = 2.5 * cmath.exp(0.4j), 30 - 7j
-    fit = face._Similarity.fit(points, a * points + b)
+    fit = geometry.Similarity.fit(points, a * points + b)
     assert fit.a == pytest.approx(a)
     assert fit.b == pytest.approx(b)
     twice = fit @ fit
@@ -77,20 +76,20 @@ def test_least_squares_finds_any_similarity() -> None:
 def test_crop_of_the_identity_is_the_photo() -> None:
     rng = np.random.default_rng(0)
     photo = np.asarray(Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).resize((256, 256)))
-    crop = face._crop(photo, face._Similarity(1, 0), 256)
+    crop = geometry.crop(photo, geometry.Similarity(1, 0), 256)
     assert np.abs(crop.astype(int) - photo).mean() < 1.5
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 3.0, 6.0])
 def test_crop_puts_a_spot_where_the_similarity_says(scale: float) -> None:
-    where = face._Similarity(scale * cmath.exp(0.3j), complex(500, 100))
+    where = geometry.Similarity(scale * cmath.exp(0.3j), complex(500, 100))
     target = 150 + 60j
     spot = where(target)
     y, x = np.mgrid[0:2048, 0:2048]
     value = 255 * np.exp(-((x - spot.real) ** 2 + (y - spot.imag) ** 2) / (2 * (4 * scale) ** 2))
     photo = np.repeat(value.astype(np.uint8)[..., None], 3, -1)
     for size in (256, 128):
-        crop = face._crop(photo, where, size)[..., 0].astype(float)
+        crop = geometry.crop(photo, where, size)[..., 0].astype(float)
         y, x = np.mgrid[0:size, 0:size]
         seen = complex((crop * x).sum(), (crop * y).sum()) / crop.sum()
         seen = (seen + (0.5 + 0.5j)) * 256 / size - (0.5 + 0.5j)
@@ -98,20 +97,20 @@ def test_crop_puts_a_spot_where_the_similarity_says(scale: float) -> None:
 
 
 def test_beyond_the_edge_the_photo_is_mirrored() -> None:
-    assert face._mirrored(-3, 8, 4).tolist() == [2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 0]
+    assert geometry._mirror(-3, 8, 4).tolist() == [2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 0]
     photo = np.full((40, 40, 3), 77, np.uint8)
-    crop = face._crop(photo, face._Similarity(1, -500 - 500j), 64)
+    crop = geometry.crop(photo, geometry.Similarity(1, -500 - 500j), 64)
     assert (crop == 77).all()
 
 
 def test_two_blobs_are_told_apart() -> None:
     grid = np.arange(64)[None, :] + 1j * np.arange(64)[:, None]
     weight = 1.0 * (np.abs(grid - (20 + 24j)) < 4) + 1.0 * (np.abs(grid - (44 + 34j)) < 4)
-    pair = face._two(grid, weight, 10)
+    pair = look._split(grid, weight, 10)
     assert pair is not None
     assert pair[0] == pytest.approx(20 + 24j)
     assert pair[1] == pytest.approx(44 + 34j)
-    assert face._two(grid, 0 * weight, 10) is None
+    assert look._split(grid, 0 * weight, 10) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (64, 64), (90, 30)])

@@ -8,16 +8,17 @@ import torch
 
 from semcast.api import load_system
 from semcast.channels import make_channel
-from semcast.errors import SemcastError
+from semcast.errors import DoesNotFit, SemcastError
 from semcast.face import align
 from semcast.linear.sketch import allocate
 from semcast.link import Budget, Received
 from semcast.metrics.pixel import psnr_db
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.rivals.jscc import GDN, Jscc, JsccConfig, SnrAttention, principal
-from semcast.train.deepjscc import CONFIGS, Settings, cross, train
+from semcast.train.deepjscc import CONFIGS, cross
+from semcast.train.recipes import run
 
 
 def small(channels: int = 4) -> Jscc:
@@ -94,6 +95,19 @@ def test_bursts_have_unit_power_and_other_budgets_are_refused() -> None:
         system.encode(torch.rand(1, 3, 256, 256), Budget(640, 5.0))
 
 
+@pytest.mark.parametrize(("height", "width"), [(512, 768), (64, 96), (32, 32)])
+def test_photos_of_other_sizes_take_symbols_in_proportion(height: int, width: int) -> None:
+    system, k = DeepJscc({8192: small()}).eval(), 8192 * height * width // 65536
+    photo = torch.rand(2, 3, height, width)
+    burst = system.encode(photo, Budget(k, 5.0))
+    assert burst.symbols.shape == (2, k) and burst.budget.size == (height, width)
+    assert system.decode(Received(burst.symbols, torch.full((2, k), 0.1), burst.budget)).image.shape == photo.shape
+    with pytest.raises(DoesNotFit, match=f"works with {k} symbols for a photo of {width} x {height}, not 640"):
+        system.encode(photo, Budget(640, 5.0))
+    with pytest.raises(DoesNotFit, match=f"sides are multiples of 16 pixels, not {width} x {height - 4}"):
+        system.encode(photo[:, :, 4:], Budget(k, 5.0))
+
+
 def test_training_starts_at_the_best_linear_code_of_blocks() -> None:
     """Against the model: with A of n blocks' components, MSE = Σ λ_i σ² / (p_i + σ²) over those sent + Σ λ_i of the others."""
     face = to_tensor(align(skimage.data.astronaut(), FaceParser.load(), name="the astronaut")[0])
@@ -135,7 +149,7 @@ def test_gradients_reach_every_parameter() -> None:
 
 def test_a_bandwidth_that_has_no_network_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SemcastError, match="trained for 8192, 640, 64"):
-        train(tmp_path, tmp_path / "run", resume=False, settings=Settings(symbols=100))
+        run("deepjscc", tmp_path, tmp_path / "run", overrides=["symbols=100"])
 
 
 def test_what_ships_shows_the_face_better_with_a_better_channel() -> None:

@@ -394,8 +394,9 @@ def test_measure_gives_what_is_available(tmp_path: Path) -> None:
     assert all(isinstance(value, float) and math.isfinite(value) for value in values.values())
     assert values["identity_2"] == values["identity"]
     assert list(Metrics.load([tiny], vgg=False).measure(image, image))[-1] == "identity"
-    with pytest.raises(SemcastError, match="at most two"):
-        Metrics.load([tiny] * 3, vgg=False)
+    assert list(Metrics.load([tiny] * 3, vgg=False).measure(image, image))[-1] == "identity_3"
+    with pytest.raises(SemcastError, match="at most three"):
+        Metrics.load([tiny] * 4, vgg=False)
     with pytest.raises(SemcastError, match="shape"):
         metrics.measure(image, image[..., :200])
 

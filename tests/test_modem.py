@@ -20,7 +20,7 @@ from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.link import Budget, Burst, noise_var
 from semcast.rivals.modem import SCHEMES, TABLE, Modem, Scheme, map_bits, scheme_for, scheme_named, soft_bits, threshold_db
-from semcast.rivals.modem_table import BURSTS, LOST, lost
+from semcast.rivals.modem_table import BURSTS, LOST, count_lost
 
 ORDERS = (1, 2, 4, 6, 8)
 QPSK_THIRD, QPSK_HALF = Scheme(2, Fraction(1, 3)), Scheme(2, Fraction(1, 2))
@@ -146,8 +146,8 @@ def test_ldpc_gains_what_the_literature_says() -> None:
     """
     modem = Modem(QPSK_HALF)
     assert modem.payload_bytes(8192) == 1024
-    assert lost(modem, 8192, 1.5, 4) == 0
-    assert lost(modem, 8192, 0.5, 4) > 0
+    assert count_lost(modem, 8192, 1.5, 4) == 0
+    assert count_lost(modem, 8192, 0.5, 4) > 0
 
 
 def test_import_changes_nothing_global() -> None:
@@ -194,7 +194,7 @@ def test_better_channels_carry_more(k: int) -> None:
 def test_the_table_holds() -> None:
     for snr_db in (2.0, 9.0, 16.0):
         scheme = scheme_for(snr_db, 640)
-        assert scheme and lost(Modem(scheme), 640, snr_db, 20, seed=5) <= 1
+        assert scheme and count_lost(Modem(scheme), 640, snr_db, 20, seed=5) <= 1
 
 
 def test_too_few_symbols() -> None:

@@ -14,18 +14,24 @@ from torch import Tensor
 
 from semcast.api import CODED, SYSTEMS, load_system
 from semcast.bench.records import parse, read
+from semcast.channels import make_channel
 from semcast.cli import main
 from semcast.domains import PARTS
 from semcast.errors import SemcastError
 from semcast.generative.encoder import BOUND
 from semcast.generative.generator import BOXES
+from semcast.generative.inversion import Guess
+from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
-from semcast.link import Budget, System
+from semcast.link import Budget, System, cross, generator_for
+from semcast.metrics.report import Metrics
 from semcast.photos import read_aligned, read_mask, to_tensor
-from semcast.privacy import filter as privacy
-from semcast.privacy.filter import FilterConfig, PartChoice, filter_codes, found_region, given_region, hidden, seamless
+from semcast.privacy.blind import Blind, blend, box_of, find_region, fit_region, hide
+from semcast.privacy.filter import Filter
 from semcast.privacy.knowledge import KnowledgeBase, KnowledgeConfig
-from semcast.privacy.system import Private, Protection
+from semcast.privacy.parts import PartChoice
+from semcast.privacy.receipt import receipt
+from semcast.privacy.system import Private
 from semcast.train.knowledge import Settings, learn
 
 EYES = PartChoice.parse("eyes")
@@ -64,8 +70,8 @@ def test_unknown_parts_list_the_known(text: str) -> None:
 @pytest.mark.parametrize("lambda1", [0.2, 1.0, 1.5])
 @pytest.mark.parametrize("lambda2", [0.0, 0.5, 0.9])
 def test_both_equations_hold(choice: PartChoice, lambda1: float, lambda2: float) -> None:
-    config, private = FilterConfig(lambda1, lambda2), choice.codes
-    found = filter_codes(CODES, MEAN, private, config, np.random.default_rng(0))
+    private = choice.codes
+    found = Filter(",".join(choice.parts), lambda1, lambda2).move(CODES, MEAN, np.random.default_rng(0))
     own, result = CODES[private], found.codes[private]
     assert float((result - own).norm()) > lambda1 * float(own.norm())  # eq. 4, after the pull-back
     assert found.pulled < lambda2 * found.left or (lambda2 == 0 and found.pulled < 1e-5)  # eq. 5; no pull at 0
@@ -78,7 +84,7 @@ def test_both_equations_hold(choice: PartChoice, lambda1: float, lambda2: float)
 def test_pull_is_as_far_as_eq_5_lets_it(lambda2: float, limit: float) -> None:
     """||P - L'|| = λ2 ||P - L_m|| at t* = λ2 / (1 + λ2): just below it holds, just above it does not."""
     start, mean = CODES[0], MEAN[0]
-    assert FilterConfig(1.0, lambda2).pull == pytest.approx(limit, rel=2e-3) and FilterConfig(1.0, lambda2).pull < limit
+    assert Filter("eyes", 1.0, lambda2).pull == pytest.approx(limit, rel=2e-3) and Filter("eyes", 1.0, lambda2).pull < limit
     for t, holds in ((limit - 1e-3, True), (limit + 1e-3, False)):
         moved = start + t * (mean - start)
         assert bool((moved - start).norm() < lambda2 * (moved - mean).norm()) is holds
@@ -91,14 +97,14 @@ def test_eq_4_is_checked_after_the_pull_back() -> None:
         def standard_normal(self, size: tuple[int, ...]) -> np.ndarray:
             return np.ones(size)
 
-    codes, private = torch.zeros(28, 48) + 0.5, EYES.codes
-    found = filter_codes(codes, codes - 1.0, private, FilterConfig(1.0, 0.9), Fixed())
+    codes = torch.zeros(28, 48) + 0.5
+    found = Filter("eyes", 1.0, 0.9).move(codes, codes - 1.0, Fixed())
     assert found.tries > 0 and found.kept > found.length
 
 
 def test_directions_are_fresh() -> None:
     random = np.random.default_rng(0)
-    first, second = (filter_codes(CODES, MEAN, EYES.codes, FilterConfig(), random).codes[6:8].flatten() for _ in range(2))
+    first, second = (Filter("eyes").move(CODES, MEAN, random).codes[6:8].flatten() for _ in range(2))
     angle = torch.cosine_similarity(first - CODES[6:8].flatten(), second - CODES[6:8].flatten(), dim=0)
     assert float(angle) < 0.7
 
@@ -106,7 +112,7 @@ def test_directions_are_fresh() -> None:
 def test_a_direction_towards_a_natural_face_keeps_the_equations() -> None:
     own, natural, private = 0.3 * CODES, 0.3 * MEAN, ALL_BUT_EYES.codes  # small: nothing meets the bound of the codes
     towards = 0.3 * CODES.flip(0) + 0.1
-    found = filter_codes(own, natural, private, FilterConfig(1.0, 0.9), np.random.default_rng(1), towards)
+    found = Filter("all-but-eyes", 1.0, 0.9).move(own, natural, np.random.default_rng(1), towards)
     assert found.kept > found.length and found.pulled < 0.9 * found.left
     step = (found.codes - own)[private].flatten()
     # P - L lies in the plane of (towards - L) and (natural - L): nothing is left once both are taken out
@@ -116,10 +122,10 @@ def test_a_direction_towards_a_natural_face_keeps_the_equations() -> None:
 
 def test_impossible_filters() -> None:
     with pytest.raises(SemcastError, match="outside the generator's range"):
-        filter_codes(torch.full((28, 48), 2.9), MEAN, EYES.codes, FilterConfig(3.0, 0.9), np.random.default_rng(0))
+        Filter("eyes", 3.0, 0.9).move(torch.full((28, 48), 2.9), MEAN, np.random.default_rng(0))
     for values in ((0.0, 0.5), (-1.0, 0.5), (4.0, 0.5), (float("nan"), 0.5), (1.0, 1.0), (1.0, -0.1), (1.0, float("nan"))):
         with pytest.raises(SemcastError, match="lambda"):
-            FilterConfig(*values)
+            Filter("eyes", *values)
 
 
 # ---- knowledge base --------------------------------------------------------------------------------------------------
@@ -174,19 +180,19 @@ def test_knowledge_as_weights(learnt: tuple[Tensor, KnowledgeBase, dict[str, flo
 def test_masks_never_shrink() -> None:
     mask = torch.zeros(300, 300, dtype=torch.bool)
     mask[101, 157] = True
-    region = given_region(mask, 256).mask
+    region = fit_region(mask, 256).mask
     y, x = 101 * 256 // 300, 157 * 256 // 300
     assert bool(region[0, 0, y - 3 : y + 4, x - 3 : x + 4].all()) and int(region.sum()) < 200
     same = torch.rand(256, 256) > 0.5
-    assert torch.equal(given_region(same, 256).mask[0, 0], same)
+    assert torch.equal(fit_region(same, 256).mask[0, 0], same)
     small = torch.zeros(64, 64, dtype=torch.bool)
     small[20, 20] = True
-    assert bool(given_region(small, 256).mask[0, 0, 80 - 12 : 84 + 12, 80 - 12 : 84 + 12].all())
+    assert bool(fit_region(small, 256).mask[0, 0, 80 - 12 : 84 + 12, 80 - 12 : 84 + 12].all())
 
 
 def test_a_part_that_everybody_has_is_hidden_though_the_parser_misses_it() -> None:
     labels = torch.full((1, 256, 256), PARTS.index("skin"), dtype=torch.uint8)
-    region = found_region(labels, PartChoice.parse("eyes,hat"))
+    region = find_region(labels, PartChoice.parse("eyes,hat"))
     y0, y1, x0, x1 = (4 * edge for edge in BOXES[2])
     assert region.boxed == ("eyes",) and region.absent == ("hat",)
     assert bool(region.mask[0, 0, y0:y1, x0:x1].all())
@@ -195,11 +201,11 @@ def test_a_part_that_everybody_has_is_hidden_though_the_parser_misses_it() -> No
 def test_dilation_leaves_half_of_what_is_shown() -> None:
     labels = torch.full((1, 256, 256), PARTS.index("skin"), dtype=torch.uint8)
     labels[:, 115:125, 80:110] = labels[:, 115:125, 145:175] = PARTS.index("eyes")
-    shown = ~found_region(labels, ALL_BUT_EYES).mask
+    shown = ~find_region(labels, ALL_BUT_EYES).mask
     assert 300 <= int(shown.sum()) < 600 and not shown[0, 0, :115].any()
     labels[:] = PARTS.index("skin")
     with pytest.raises(SemcastError, match="nothing would be left"):
-        found_region(labels, PartChoice.parse("all-but-hat,glasses"))
+        find_region(labels, PartChoice.parse("all-but-hat,glasses"))
 
 
 def test_seams_close_and_nothing_private_is_read() -> None:
@@ -207,16 +213,35 @@ def test_seams_close_and_nothing_private_is_read() -> None:
     outside, inside = torch.rand(1, 3, 64, 64, generator=random) * 0.1 + 0.6, torch.full((1, 3, 64, 64), 0.2)
     mask = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
     mask[:, :, 28:36, 28:36] = True
-    joined = seamless(outside, inside, mask)
+    joined = blend(outside, inside, mask)
     assert torch.equal(joined[~mask.expand_as(joined)], outside[~mask.expand_as(joined)])
     assert float((joined - 0.65)[mask.expand_as(joined)].abs().max()) < 0.2  # far nearer to its surroundings than .2 was
-    assert torch.equal(seamless(torch.where(mask, torch.tensor(9.0), outside), inside, mask), joined)
+    assert torch.equal(blend(torch.where(mask, torch.tensor(9.0), outside), inside, mask), joined)
 
 
 @pytest.mark.parametrize("text", ["hair", "skin,eyes", "all-but-eyes", "background"])
 def test_coarse_masks_that_cover_the_face_are_refused(text: str) -> None:
     with pytest.raises(SemcastError, match="covers the whole face"):
-        Protection(PartChoice.parse(text), coarse=True)
+        Blind(text, coarse=True)
+
+
+def test_protections_cannot_be_wrong(eyes_mask: Tensor) -> None:
+    assert Blind("eyes,hair") == Blind("hair, eyes") != Blind("hair") and Filter("eyes") == Filter(" EYES ")
+    assert [p.name for p in (Blind("hair,eyes"), Blind("eyes", coarse=True), Filter("all-but-eyes", 0.5))] == [
+        "blind:eyes+hair", "blind-coarse:eyes", "filter(0.5,0.9):all-but-eyes",
+    ]  # fmt: skip
+    masked, other = Blind("eyes", eyes_mask.numpy()), Blind("eyes", ~eyes_mask)
+    assert masked == Blind("eyes", eyes_mask) != other and masked.name.startswith("blind-mask-") and masked.name != other.name
+    for given, words in (
+        ({"mask": eyes_mask, "coarse": True}, "a mask and coarse exclude each other"),
+        ({"mask": eyes_mask[:, :9]}, "bool .H, H."),
+        ({"mask": eyes_mask.float()}, "bool .H, H."),
+        ({"mask": eyes_mask & False}, "empty"),
+        ({"mask": eyes_mask | True}, "covers everything"),
+        ({"parts": "eye"}, "unknown part 'eye'"),
+    ):
+        with pytest.raises(SemcastError, match=words):
+            Blind(**{"parts": "eyes"} | given)
 
 
 # ---- the guarantee ---------------------------------------------------------------------------------------------------
@@ -255,21 +280,21 @@ def test_private_pixels_change_no_symbol(name: str, link: Generative, face: Tens
         pytest.skip(str(error))
     symbols = 2000 if name in CODED else max(64, system.min_symbols)  # 64 carry no photo of a codec: nothing to compare
     budget = Budget(symbols, 10.0)
-    protections = [Protection(EYES, mask=eyes_mask), Protection(EYES, coarse=True)]
+    protections = [Blind("eyes", mask=eyes_mask), Blind("eyes", coarse=True)]
     for protection in protections[: 2 if name == "generative" else 1]:
         private = Private.around(system, protection, link=link)
         with torch.no_grad():
-            sent = private.encode(face, budget).symbols
+            burst = private.encode(face, budget)
+            sent, hidden = burst.symbols, burst.protected.regions[0].mask
             assert not torch.equal(sent, system.encode(face, budget).symbols)
-            assert private.region is not None
-            for other in repainted(face, private.region.mask):
+            for other in repainted(face, hidden):
                 assert torch.equal(private.encode(other, budget).symbols, sent)
-            outside = torch.where(private.region.mask, face, 1 - face)
+            outside = torch.where(hidden, face, 1 - face)
             assert not torch.equal(private.encode(outside, budget).symbols, sent)
 
 
 def test_everything_but_the_eyes(link: Generative, face: Tensor, eyes_mask: Tensor) -> None:
-    private = Private.around(link, Protection(ALL_BUT_EYES, mask=~eyes_mask))
+    private = Private.around(link, Blind("all-but-eyes", mask=~eyes_mask))
     with torch.no_grad():
         sent = private.encode(face, Budget(64, 10.0)).symbols
         for other in repainted(face, ~eyes_mask):
@@ -277,12 +302,12 @@ def test_everything_but_the_eyes(link: Generative, face: Tensor, eyes_mask: Tens
 
 
 def test_the_private_codes_are_the_knowledge_bases(link: Generative, face: Tensor, eyes_mask: Tensor) -> None:
-    private = Private.around(link, Protection(EYES, mask=eyes_mask))
+    private = Private.around(link, Blind("eyes", mask=eyes_mask))
     mask = eyes_mask[None, None]
     with torch.no_grad():
-        rest = hidden(face, mask)
+        rest = hide(face, mask)
         codes = private.natural(rest, mask)
-        inverted = link.invert(seamless(rest, private.neutral, mask), ~mask)
+        inverted = link.invert(blend(rest, private.neutral, mask), ~mask)
         assert torch.equal(codes[:, ~EYES.codes], inverted[:, ~EYES.codes])
         assert torch.equal(codes, private.knowledge.replace(codes, EYES.codes))
         sent = private.encode(face, Budget(64, 10.0)).symbols
@@ -290,25 +315,39 @@ def test_the_private_codes_are_the_knowledge_bases(link: Generative, face: Tenso
 
 
 def test_filter_moves_another_way_each_time_unless_it_is_to_be_repeated(link: Generative, face: Tensor) -> None:
-    budget, encoder = Budget(64, 10.0), link.inversion
-    link.inversion = "encoder"
+    budget, usual = Budget(64, 10.0), link.inversion
+    link.inversion = Guess()
     try:
         with torch.no_grad():
-            one, two = Private.around(link, Protection(EYES, "filter")), Private.around(link, Protection(EYES, "filter"), 0)
+            one, two = Private.around(link, Filter("eyes")), Private.around(link, Filter("eyes"), 0)
             a, b = (one.encode(face, budget).symbols for _ in range(2))
             c, d = (two.encode(face, budget).symbols for _ in range(2))
             assert not torch.equal(a, b) and torch.equal(c, d)
-            assert one.filtered is not None and one.filtered.kept > one.filtered.length
-            link.refine_steps = 2
-            with pytest.raises(SemcastError, match="--refine"):
-                Private.around(link, Protection(EYES, "filter"))
+            (moved,) = one.encode(face, budget).protected.filtered
+            assert moved.kept > moved.length
+            link.refinement = Refine(2)
+            with pytest.raises(SemcastError, match="refinement fits the symbols to the photo"):
+                Private.around(link, Filter("eyes"))
     finally:
-        link.inversion, link.refine_steps = encoder, 0
+        link.inversion, link.refinement = usual, None
+
+
+def test_what_was_protected_stays_with_its_burst(link: Generative, face: Tensor) -> None:
+    """A receipt is of one transmission: nothing of another photo that the system sent meanwhile gets into it."""
+    private, budget = Private.around(load_system("linear"), Blind("eyes", coarse=True), link=link), Budget(64, 5.0)
+    channel, metrics = make_channel("awgn"), Metrics({}, None, [])
+    first, plain = (cross(s, channel, face, budget, generator_for(0, "a")) for s in (private, private.system))
+    told = receipt(private, face, first, plain, metrics, aligned=True)
+    cross(private, channel, face.flip(-1), budget, generator_for(0, "b"))
+    assert receipt(private, face, first, plain, metrics, aligned=True) == told
+    assert told["mode"] == "blind" and told["derived_from_private_pixels"] == []
+    with pytest.raises(SemcastError, match="not from one"):
+        receipt(private, face, plain, plain, metrics, aligned=True)
 
 
 def test_filter_is_for_codes(link: Generative, face: Tensor) -> None:
     with pytest.raises(SemcastError, match="filter works on the codes"):
-        Private.around(load_system("linear"), Protection(EYES, "filter"), link=link)
+        Private.around(load_system("linear"), Filter("eyes"), link=link)
 
 
 # ---- files, command line ---------------------------------------------------------------------------------------------
@@ -367,12 +406,12 @@ def test_a_photo_of_nothing_but_private_parts_is_skipped(tmp_path: Path, link: G
     from semcast.bench.sweep import Plan, Sweep
     from semcast.channels import make_channel
     from semcast.metrics.report import Metrics
-    from semcast.networks.face_parser import FaceParser
+    from semcast.networks.segmenter import FaceParser
     from semcast.sources import find_photos
 
     Image.new("RGB", (256, 256), (90, 60, 50)).save(tmp_path / "plain.png")
-    protection = Protection(PartChoice.parse("all-but-earring"))
-    plan = Plan(snr_db=(5.0, 10.0), symbols=(64,), aligned=True, private=protection.name)
+    protection = Blind("all-but-earring")
+    plan = Plan(snr_db=(5.0, 10.0), symbols=(64,), aligned=True)
     private = Private.around(load_system("linear"), protection, link=link)
     sweep = Sweep(plan, [private], [make_channel("awgn")], Metrics({}, None, []), FaceParser)
     with pytest.raises(SemcastError, match="plain.png: .*nothing would be left"):
@@ -425,13 +464,13 @@ def test_a_mask_needs_an_aligned_photo(capsys: pytest.CaptureFixture[str], portr
 
 
 def test_box_names() -> None:
-    assert privacy.box_of(2, 256).sum() == (37 - 24) * (48 - 16) * 16
+    assert box_of(2, 256).sum() == (37 - 24) * (48 - 16) * 16
 
 
 def test_a_private_system_is_a_system(link: Generative, face: Tensor, eyes_mask: Tensor) -> None:
     from semcast.bench.sweep import fingerprint
 
-    system: System = Private.around(link, Protection(EYES, mask=eyes_mask))
+    system: System = Private.around(link, Blind("eyes", mask=eyes_mask))
     assert (system.name, system.min_symbols, system.max_symbols) == (link.name, link.min_symbols, link.max_symbols)
     assert fingerprint(system) != fingerprint(link)
     with pytest.raises(SemcastError, match="works with"):

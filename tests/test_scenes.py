@@ -14,8 +14,7 @@ from PIL import Image
 
 from semcast.domains import DOMAINS, FACE, STREET, domain_named
 from semcast.errors import SemcastError
-from semcast.networks.judge import Judge
-from semcast.networks.scene_parser import SceneParser, SceneParserConfig
+from semcast.networks.segmenter import Judge, SceneParser, SceneParserConfig
 from semcast.train.data import load_scenes, random_crop, random_mirror
 from semcast.train.recipes import run
 from semcast.train.segmenter import class_weights, rare_often

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +16,13 @@ from PIL import Image
 
 pytest.importorskip("constriction")
 
-from test_cli import Run, refused, run  # noqa: E402, F401 - a fixture
+from test_cli import HERE, Run, refused, run  # noqa: E402, F401 - a fixture
 from test_rl_asc import networks, no_policy, photo_of, shipped  # noqa: E402, F401 - fixtures
 
-from semcast.codec.allocation import Policy, PolicyConfig
 from semcast.codec.bitstream import MAX_FILE
 from semcast.codec.concepts import LEVELS
-from semcast.codec.receipt import bit_receipt, overlay
+from semcast.codec.policy import Policy, PolicyConfig
+from semcast.codec.receipt import draw_overlay, itemise
 from semcast.domains import CARED, FACE, STREET
 from semcast.errors import SemcastError
 from semcast.rivals.digital import mean_picture
@@ -79,7 +83,7 @@ def test_a_damaged_file_shows_what_arrived(run: Run, file: Path) -> None:  # noq
     code, out, err = run("inspect", cut, "--json")
     values = json.loads(out)
     assert code == 0 and "lost" in {concept["state"] for concept in values["concepts"]} and values["notes"]
-    assert overlay(bit_receipt(cut.read_bytes())).shape[1] > 1024
+    assert draw_overlay(itemise(cut.read_bytes())).shape[1] > 1024
     whole = bytearray(file.read_bytes())
     whole[-5] ^= 64
     Path("bent.sem").write_bytes(whole)
@@ -100,7 +104,8 @@ def test_foreign_files(run: Run, file: Path, tmp_path: Path) -> None:  # noqa: F
         for given in (("decode", name, "-o", "no.png"), ("inspect", name), ("inspect", name, "-o", "no.png")):
             refused(run(*given), words)
     refused(run("decode", "none.sem", "-o", "no.png"), "does not exist")
-    refused(run("inspect", tmp_path), "folder")
+    (tmp_path / "empty").mkdir()
+    refused(run("inspect", tmp_path / "empty"), "folder")
     other = bytearray(data)
     other[3] ^= 1  # the networks' number, which the check covers
     Path("other.sem").write_bytes(other)
@@ -146,6 +151,43 @@ def test_no_face(run: Run, street: Path, tmp_path: Path) -> None:  # noqa: F811
     refused(run("encode", grey, "--domain", "face", "-o", "x.sem"), "no face")
     refused(run("encode", street, "--domain", "face", "--aligned", "-o", "x.sem"), "must be square")
     assert not Path("x.sem").exists()
+
+
+def test_folders_and_streams(run: Run, street: Path, shipped: Path) -> None:  # noqa: F811
+    Path("photos").mkdir()
+    for name in ("a.png", "b.png"):
+        (Path("photos") / name).write_bytes(street.read_bytes())
+    (Path("photos") / "bad.png").write_bytes(b"")
+    given = ("--domain", "street", "--max-bytes", BUDGET, "--allocation", "uniform", "-o")
+    code, _, err = run("encode", "photos", *given, "sems")
+    assert code == 2 and "bad.png is empty" in err and "1 of 3 files could not be done" in err, err
+    assert sorted(path.name for path in Path("sems").iterdir()) == ["a.sem", "b.sem"]
+    Path("sems/c.sem").write_bytes(b"none")
+    code, _, err = run("decode", "sems", "-o", "shown")
+    assert code == 2 and "no .sem file" in err and sorted(path.name for path in Path("shown").iterdir()) == ["a.png", "b.png"]
+    code, out, err = run("inspect", "sems/a.sem", "sems/b.sem", "shown/a.png", "--json")
+    values = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [value["file"] for value in values] == ["sems/a.sem", "sems/b.sem", "shown/a.png"], err
+    assert values[0]["bytes"] == Path("sems/a.sem").stat().st_size and values[2]["mark"]["system"] == "rl-asc"
+    code, out, _ = run("inspect", "sems/a.sem", "shown/a.png")
+    assert code == 0 and out.startswith("sems/a.sem:") and "painted by a network: rl-asc" in out
+
+
+def test_pipe(street: Path, shipped: Path, tmp_path: Path) -> None:  # noqa: F811
+    def piped(given: bytes, *words: object) -> bytes:
+        done = subprocess.run([sys.executable, "-m", "semcast", *map(str, words)], input=given, capture_output=True,
+                              env=HERE | {"SEMCAST_WEIGHTS": os.environ["SEMCAST_WEIGHTS"]},
+                              cwd=tmp_path)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    given = ("--domain", "street", "--max-bytes", BUDGET, "--allocation", "uniform", "-o")
+    stream = piped(street.read_bytes(), "encode", "-", *given, "-")
+    assert itemise(stream).total == len(stream) <= BUDGET
+    picture = piped(stream, "decode", "-", "-o", "-")
+    with Image.open(io.BytesIO(picture)) as shown:
+        assert shown.format == "PNG" and shown.size == (256, 256)
+    assert b"painted by a network: rl-asc" in piped(picture, "inspect", "-")
 
 
 # ---- over a channel --------------------------------------------------------------------------------------------------

@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from semcast.domains import NUM_CODES, NUM_PARTS, PARTS, parts_of, shape_code, texture_code
+from semcast.errors import SemcastError
+from semcast.generative.channel_codec import ChannelCodec, CodecConfig
 from semcast.generative.encoder import BOUND, EncoderConfig, FaceEncoder
+from semcast.generative.flow import CodeFlow, FlowConfig
 from semcast.generative.generator import GeneratorConfig, Modulated, SemanticGenerator, swap_part
-from semcast.generative.inversion import paper_inversion
-from semcast.generative.tangent import Tangent, newton
-from semcast.linear.repainter import Painter, PainterConfig
-from semcast.networks.face_parser import FaceParser, ParserConfig
+from semcast.generative.inversion import INVERSIONS, Descent, Guess, Newton, Tangent, correct, inversion_named
+from semcast.generative.refinement import Refine
+from semcast.generative.system import Generative
+from semcast.linear.repainter import Repainter, RepainterConfig
+from semcast.networks.segmenter import FaceParser, ParserConfig
 
 SMALL = GeneratorConfig(
     code=8, grid=8, local=16, place=8, features=16, render=(16, 16, 16), octaves=3,
@@ -112,15 +116,56 @@ def lively_generator() -> SemanticGenerator:
     return generator.requires_grad_(False)
 
 
-def test_paper_inversion_lowers_the_error() -> None:
+def lively_link() -> Generative:
+    """All four networks, small and untrained."""
     generator = lively_generator()
-    photo = generator(0.5 * torch.randn(1, NUM_CODES, 8)).image
-    errors: list[float] = []
-    start = torch.zeros(NUM_CODES, 8)
-    codes = paper_inversion(generator, photo, start, steps=15, rate=0.05, report=lambda _, e: errors.append(e))
-    after = float((generator(codes).image - photo).square().mean())
+    encoder = FaceEncoder(EncoderConfig(code=8, size=64, widths=(8, 8, 16, 16), flat=4, rank=8, sketch=16))
+    dims = NUM_CODES * 8
+    return Generative(encoder, generator, CodeFlow(FlowConfig(dims, width=8)), ChannelCodec(CodecConfig(dims, 16))).eval()
+
+
+def test_paper_inversion_lowers_the_error() -> None:
+    link, errors = lively_link(), []
+    photo = link.generator(0.5 * torch.randn(1, NUM_CODES, 8)).image
+    codes = Descent(steps=15, rate=0.05, report=lambda _, e: errors.append(e))(link, photo)
+    after = float((link.generator(codes).image - photo).square().mean())
     assert after < 0.9 * errors[0]
     assert len(errors) == 16
+
+
+def test_a_link_inverts_as_the_object_that_it_holds_says() -> None:
+    link, photo = lively_link(), torch.rand(2, 3, 64, 64)
+    seen = torch.rand(2, 1, 64, 64) > 0.5
+    with torch.no_grad():
+        guess = link.guess(photo)
+        assert link.inversion == Newton(2)
+        assert torch.equal(link.invert(photo, seen), correct(link.generator, guess, photo, seen=seen, steps=2))
+        assert not torch.equal(link.invert(photo, seen), link.invert(photo))
+        link.inversion = Guess()
+        assert torch.equal(link.invert(photo, seen), guess)
+        link.inversion = Newton(1)
+        assert torch.equal(link.invert(photo), correct(link.generator, guess, photo, steps=1))
+
+
+def test_inversions_by_name_and_those_that_cannot_be() -> None:
+    assert {name: inversion_named(name) for name in INVERSIONS} == {
+        "newton": Newton(steps=2), "encoder": Guess(), "paper": Descent(steps=400)
+    }  # fmt: skip
+    with pytest.raises(SemcastError, match="unknown inversion 'hope'; known: newton, encoder, paper"):
+        inversion_named("hope")
+    for make in (Newton, Descent, Refine):
+        for steps in (0, -1, 10**6, 2.0, True):
+            with pytest.raises(SemcastError, match="steps, not"):
+                make(steps=steps)
+
+
+def test_fewer_octaves_paint_a_smaller_picture() -> None:
+    link, codes = lively_link(), torch.randn(2, NUM_CODES, 8)
+    with torch.no_grad():
+        assert [link.render(codes, octaves).shape[-1] for octaves in (1, 2, 3, None)] == [16, 32, 64, 64]
+        repainter = Repainter(RepainterConfig(side=32, widths=(8, 8, 16, 16), fine=(8, 8)))
+        given = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32), torch.zeros(1, 2)
+        assert [repainter(*given, octaves).shape[-1] for octaves in (1, 2, None)] == [64, 128, 128]
 
 
 def test_tangent_is_the_derivative_of_the_eigen_parts_picture() -> None:
@@ -154,10 +199,10 @@ def test_newton_steps_bring_the_picture_closer() -> None:
     true = 0.5 * torch.randn(2, NUM_CODES, 8)
     photo, start = generator.render(generator.local(true), 1).image, torch.zeros(2, NUM_CODES, 8)
     before = (generator.render(generator.local(start), 1).image - photo).square().mean()
-    codes = newton(generator, start, photo)
+    codes = correct(generator, start, photo)
     after = (generator.render(generator.local(codes), 1).image - photo).square().mean()
     assert float(after) < 0.3 * float(before)
-    assert newton(generator, start, photo, steps=0) is start
+    assert correct(generator, start, photo, steps=0) is start
 
 
 @pytest.mark.parametrize("size", [64, 100])
@@ -168,9 +213,9 @@ def test_parser_labels_any_size(size: int) -> None:
     assert labels.dtype == torch.uint8
 
 
-def test_untrained_painter_gives_the_estimate_back() -> None:
-    painter = Painter(PainterConfig(side=32, widths=(8, 8, 16, 16), fine=(8, 8)))
+def test_untrained_repainter_gives_the_estimate_back() -> None:
+    repainter = Repainter(RepainterConfig(side=32, widths=(8, 8, 16, 16), fine=(8, 8)))
     estimate = torch.rand(2, 3, 32, 32)
-    painted = painter(estimate, torch.ones(2, 1, 32, 32), torch.zeros(2, 2))
+    painted = repainter(estimate, torch.ones(2, 1, 32, 32), torch.zeros(2, 2))
     expected = torch.nn.functional.interpolate(estimate, (128, 128), mode="bicubic")
     torch.testing.assert_close(painted, expected)

@@ -12,14 +12,13 @@ from skimage.data import astronaut
 
 pytest.importorskip("constriction")
 
-from semcast.bench.codecs import Bench, CodecRecord, run, set_miou
+from semcast.bench.codecs import CodecRecord, CodecSweep, set_miou
 from semcast.codec.codec import RlAsc, receive
 from semcast.domains import DOMAINS, STREET
 from semcast.face import align
 from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips
-from semcast.networks.face_parser import FaceParser
-from semcast.networks.judge import Judge
+from semcast.networks.segmenter import FaceParser, Judge
 from semcast.rivals.photo_codecs import load_codec
 from semcast.sources import find_photos
 
@@ -39,12 +38,12 @@ def test_a_file_keeps_its_budget_and_shows_something(domain: str, portrait: np.n
         data = codec.compress(portrait, most)
         assert 50 < len(data) <= most
         shown = receive(data)
-        assert shown.picture.shape == (256, 256, 3) and not shown.notes and shown.picture.std() > 10
+        assert shown.pixels.shape == (256, 256, 3) and not shown.notes and shown.pixels.std() > 10
 
 
 def test_a_face_is_nearer_to_its_photo_with_more_bytes(portrait: np.ndarray) -> None:
     codec = RlAsc.load("uniform", "face")
-    pictures = [receive(codec.compress(portrait, most)).picture for most in (150, 400, 1000)]
+    pictures = [receive(codec.compress(portrait, most)).pixels for most in (150, 400, 1000)]
     errors = [float(np.square(picture.astype(float) - portrait).mean()) for picture in pictures]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 255**2 * 10 ** (-18 / 10)
@@ -71,9 +70,9 @@ def measured(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     pytest.importorskip("pillow_heif")
     names = ("rl-asc", "uniform", "avif")
     codecs: dict[str, BitCodec] = {n: load_codec(n) if n == "avif" else RlAsc.load(n, "street") for n in names}
-    bench = Bench(STREET, codecs, (SCARCE, BUDGET), Judge.load("street"), Lpips.load("squeeze"))
+    bench = CodecSweep(STREET, codecs, (SCARCE, BUDGET), Judge.load("street"), Lpips.load("squeeze"))
     photos = find_photos([shared / "data" / "street256" / "val-000.tar"], 12)
-    records = run(bench, photos, tmp_path_factory.mktemp("codecs") / "r.jsonl").records
+    records = bench.run(photos, tmp_path_factory.mktemp("codecs") / "r.jsonl").records
     return {name: [r for r in records if r.codec == name] for name in (*names, "original")}
 
 

@@ -13,14 +13,15 @@ import torch
 from conftest import Mosaic
 from PIL import Image
 
+from semcast.bench.engine import Outcome
 from semcast.bench.records import KEY, read
-from semcast.bench.sweep import Outcome, Plan, Sweep, summary
+from semcast.bench.sweep import Plan, Sweep, summary
 from semcast.bench.tables import means
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.link import Budget, System, cross, generator_for
 from semcast.metrics.report import Metrics
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import read_aligned, to_tensor
 from semcast.pictures import beside, fitted, grid
 from semcast.sources import find_photos
@@ -172,11 +173,11 @@ def test_shard(folder: Path) -> None:
         find_photos([folder, folder / "0.png"])
 
 
-def test_pilots_are_taken_off_the_data(folder: Path) -> None:
+def test_pilots_come_on_top_of_the_data(folder: Path) -> None:
     image = to_tensor(read_aligned(folder / "0.png"))
     channel = make_channel("rayleigh", pilots=8)
     crossing = cross(Mosaic(), channel, image, Budget(64, 10.0), generator_for(0, "a"))
-    assert crossing.burst.symbols.shape == (1, 56)
+    assert crossing.burst.symbols.shape == (1, 64) and channel.uses(64) == 72
 
 
 def test_pictures() -> None:

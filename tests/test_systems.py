@@ -14,10 +14,11 @@ from semcast.api import load_system
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.face import align
+from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative, prefix
 from semcast.link import Budget, Burst, Received, Reception, System
 from semcast.metrics.pixel import psnr_db
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.train.data import Faces, load_faces
 from semcast.train.validation import over_awgn
@@ -80,7 +81,7 @@ def test_symbols_have_unit_power(system: System, face: Tensor) -> None:
 @pytest.mark.parametrize("name", ["linear", "linear-gan"])
 def test_mean_power_over_photos_is_one(name: str, shared: Path) -> None:
     """Within 0.05 dB and what a sample of this size leaves open (two standard errors), on photos that fixed no eigenvalue."""
-    chosen, photos = load_system(name), load_faces(shared / "data" / "faces256", "val", 128)
+    chosen, photos = load_system(name), load_faces(shared / "data" / "faces256", "val", 256)
     for k in (64, 640):
         with torch.no_grad():
             bursts = [chosen.encode(photos.batch(i), Budget(k, 10.0)).symbols for i in torch.arange(len(photos)).split(50)]
@@ -135,9 +136,10 @@ def test_a_system_that_remembers_its_photo_is_found_out() -> None:
 @pytest.mark.parametrize("channel", ["rayleigh", "rician"])
 def test_fading_with_estimated_gains(system: System, face: Tensor, channel: str) -> None:
     over = make_channel(channel, pilots=4)
-    budget = Budget(over.data_symbols(640), 15.0)
+    budget = Budget(636, 15.0)
+    assert over.uses(636) == 640
     with torch.no_grad():
-        image = system(face, over.draw(1, 640, 15.0, torch.Generator().manual_seed(5)), budget).image
+        image = system(face, over.draw(1, 636, 15.0, torch.Generator().manual_seed(5)), budget).image
     assert bool(torch.isfinite(image).all())
     assert float(psnr_db(face, image)) > 11.0
 
@@ -177,7 +179,7 @@ def test_shipped_flow_is_invertible(link: Generative, face: Tensor) -> None:
 
 
 def test_refinement_pays_through_noise_that_it_did_not_see(face: Tensor) -> None:
-    plain, refined = Generative.load(), Generative.load(refine_steps=12)
+    plain, refined = Generative.load(), Generative.load(refinement=Refine(12))
     budget, awgn, weight = Budget(640, 10.0), make_channel("awgn"), plain.generator.care
     weight = torch.nn.functional.interpolate(weight[None, None], (256, 256), mode="bilinear")
     errors = []

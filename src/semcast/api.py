@@ -1,54 +1,117 @@
-"""The systems: one file each, each one figure of a paper."""
+"""What a script calls and the verbs of the command line do: load a system or a codec, frame a photo, send it."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
 from semcast.domains import domain_named
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing, SemcastError
+from semcast.framing import Picture, as_pixels
+from semcast.generative.inversion import Inversion, inversion_named
+from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
-from semcast.linear.repainted import LinearGan
-from semcast.linear.system import CARES, Linear
-from semcast.link import System
+from semcast.linear.learned import LearnedSketch
+from semcast.linear.system import CARES, Linear, LinearGan
+from semcast.link import BitCodec, Budget, Channel, Crossing, System, cross, generator_for
+from semcast.mark import Mark
+from semcast.networks.precision import choose_device
+from semcast.photos import Photo as Pixels
+from semcast.privacy.system import Private, Protection
+from semcast.rivals.bit_codecs import ALLOCATIONS, BIT_CODECS, load_bit_codec
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.rivals.digital import DigitalSystem
 from semcast.rivals.photo_codecs import CODECS
+from semcast.sources import Photo, photo
 
 CODED = ("rl-asc", *CODECS)
 """Codecs over the digital modem: they send photos of any domain, the other systems only faces."""
 
-SYSTEMS = ("generative", "linear", "linear-gan", "deepjscc", "deepjscc-perceptual", *CODED)
+SYSTEMS = ("sketch", "generative", "linear", "linear-gan", "deepjscc", "deepjscc-perceptual", *CODED)
+
+_OPTIONS = {"generative": ("inversion", "refine"), "linear-gan": ("care",), **dict.fromkeys(CODED, ("scheme", "domain"))}
+"""What each system can be told; the others nothing."""
+
+
+# ---- systems ---------------------------------------------------------------------------------------------------------
+
+
+def load(name: str, *, device: str | torch.device = "auto", **options: Any) -> System:
+    """Load a system, ready to send.
+
+    Args:
+        name: of a system that ships (:data:`SYSTEMS`); ``avif:16qam-1/2``, a codec with a fixed modulation and code rate; of an
+            entry point of the group ``semcast.systems`` that an installed package brings; or ``path.py:Class``, a system of
+            your own. **That runs the code of the file**, as ``python path.py`` would: name only files that you trust.
+        device: where it computes: ``auto`` takes a GPU where there is one.
+        options: of the system.
+            ``generative``: ``inversion`` (:class:`Newton`, :class:`Guess`, :class:`Descent`, or their names), ``refine``
+            (gradient steps on the symbols of each photo). ``linear-gan``: ``care`` (``plain``, ``face``, ``identity``). The
+            codecs: ``scheme`` (``16qam-1/2``) and ``domain`` (``face``, ``street``). A system of your own: what its class takes.
+
+    Raises:
+        BadInput: the name is unknown, or an option does not belong to the system.
+        Missing: there are no weights, no such file, or a library is missing.
+
+    >>> load("linear").name
+    'linear'
+    """
+    system = _shipped(name, options) if name.partition(":")[0] in SYSTEMS else _brought(name, "semcast.systems", System, options)
+    return system.to(choose_device(device)).eval()
 
 
 def load_system(
     name: str, *, care: str | None = None, refine: int = 0, inversion: str = "newton", domain: str = "face"
 ) -> System:
-    """A system by name, with its shipped weights.
+    """Load a system with the options that the command line knows; those that say nothing are left out (see :func:`load`)."""
+    said: dict[str, Any] = {"care": care, "refine": refine, "inversion": None if inversion == "newton" else inversion}
+    options = {option: value for option, value in said.items() if value}
+    if domain != "face" or name.partition(":")[0] in CODED:
+        options["domain"] = domain
+    return load(name, device="cpu", **options)
 
-    Args:
-        name: one of :data:`SYSTEMS`; a codec with a fixed modulation and code rate is named ``avif:16qam-1/2``.
-        care: the sketch's preset (``linear-gan`` only).
-        refine: gradient steps on the symbols (``generative`` only).
-        domain: of the photos (:data:`CODED` alone know others than ``face``).
-        inversion: ``newton``, ``encoder`` or ``paper`` (``generative`` only).
 
-    Raises:
-        SemcastError: the name is unknown, or an option does not belong to the system.
-    """
+def _shipped(name: str, options: dict[str, Any]) -> System:
     family, fixed, scheme = name.partition(":")
-    if family not in SYSTEMS or (fixed and family not in CODED):
-        raise SemcastError(f"unknown system {name!r}; known: {', '.join(SYSTEMS)} (a codec also as avif:16qam-1/2)")
-    if care is not None and name != "linear-gan":
-        raise SemcastError(f"--care belongs to linear-gan, not to {name}")
-    if (refine or inversion != "newton") and name != "generative":
-        raise SemcastError(f"--refine and --inversion belong to generative, not to {name}")
+    if fixed and family not in CODED:
+        raise BadInput(f"unknown system {name!r}; {_known(SYSTEMS, 'semcast.systems')}")
+    if "domain" in options and family not in CODED:
+        if domain_named(options["domain"]).name != "face":
+            raise BadInput(f"{name} sends faces alone, no {options['domain']}: take one of {', '.join(CODED)}")
+        options = {option: value for option, value in options.items() if option != "domain"}
+    for option in options:
+        if option not in _OPTIONS.get(family, ()):
+            owners = [owner for owner, own in _OPTIONS.items() if option in own]
+            raise BadInput(f"{option} belongs to {', '.join(owners)}, not to {name}" if owners else _no_option(option, family))
     if family in CODED:
-        return DigitalSystem.load(family, scheme if fixed else None, domain)
-    if domain_named(domain).name != "face":
-        raise SemcastError(f"{name} sends faces alone, no {domain}: take one of {', '.join(CODED)}")
-    if name == "generative":
-        return Generative.load(refine, inversion=inversion)
-    if name.startswith("deepjscc"):
-        return DeepJscc.load(name)
-    return Linear.load() if name == "linear" else LinearGan.load(care)
+        if fixed and "scheme" in options:
+            raise BadInput(f"{name} names its scheme already")
+        return DigitalSystem.load(family, scheme if fixed else options.get("scheme"), options.get("domain", "face"))
+    if family == "generative":
+        return _generative(**options)
+    if family.startswith("deepjscc"):
+        return DeepJscc.load(family)
+    if family == "sketch":
+        return LearnedSketch.load()
+    return Linear.load() if family == "linear" else LinearGan.load(options.get("care"))
+
+
+def _no_option(option: str, family: str) -> str:
+    return f"{family} has no option {option!r}; it has {', '.join(_OPTIONS.get(family, ())) or 'none'}"
+
+
+def _generative(inversion: Inversion | str | None = None, refine: Refine | int | None = None) -> Generative:
+    chosen = inversion_named(inversion) if isinstance(inversion, str) else inversion
+    refinement = Refine(refine) if isinstance(refine, int) and refine else refine or None
+    return Generative.load(inversion=chosen, refinement=refinement)
 
 
 def default_system(symbols: int) -> str:
@@ -59,7 +122,193 @@ def default_system(symbols: int) -> str:
     return "generative" if symbols < (64 * 640) ** 0.5 else "linear-gan"
 
 
+def protect(system: System, protection: Protection, *, repeatable: int | None = None) -> Private:
+    """Put a system behind a transmitter that protects parts of the face; the receiver stays the system's own.
+
+    Args:
+        system: any system that sends faces of 256 x 256; :class:`Filter` works on ``generative`` alone.
+        protection: ``Blind("eyes,hair")``: no symbol depends on a private pixel; ``Filter("eyes")``: the paper's filter on codes.
+        repeatable: a number from which, and from the photo, the filter's direction follows, so that a measurement can be
+            repeated. By default nobody can.
+
+    Raises:
+        BadInput: the two do not go together.
+    """
+    return Private.around(system, protection, repeatable).to(system.device).eval()
+
+
+# ---- what others bring -----------------------------------------------------------------------------------------------
+
+
+def _brought(name: str, group: str, kind: Any, options: dict[str, Any]) -> Any:
+    """A system or a codec of somebody else's: out of a file, or of an installed package's entry point."""
+    what = "system" if group.endswith("systems") else "codec"
+    path, colon, attribute = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        maker = _from_file(Path(path), attribute)
+    else:
+        points = importlib.metadata.entry_points(group=group, name=name)
+        if not points:
+            raise BadInput(f"unknown {what} {name!r}; {_known(SYSTEMS if what == 'system' else BIT_CODECS, group)}")
+        maker = _ours_or_sentence(f"the {what} {name}", next(iter(points)).load)
+    make: Any = getattr(maker, "load", maker) if inspect.isclass(maker) else maker
+    made = _ours_or_sentence(f"the {what} {name}", lambda: make(**options)) if callable(make) else make
+    wanted = ("encode", "decode") if kind is System else ("compress", "decompress")
+    fits = all(callable(getattr(made, method, None)) for method in wanted) and (kind is BitCodec or isinstance(made, System))
+    if not fits:
+        raise BadInput(f"{name} makes no {what} but {type(made).__name__}: subclass semcast.{kind.__name__}")
+    return made
+
+
+def _from_file(path: Path, attribute: str) -> Any:
+    """What a name means in a file of Python, which is run."""
+    if not path.is_file():
+        raise Missing(f"{path} does not exist")
+    module_name = "semcast_file_" + path.stem
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise BadInput(f"{path} is no file of Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses and inspect look there
+    loader = spec.loader
+    _ours_or_sentence(str(path), lambda: loader.exec_module(module))
+    if not hasattr(module, attribute):
+        raise BadInput(f"there is no {attribute!r} in {path}")
+    return getattr(module, attribute)
+
+
+def _ours_or_sentence(what: str, act: Callable[[], Any]) -> Any:
+    """Run somebody else's code; what it raises becomes one sentence."""
+    try:
+        return act()
+    except SemcastError:
+        raise
+    except Exception as error:
+        raise BadInput(f"{what} cannot be loaded ({type(error).__name__}: {error})") from error
+
+
+def _known(shipped: Sequence[str], group: str) -> str:
+    more = sorted(point.name for point in importlib.metadata.entry_points(group=group))
+    return f"known: {', '.join([*shipped, *more])} (a codec also as avif:16qam-1/2, your own as path.py:Class)"
+
+
+# ---- one photo over one channel --------------------------------------------------------------------------------------
+
+
+def transmit(
+    system: System, image: Tensor | Photo, channel: Channel, budget: Budget, *, seed: int = 0, snr_db: float | None = None
+) -> Crossing:
+    """Send one photo and receive it.
+
+    Args:
+        system: from :func:`load`, or your own.
+        image: a :class:`Picture`, a tensor ``[1, 3, H, W]`` in [0, 1], or a photo that is sent whole.
+        channel: it is drawn once; its pilots come on top of the budget's symbols.
+        budget: k symbols of data, and the SNR that both ends design for.
+        seed: the channel's randomness follows from it and from the photo's name: for one seed every system meets the same noise.
+        snr_db: the channel's Es/N0 in dB, where it is not the one that the budget expects.
+
+    Returns:
+        what was sent, what was received, and the seconds that both took.
+
+    Raises:
+        DoesNotFit: the system does not work with this budget.
+        SemcastError: the photo is of another size, or the system breaks its promise of power.
+    """
+    picture = image.whole() if isinstance(image, Photo) else image
+    name = getattr(picture, "name", None) or ""
+    return cross(system, channel, picture, budget, generator_for(seed, name), snr_db=snr_db)
+
+
+# ---- codecs ----------------------------------------------------------------------------------------------------------
+
+
+class Codec:
+    """A codec and the domain that it frames photos for: a photo → at most so many bytes → a picture.
+
+    Args:
+        coder: the codec itself.
+        domain: what its photos show.
+        finds_faces: whether a photo's face is looked for and aligned before it is coded.
+    """
+
+    def __init__(self, coder: BitCodec, domain: str, finds_faces: bool) -> None:
+        self.coder, self.domain, self.finds_faces = coder, domain, finds_faces
+
+    def __repr__(self) -> str:
+        return f"Codec({self.name!r}, domain={self.domain!r})"
+
+    @property
+    def name(self) -> str:
+        """Of the codec."""
+        return self.coder.name
+
+    @property
+    def version(self) -> str:
+        """Changes with the bytes that it makes."""
+        return self.coder.version
+
+    def compress(self, image: Any, max_bytes: int = 500) -> bytes:
+        """Code a photo in at most ``max_bytes``, everything counted.
+
+        Args:
+            image: anything that :func:`photo` takes; a :class:`Picture` or an array is coded as it is, and so is a photo but
+                for a codec of faces, which looks for one.
+
+        Raises:
+            DoesNotFit: not even the least of it does.
+            SemcastError: the photo cannot be read, or has no face.
+        """
+        return self.coder.compress(self._framed(image), max_bytes)
+
+    def decompress(self, stream: bytes) -> Picture:
+        """Show what the bytes say.
+
+        Raises:
+            SemcastError: they are damaged, or were made for another codec.
+        """
+        painted = Mark(self.name, fingerprint=self.version) if getattr(self.coder, "paints", False) else None
+        return Picture.of(self.coder.decompress(stream), self.name, mark=painted)
+
+    def _framed(self, image: Any) -> Pixels:
+        given = image if isinstance(image, Photo) else photo(image)
+        if given.source.pixels is None and self.finds_faces:
+            return given.face().pixels
+        return given.source.pixels if given.source.pixels is not None else given.whole().pixels
+
+
+def load_codec(name: str, *, domain: str = "face", care: str | None = None) -> Codec:
+    """Load a codec: a photo as a few hundred bytes, without a channel.
+
+    Args:
+        name: ``rl-asc`` or another spender of the same codec's bits (:data:`ALLOCATIONS`); ``jpeg``, ``jpeg2000``, ``webp``,
+            ``avif``, ``hevc``; an entry point of the group ``semcast.codecs``; or ``path.py:Class``, which runs that file.
+        domain: ``face`` or ``street``; ``rl-asc`` has networks for each.
+        care: categories that count more, ``person=8,car`` (``rl-asc``).
+
+    Raises:
+        BadInput: a name is unknown.
+        Missing: there are no weights, or a library is missing.
+
+    >>> load_codec("jpeg").decompress(load_codec("jpeg").compress(torch.full((3, 256, 256), 0.5), max_bytes=300))
+    Picture('jpeg', 256 x 256)
+    """
+    if name not in BIT_CODECS:
+        return Codec(_brought(name, "semcast.codecs", BitCodec, {}), domain, False)
+    cares = domain_named(domain).cares(care)
+    if cares and name not in ALLOCATIONS:
+        raise BadInput(f"care belongs to {', '.join(ALLOCATIONS)}, not to {name}: it knows no categories")
+    return Codec(load_bit_codec(name, domain, cares), domain, name in ALLOCATIONS and domain == "face")
+
+
+def names() -> Iterator[str]:
+    """The names of all systems that :func:`load` finds here, those of other packages too."""
+    yield from SYSTEMS
+    yield from sorted(point.name for point in importlib.metadata.entry_points(group="semcast.systems"))
+
+
 __all__ = [
-    "CARES", "CODECS", "CODED", "SYSTEMS", "DeepJscc", "DigitalSystem", "Generative", "Linear", "LinearGan", "default_system",
-    "load_system",
+    "ALLOCATIONS", "BIT_CODECS", "CARES", "CODECS", "CODED", "SYSTEMS", "Codec", "DeepJscc", "DigitalSystem", "Generative",
+    "Linear", "LinearGan", "Photo", "Picture", "as_pixels", "default_system", "load", "load_codec", "load_system", "names",
+    "photo", "protect", "transmit",
 ]  # fmt: skip

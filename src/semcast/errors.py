@@ -1,5 +1,32 @@
-"""The one error a user ever sees: a clear sentence, exit code 2."""
+"""What the library raises: one tree, and every message one sentence that says what is wrong and why.
+
+::
+
+    SemcastError
+      BadInput      what the caller gave is wrong
+      DoesNotFit    a budget, a k or a number of bytes that cannot hold what is asked of it
+      Damaged       a file or a stream that is not what it was
+      Missing       a file, weights or a library that is not there
+
+The command line prints the message and exits with code 2.
+"""
 
 
 class SemcastError(Exception):
-    """Something the user gave cannot be used; the message is one sentence that says what and why."""
+    """Something that was asked for cannot be done; the message is one sentence that says what and why."""
+
+
+class BadInput(SemcastError):
+    """What the caller gave is wrong: an unknown name, a value out of range, arguments that do not go together."""
+
+
+class DoesNotFit(SemcastError):
+    """A budget, a k or a number of bytes that cannot hold what is asked of it."""
+
+
+class Damaged(SemcastError):
+    """A file or a stream that is not what it was."""
+
+
+class Missing(SemcastError):
+    """A file, weights or a library that is not there."""

@@ -1,8 +1,9 @@
-"""The same sweep on many processes: dask.distributed workers measure, this process alone writes.
+"""The same work on many processes: dask.distributed workers measure, this process alone writes.
 
 A task is one photo, as bytes, and at most ``CHUNK`` of the points it lacks. A worker that dies takes nothing with it but
 the task it was at, and the scheduler gives that to another one. Every record has its own seed, so who measures it, and
-when, changes its times only.
+when, changes its times only. What is to be measured with reaches a worker once: as a function that loads it there, or, of
+a caller's own objects, as their bytes.
 
 Whoever reaches a dask scheduler can run code on its workers: the local one listens on 127.0.0.1 alone, and one of your own
 must be reachable by trusted machines only.
@@ -11,9 +12,9 @@ must be reachable by trusted machines only.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
+import pickle
 import platform
 import signal
 import threading
@@ -29,28 +30,46 @@ from uuid import uuid4
 
 import torch
 
-from semcast.bench.records import Record
-from semcast.bench.sweep import Measure, Refused, Sweep, Task
-from semcast.errors import SemcastError
+from semcast.bench.engine import Measure, Refused, Task, Work
+from semcast.errors import BadInput, Missing, SemcastError
 
 CHUNK = 32
 PATIENCE_S = 10.0
 RETRIES = 2
 
-Load = Callable[[], Sweep]
-"""Builds a sweep from scratch; it travels to the workers: a function of a module, or a ``functools.partial`` of one."""
+Load = Callable[[], Work[Any]]
+"""Builds the work from scratch; it travels to the workers: a function of a module, or a ``functools.partial`` of one."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share: each worker loads the sweep once, and it must be the one that was asked for."""
+    """What all tasks of a run share: each worker loads the work once, and it must be the one that was asked for."""
 
     id: str
-    load: Load
+    load: Load | None
     terms: dict[str, str]
 
 
 # ---- here ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def measuring(workers: int | str, work: Work[Any], load: Load | None = None) -> Iterator[Measure | None]:
+    """Say who measures, for :func:`semcast.bench.engine.run`.
+
+    Args:
+        workers: 1 for this process (None is given), more for so many of this computer, or the address of a dask scheduler.
+        work: what is measured.
+        load: builds it again, in a worker; None: it is sent there as it is.
+
+    Raises:
+        SemcastError: dask.distributed is not installed, or the workers cannot be had.
+    """
+    if workers == 1:
+        yield None
+        return
+    with remote(workers) if isinstance(workers, str) else local(workers) as client:
+        yield measured_on(client, load, work)
 
 
 @contextmanager
@@ -62,7 +81,7 @@ def local(workers: int) -> Iterator[Any]:
     """
     distributed = _distributed()
     if workers < 1:
-        raise SemcastError(f"there must be at least 1 worker, not {workers}")
+        raise BadInput(f"there must be at least 1 worker, not {workers}")
     import dask
 
     # A worker has one task at a time, and as much memory as there is: a network's weights are no reason to be restarted.
@@ -90,7 +109,7 @@ def remote(address: str) -> Iterator[Any]:
     """
     distributed = _distributed()
     if not address.startswith(("tcp://", "tls://")):
-        raise SemcastError(f"a scheduler's address is tcp://host:port, not {address!r}")
+        raise BadInput(f"a scheduler's address is tcp://host:port, not {address!r}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # dask warns of other versions: _same_versions says it once
         try:
@@ -107,20 +126,22 @@ def remote(address: str) -> Iterator[Any]:
         yield client
 
 
-def measured_on(client: Any, load: Load, sweep: Sweep) -> Measure:
-    """Who measures for :meth:`Sweep.run`: the workers of a dask client.
+def measured_on(client: Any, load: Load | None, work: Work[Any]) -> Measure:
+    """Let the workers of a dask client measure.
 
     Args:
         client: from :func:`local` or :func:`remote`.
-        load: builds ``sweep`` again, in a worker.
-        sweep: what ``load`` builds, here.
+        load: builds ``work`` again, in a worker; None: it is pickled and sent to each of them once.
+        work: what ``load`` builds, here.
 
-    Raises (while it measures):
-        SemcastError: a worker computes with other versions, weights or metrics, or the scheduler is gone.
+    Raises:
+        BadInput: ``work`` cannot be pickled.
+        SemcastError: (while it measures) a worker computes with other versions, weights or metrics, or the scheduler is gone.
     """
-    job = Job(uuid4().hex, load, terms(sweep))
+    job = Job(uuid4().hex, load, terms(work))
+    sent = None if load else client.scatter(_pickle(work), broadcast=True, hash=False)
 
-    def measure(tasks: Iterable[Task]) -> Iterator[Record | Refused]:
+    def measure(tasks: Iterable[Task]) -> Iterator[Any]:
         running: dict[Any, Task] = {}
         for task in chain.from_iterable(map(_chunks, tasks)):
             try:
@@ -128,7 +149,7 @@ def measured_on(client: Any, load: Load, sweep: Sweep) -> Measure:
             except SemcastError as error:
                 yield Refused(task, str(error))
                 continue
-            running[_submit(client, job, carried)] = task
+            running[_submit(client, job, carried, sent)] = task
             while len(running) >= _room(client):  # not all at once: thousands of photos would lie in the scheduler
                 yield from _finished(running)
         while running:
@@ -137,17 +158,24 @@ def measured_on(client: Any, load: Load, sweep: Sweep) -> Measure:
     return measure
 
 
-def terms(sweep: Sweep) -> dict[str, str]:
-    """What must be the same on two computers for their records to belong in one file."""
-    settings = repr([sweep.settings(point) for point in sweep.points]).encode()
+def terms(work: Work[Any]) -> dict[str, str]:
+    """Name what must be the same on two computers for their records to belong in one file."""
     return {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "semcast": _version("semcast"),
         "torch": torch.__version__.partition("+")[0],
         "numpy": _version("numpy"),
-        "metrics": ", ".join([*sweep.metrics.lpips, *sweep.metrics.identity]) or "PSNR and MS-SSIM alone",
-        "points": hashlib.sha256(settings).hexdigest()[:12],
-    } | {f"weights of {name}": digits for name, digits in sweep.weights.items()}
+    } | work.terms()
+
+
+def _pickle(work: Work[Any]) -> bytes:
+    import cloudpickle  # distributed brings it; it takes classes of a script or a notebook too
+
+    try:
+        data: bytes = cloudpickle.dumps(work)
+    except Exception as error:  # noqa: BLE001 - anything may refuse to be pickled
+        raise BadInput(f"this cannot be sent to workers ({_first_line(error)}): name systems instead of passing them") from None
+    return data
 
 
 def _chunks(task: Task) -> Iterator[Task]:
@@ -155,17 +183,17 @@ def _chunks(task: Task) -> Iterator[Task]:
         yield replace(task, points=task.points[i : i + CHUNK])
 
 
-def _submit(client: Any, job: Job, task: Task) -> Any:
+def _submit(client: Any, job: Job, task: Task, sent: Any) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sending large graph")  # a photo of many megabytes is one
-        return client.submit(_work, job, task, pure=False, retries=RETRIES)
+        return client.submit(_measure, job, task, sent, pure=False, retries=RETRIES)
 
 
 def _room(client: Any) -> int:
     return max(1, 2 * sum(client.nthreads().values()))
 
 
-def _finished(running: dict[Any, Task]) -> Iterator[Record | Refused]:
+def _finished(running: dict[Any, Task]) -> Iterator[Any]:
     """Waits for a task to end; the results of all that have ended, which are running no more."""
     distributed = _distributed()
     try:
@@ -176,7 +204,7 @@ def _finished(running: dict[Any, Task]) -> Iterator[Record | Refused]:
         yield from _results(future, running.pop(future))
 
 
-def _results(future: Any, task: Task) -> list[Record | Refused]:
+def _results(future: Any, task: Task) -> list[Any]:
     distributed = _distributed()
     try:
         return future.result()
@@ -210,7 +238,7 @@ def _distributed() -> ModuleType:
     try:
         import distributed
     except ImportError:
-        raise SemcastError("workers and schedulers need dask.distributed: pip install 'semcast[cluster]'") from None
+        raise Missing("workers and schedulers need dask.distributed: pip install 'semcast[cluster]'") from None
     for name in ("distributed", "distributed.client"):  # what matters reaches the user as a SemcastError
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return distributed
@@ -243,21 +271,21 @@ def _first_line(error: BaseException) -> str:
 # ---- in a worker -----------------------------------------------------------------------------------------------------
 
 _LOCK = threading.Lock()
-_LOADED: dict[str, Sweep] = {}  # by job, the latest only
+_LOADED: dict[str, Work[Any]] = {}  # by job, the latest only
 
 
-def _work(job: Job, task: Task) -> list[Record | Refused]:
-    return list(_sweep(job).measure([task]))
+def _measure(job: Job, task: Task, sent: bytes | None = None) -> list[Any]:
+    return list(_loaded(job, sent).measure([task]))
 
 
-def _sweep(job: Job) -> Sweep:
+def _loaded(job: Job, sent: bytes | None) -> Work[Any]:
     with _LOCK:
         if job.id not in _LOADED:
             torch.set_num_threads(1)  # as many tasks at once as the worker has threads
-            sweep = job.load()
-            _agree(job.terms, terms(sweep))
+            work = job.load() if job.load else pickle.loads(sent or b"")  # what this run's own process sent
+            _agree(job.terms, terms(work))
             _LOADED.clear()
-            _LOADED[job.id] = sweep
+            _LOADED[job.id] = work
         return _LOADED[job.id]
 
 

@@ -1,17 +1,17 @@
-"""Codecs at equal true bytes: photos x codecs x budgets, one line of JSONL each, resumable at any line.
+"""Codecs at equal true bytes: photos x codecs x budgets, each a :class:`CodecRecord`.
 
-What a codec shows is labelled by the judge (:mod:`semcast.networks.judge`) and compared with the photo's own labels: those of its
-shard, or, for a photo without, what the judge sees in the original. The line ``original`` is the photo itself: its mIoU is the
-ceiling that the judge sets.
+What a codec shows is labelled by the judge (:class:`~semcast.networks.segmenter.Judge`) and compared with the photo's own labels:
+those of its shard, or, for a photo without, what the judge sees in the original. The line ``original`` is the photo itself: its
+mIoU is the ceiling that the judge sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -19,17 +19,21 @@ from numpy.typing import NDArray
 from rich.table import Table
 from torch import Tensor
 
-from semcast.bench.records import Line, appender, mean, resume
-from semcast.bench.statistics import LEVEL, Interval
-from semcast.codec.criterion import Criterion
-from semcast.domains import Domain, domain_named
-from semcast.errors import SemcastError
+from semcast.bench import engine
+from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
+from semcast.bench.inputs import Given
+from semcast.bench.records import Line, mean
+from semcast.bench.statistics import LEVEL, Interval, group
+from semcast.bench.sweep import PHOTO
+from semcast.codec.criterion import Criterion, bits_per_pixel
+from semcast.domains import FACE, Domain, domain_named
+from semcast.errors import BadInput, SemcastError
 from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import counted_mean_iou
-from semcast.networks.judge import Judge
-from semcast.photos import Photo, to_tensor
+from semcast.networks.segmenter import Judge
+from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.rivals.bit_codecs import ALLOCATIONS, load_bit_codec
 from semcast.rivals.photo_codecs import PhotoCodec
 from semcast.sources import SIZE, Source
@@ -82,164 +86,184 @@ class Original:
     version = "raw"
 
     def compress(self, image: Photo, max_bytes: int) -> bytes:
-        """Its pixels."""
+        """Take its pixels."""
         return image.tobytes()
 
     def decompress(self, stream: bytes) -> Photo:
-        """The photo again."""
+        """Give the photo again."""
         return np.frombuffer(stream, np.uint8).reshape(SIZE, SIZE, 3)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What the photos meet: codecs under their names, budgets in bytes, and who judges.
+@dataclass
+class CodecSweep(Work[CodecRecord]):
+    """Codecs under their names, budgets in bytes, and who judges.
+
+    Args:
+        domain: what the photos show; None: anything, each photo as it is, and nobody judges.
+        codecs: by name.
+        max_bytes: the budgets.
+        judge: labels what is shown; None: mIoU and J are left out.
+        lpips: the perceptual distance; None: LPIPS and J are left out.
+        cares: what the user cares for, by the codecs that can.
 
     Raises:
-        SemcastError: a budget is not positive.
+        BadInput: a budget is not positive, or a codec does not say which version it is.
     """
 
-    domain: Domain
+    domain: Domain | None
     codecs: dict[str, BitCodec]
     max_bytes: tuple[int, ...]
-    judge: Judge
+    judge: Judge | None
     lpips: Lpips | None
     cares: Mapping[str, str] = field(default_factory=dict)
-    """What the user cares for, by the codecs that can."""
+    _warm: set[tuple[str, int]] = field(default_factory=set, repr=False)
+
+    kind = CodecRecord
 
     def __post_init__(self) -> None:
         if any(most < 1 for most in self.max_bytes):
-            raise SemcastError(f"a photo needs at least 1 byte, not {min(self.max_bytes)}")
+            raise BadInput(f"a photo needs at least 1 byte, not {min(self.max_bytes)}")
+        for name, codec in self.codecs.items():
+            if not isinstance(getattr(codec, "version", None), str):
+                raise BadInput(f"the codec {name} needs a version, or to be a subclass of BitCodec")
 
     @property
     def points(self) -> list[tuple[str, int]]:
-        """(codec, budget) of each line of a photo, the original first."""
-        return [(Original.name, RAW_BYTES), *((name, most) for most in self.max_bytes for name in self.codecs)]
+        """List the codec and the budget of each line of a photo, the original first where its size is known."""
+        coded = [(name, most) for most in self.max_bytes for name in self.codecs]
+        return coded if self.domain is None else [(Original.name, RAW_BYTES), *coded]
 
-    def codec(self, name: str) -> BitCodec:
-        """The codec of that name."""
-        return Original() if name == Original.name else self.codecs[name]
+    @property
+    def domain_name(self) -> str:
+        """What records call the domain."""
+        return PHOTO if self.domain is None else self.domain.name
 
+    def run(
+        self, sources: Sequence[Source | Given], out: Path | None, *, force: bool = False,
+        progress: Callable[[int], None] | None = None, measure: Measure | None = None,
+    ) -> Outcome[CodecRecord]:  # fmt: skip
+        """Measure with the engine; see :func:`semcast.bench.engine.run`."""
+        return engine.run(self, sources, out, force=force, progress=progress, measure=measure)
 
-def load(
-    domain: str, codecs: Sequence[str], max_bytes: Sequence[int], care: str | None = None
-) -> tuple[Bench, str | None]:
-    """A bench by names, with what ships; and the line that says so where LPIPS is not available.
+    def keys(self, source: Any) -> list[tuple[object, ...]]:
+        """List the key of each point."""
+        return [(source.name, name, self.domain_name, most, self.cares.get(name)) for name, most in self.points]
 
-    Args:
-        care: ``person,car=2``, for the semantic codec.
+    def terms(self) -> dict[str, str]:
+        """Codecs, points, judge and metrics."""
+        return {
+            "judge": "none" if self.judge is None else self.judge.fingerprint,
+            "points": str(self.points), "cares": str(self.cares),
+            "metrics": "LPIPS" if self.lpips is not None else "no LPIPS",
+        } | {f"version of {name}": codec.version for name, codec in self.codecs.items()}  # fmt: skip
 
-    Raises:
-        SemcastError: a name is unknown, a budget is not positive, nobody can care, or weights or a library are missing.
-    """
-    kind = domain_named(domain)
-    cares = kind.cares(care)
-    if cares and not set(codecs) & set(ALLOCATIONS):
-        raise SemcastError(f"--care is for {', '.join(ALLOCATIONS)}, not for {', '.join(codecs)}")
-    said = ",".join(f"{kind.classes[category]}={factor}" for category, factor in sorted(cares.items()))
-    coders = {name: load_bit_codec(name, domain, cares) for name in codecs}
-    caring = {name: said for name in codecs if said and name in ALLOCATIONS}
-    bench = Bench(kind, coders, tuple(dict.fromkeys(max_bytes)), Judge.load(domain), Lpips.load("squeeze"), caring)
-    return bench, missing("squeeze")
+    def lacks(self, record: CodecRecord) -> bool:
+        """Tell whether LPIPS was not available when it was measured, and is now."""
+        return self.lpips is not None and record.lpips_squeeze is None
 
+    def check(self, earlier: Sequence[CodecRecord]) -> None:
+        """One file, one judge and one version of each codec: otherwise its lines cannot be compared.
 
-@dataclass
-class Outcome:
-    """Every record of the bench (those of earlier runs too), how many are new, and why photos were skipped."""
+        Raises:
+            BadInput: they are of others.
+        """
+        for record in earlier:
+            if record.domain != self.domain_name:
+                raise BadInput(f"the results there are of the domain {record.domain} (-f starts afresh)")
+            if record.judge != (self.judge.fingerprint if self.judge else ""):
+                raise BadInput("the results there were measured with another judge (-f starts afresh)")
+            same = record.codec in self.codecs and record.care == self.cares.get(record.codec)
+            if same and record.version != self.codecs[record.codec].version:
+                raise BadInput(f"the results there are of another version of {record.codec} (-f starts afresh)")
 
-    records: list[CodecRecord] = field(default_factory=list)
-    measured: int = 0
-    refused: list[str] = field(default_factory=list)
-
-
-def run(
-    bench: Bench, sources: Sequence[Source], out: Path, *, force: bool = False, progress: Callable[[int], None] | None = None
-) -> Outcome:
-    """Measure every photo at every point; each record is in the file as soon as it is here.
-
-    Args:
-        out: JSONL; where it exists it is resumed.
-        force: start the file afresh.
-        progress: told how many more records there are.
-
-    Raises:
-        SemcastError: ``out`` holds other results, or no photo can be used, or a codec makes more bytes than it may.
-    """
-    done = {record.key: record for record in (resume(out, CodecRecord) if out.exists() and not force else [])}
-    _check(bench, list(done.values()))
-    outcome, step, warm = Outcome(), progress or (lambda count: None), set[tuple[str, int]]()
-    with appender(out, afresh=force) as write:
-        for source in sources:
-            keys = {
-                (source.name, name, bench.domain.name, most, bench.cares.get(name)): (name, most) for name, most in bench.points
-            }
-            there = [done[key] for key in keys if key in done]
-            outcome.records += there
-            step(len(there))
-            wanted = [point for key, point in keys.items() if key not in done]
+    def measure(self, tasks: Iterable[Task]) -> Iterator[CodecRecord | Refused]:
+        """Frame each task's photo once and code it at each of its points."""
+        for task in tasks:
             try:
-                for record in _measured(bench, source, wanted, warm) if wanted else ():
-                    write(record)
-                    outcome.records.append(record)
-                    outcome.measured += 1
-                    step(1)
+                yield from self._photo(task.source, [self.points[i] for i in task.points])
             except Unusable as error:
-                outcome.refused.append(str(error))
-                step(len(wanted))
-    if not outcome.records:
-        raise SemcastError(outcome.refused[0] if outcome.refused else "there is no photo to measure")
-    return outcome
+                yield Refused(task, str(error))
+
+    def _photo(self, source: Source | Given, points: Sequence[tuple[str, int]]) -> Iterator[CodecRecord]:
+        try:
+            photo = to_uint8(source.whole()) if self.domain is None else source.scene(self.domain)
+            labels = None if self.domain is None else source.labels(self.domain)
+        except SemcastError as error:
+            raise Unusable(str(error)) from None
+        image = to_tensor(photo)
+        truth = None
+        if self.judge is not None:
+            truth = torch.from_numpy(labels)[None] if labels is not None else self.judge.labels(image)
+        for name, most in points:
+            codec = Original() if name == Original.name else self.codecs[name]
+            if (name, most) not in self._warm:  # the first call allocates and fills tables: not what a photo takes
+                self._warm.add((name, most))
+                code(codec, photo, most)
+            stream, shown, encode_s, decode_s = code(codec, photo, most)
+            yield CodecRecord(
+                image=source.name, codec=name, domain=self.domain_name, max_bytes=most, version=codec.version,
+                judge=self.judge.fingerprint if self.judge else "",
+                reference="none" if truth is None else "judge" if labels is None else "mask",
+                ok=bool(stream), bytes=len(stream), **self._compare(image, truth, to_tensor(shown), len(stream)),
+                encode_s=round(encode_s, 5), decode_s=round(decode_s, 5), care=self.cares.get(name),
+            )  # fmt: skip
+
+    def _compare(self, image: Tensor, truth: Tensor | None, received: Tensor, size: int) -> dict[str, Any]:
+        """What a record says of the picture."""
+        psnr = round(float(psnr_db(image, received)), 4)
+        if self.judge is None or self.domain is None or truth is None:
+            lpips = None if self.lpips is None else self.lpips(image, received)
+            bpp = round(size * bits_per_pixel(1, image.shape[-1] * image.shape[-2]), 6)
+            return {"bpp": bpp, "miou": None, "lpips_squeeze": number(lpips), "psnr_db": psnr, "rsp": None,
+                    "hit": [], "truth": [], "shown": []}  # fmt: skip
+        criterion = Criterion(self.judge.labels, self.lpips, len(self.domain.classes))
+        rsp = criterion.measure(image, truth, received, torch.tensor([float(size)]))
+        hit, there, seen = rsp.counts[0].tolist()
+        return {"bpp": round(float(rsp.bpp), 6), "miou": number(rsp.miou), "lpips_squeeze": number(rsp.lpips), "psnr_db": psnr,
+                "rsp": number(rsp.score), "hit": hit, "truth": there, "shown": seen}  # fmt: skip
 
 
 class Unusable(Exception):
     """A photo that cannot be used, in one sentence."""
 
 
-def _measured(
-    bench: Bench, source: Source, points: Sequence[tuple[str, int]], warm: set[tuple[str, int]]
-) -> Iterator[CodecRecord]:
-    """The records of one photo at those points."""
-    try:
-        photo, labels = source.scene(bench.domain), source.labels(bench.domain)
-    except SemcastError as error:
-        raise Unusable(str(error)) from None
-    image = to_tensor(photo)
-    truth = torch.from_numpy(labels)[None] if labels is not None else bench.judge.labels(image)
-    criterion = Criterion(bench.judge.labels, bench.lpips, len(bench.domain.classes))
-    for name, most in points:
-        codec = bench.codec(name)
-        if (name, most) not in warm:  # the first call allocates and fills tables: not what a photo takes
-            warm.add((name, most))
-            coded(codec, photo, most)
-        stream, shown, encode_s, decode_s = coded(codec, photo, most)
-        received = to_tensor(shown)
-        rsp = criterion.measure(image, truth, received, torch.tensor([float(len(stream))]))
-        hit, there, seen = rsp.counts[0].tolist()
-        yield CodecRecord(
-            image=source.name,
-            codec=name,
-            domain=bench.domain.name,
-            max_bytes=most,
-            version=codec.version,
-            judge=bench.judge.fingerprint,
-            reference="judge" if labels is None else "mask",
-            ok=bool(stream),
-            bytes=len(stream),
-            bpp=round(float(rsp.bpp), 6),
-            miou=_number(rsp.miou),
-            lpips_squeeze=_number(rsp.lpips),
-            psnr_db=round(float(psnr_db(image, received)), 4),
-            rsp=_number(rsp.score),
-            encode_s=round(encode_s, 5),
-            decode_s=round(decode_s, 5),
-            hit=hit,
-            truth=there,
-            shown=seen,
-            care=bench.cares.get(name),
-        )
+def load(
+    domain: str, codecs: Sequence[str | BitCodec], max_bytes: Sequence[int], care: str | None = None
+) -> tuple[CodecSweep, str | None]:
+    """Make a sweep by names (or of codecs), with what ships; and the line that says so where LPIPS is not available.
+
+    Args:
+        domain: ``street``, ``face``, or ``photo`` for photos as they are.
+        care: ``person,car=2``, for the semantic codec.
+
+    Raises:
+        SemcastError: a name is unknown, a budget is not positive, nobody can care, or weights or a library are missing.
+    """
+    kind = None if domain == PHOTO else domain_named(domain)
+    cares = kind.cares(care) if kind else {}
+    names = [each if isinstance(each, str) else each.name for each in codecs]
+    if len(set(names)) < len(names):
+        raise BadInput(f"two codecs have one name: {', '.join(names)}")
+    if (cares or (care and kind is None)) and not set(codecs) & set(ALLOCATIONS):
+        raise BadInput(f"--care is for {', '.join(ALLOCATIONS)}, not for {', '.join(names)}")
+    said = ",".join(f"{kind.classes[category]}={factor}" for category, factor in sorted(cares.items())) if kind else ""
+    coders = {}
+    for name, each in zip(names, codecs, strict=True):
+        if isinstance(each, str) and kind is None and each in ALLOCATIONS:
+            raise BadInput(f"{each} codes streets or faces, not any photo: name the domain")
+        coders[name] = load_bit_codec(each, domain if kind else FACE.name, cares) if isinstance(each, str) else each
+    caring = {name: said for name in names if said and name in ALLOCATIONS}
+    judge = Judge.load(domain) if kind else None
+    sweep = CodecSweep(kind, coders, tuple(dict.fromkeys(max_bytes)), judge, Lpips.load("squeeze"), caring)
+    return sweep, missing("squeeze")
 
 
-def coded(codec: BitCodec, photo: Photo, max_bytes: int) -> tuple[bytes, Photo, float, float]:
-    """The stream, the picture it gives, and the seconds that both took; no bytes and grey where nothing fits."""
+def code(codec: BitCodec | Original, photo: Photo, max_bytes: int) -> tuple[bytes, Photo, float, float]:
+    """Give the stream, the picture it shows, and the seconds that both took; no bytes and grey where nothing fits.
+
+    Raises:
+        BadInput: the codec makes more bytes than it may, or a picture of another size.
+    """
     if isinstance(codec, PhotoCodec):
         codec.forget()
     begun = perf_counter()
@@ -249,26 +273,16 @@ def coded(codec: BitCodec, photo: Photo, max_bytes: int) -> tuple[bytes, Photo, 
         return b"", np.full_like(photo, _GREY), perf_counter() - begun, 0.0
     made = perf_counter()
     if len(stream) > max_bytes:
-        raise SemcastError(f"{codec.name} made {len(stream)} bytes where {max_bytes} are allowed")
+        raise BadInput(f"{codec.name} made {len(stream)} bytes where {max_bytes} are allowed")
     shown = codec.decompress(stream)
+    if shown.shape != photo.shape:
+        raise BadInput(f"{codec.name} gives {[*shown.shape]} for a photo of {[*photo.shape]}")
     return stream, shown, made - begun, perf_counter() - made
 
 
-def _number(value: Tensor | None) -> float | None:
-    """A value of a single picture, rounded; None where it was not measured or is not a number."""
-    return None if value is None or not bool(value.isfinite()) else round(float(value), 5)
-
-
-def _check(bench: Bench, earlier: Sequence[CodecRecord]) -> None:
-    """One file, one judge and one version of each codec: otherwise its lines cannot be compared."""
-    for record in earlier:
-        if record.domain != bench.domain.name:
-            raise SemcastError(f"the results there are of the domain {record.domain} (-f starts afresh)")
-        if record.judge != bench.judge.fingerprint:
-            raise SemcastError("the results there were measured with another judge (-f starts afresh)")
-        same = record.codec in bench.codecs and record.care == bench.cares.get(record.codec)
-        if same and record.version != bench.codecs[record.codec].version:
-            raise SemcastError(f"the results there are of another version of {record.codec} (-f starts afresh)")
+def number(value: Tensor | None) -> float | None:
+    """Round a value of a single picture; None where it was not measured or is not a number."""
+    return None if value is None or not bool(value.isfinite().all()) else round(float(value), 5)
 
 
 class Counted(Protocol):
@@ -287,19 +301,19 @@ def set_miou(records: Sequence[Counted], *, draws: int = 1000, seed: int = 0) ->
 
     A category that no photo of a resampled set has does not count there.
     """
-    whole, resampled = resampled_miou(records, draws, seed)
+    whole, resampled = resample_miou(records, draws, seed)
     low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(whole, float(low), float(high), len(records))
 
 
-def resampled_miou(records: Sequence[Counted], draws: int, seed: int) -> tuple[float, NDArray[np.float64]]:
+def resample_miou(records: Sequence[Counted], draws: int, seed: int) -> tuple[float, NDArray[np.float64]]:
     """mIoU of the set, and of ``draws`` resampled ones; two codecs over the same photos meet the same ones."""
     counted = torch.tensor([[r.hit, r.truth, r.shown] for r in records], dtype=torch.float64)
-    resampled = torch.einsum("dn,nkc->dkc", torch.from_numpy(resampling(len(records), draws, seed)).double(), counted)
+    resampled = torch.einsum("dn,nkc->dkc", torch.from_numpy(draw_sets(len(records), draws, seed)).double(), counted)
     return float(counted_mean_iou(counted.sum(0))), counted_mean_iou(resampled).numpy()
 
 
-def resampling(count: int, draws: int, seed: int) -> NDArray[np.int64]:
+def draw_sets(count: int, draws: int, seed: int) -> NDArray[np.int64]:
     """How often each of ``count`` photos is in each resampled set, ``[draws, count]``."""
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
 
@@ -312,24 +326,24 @@ HEADING = (
 
 def rows(records: Sequence[CodecRecord]) -> list[list[str]]:
     """Cells under :data:`HEADING`, a row for each budget x codec, best mIoU first; the original above all."""
-    groups: dict[tuple[int, str, str], list[CodecRecord]] = {}
-    for record in records:
-        name = record.codec + (f", {record.care}" if record.care else "")
-        groups.setdefault((record.max_bytes, name, record.reference), []).append(record)
+    def by(record: CodecRecord) -> tuple[int, str, str]:
+        return record.max_bytes, record.codec + (f", {record.care}" if record.care else ""), record.reference
+
     found = []
-    for (most, codec, reference), members in groups.items():
-        miou = set_miou(members)
+    for (most, codec, reference), members in group(records, by).items():
+        miou = set_miou(members) if members[0].hit else None
         raw = codec == Original.name
         cells = [
             "-" if raw else str(most), codec, reference,
-            mean([m.bytes for m in members], 0), f"{miou.mean:.3f}", f"{miou.low:.3f}-{miou.high:.3f}",
+            mean([m.bytes for m in members], 0), f"{miou.mean:.3f}" if miou else "-",
+            f"{miou.low:.3f}-{miou.high:.3f}" if miou else "-",
             mean([m.miou for m in members], 3), mean([m.lpips_squeeze for m in members], 3),
             "-" if raw else mean([m.psnr_db for m in members], 2), "-" if raw else mean([m.rsp for m in members], 3),
             *("-" if raw else mean([1000 * seconds for seconds in times], 1)
               for times in ([m.encode_s for m in members], [m.decode_s for m in members])),
             str(len(members)), str(sum(not m.ok for m in members)),
         ]  # fmt: skip
-        found.append(((not raw, most, reference, -miou.mean), cells))
+        found.append(((not raw, most, reference, -miou.mean if miou else 0.0), cells))
     return [cells for _, cells in sorted(found, key=lambda pair: pair[0])]
 
 

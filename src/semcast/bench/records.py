@@ -1,31 +1,32 @@
-"""Results: one photo x system x point is one line of JSONL, and a file of them can be resumed."""
+"""Records: one measurement is one line of JSONL, its types checked when it is read; lines of older forms are still read."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any, ClassVar, TextIO, TypeVar, overload
+from typing import Any, ClassVar, TypeVar, overload
 
-from semcast.errors import SemcastError
+import msgspec
 
-KEY = ("image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots", "private",
-       "domain")  # fmt: skip
+from semcast.errors import Damaged, Missing
 
 
 class Line:
-    """One result, one line of JSONL. Subclasses are frozen dataclasses that begin with ``image``.
+    """One measurement, one line of JSONL. Subclasses are frozen dataclasses that begin with ``image``.
 
-    ``KEY`` names what was asked for, ``REQUIRED`` what a line must hold to be one.
+    ``KEY`` names what was asked for, ``REQUIRED`` what a line must hold to be one, ``METRICS`` what may be missing because
+    this computer lacks a file.
     """
 
     KEY: ClassVar[tuple[str, ...]]
     REQUIRED: ClassVar[frozenset[str]]
+    METRICS: ClassVar[tuple[str, ...]] = ()
+
+    image: str
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -33,25 +34,43 @@ class Line:
         return tuple(getattr(self, name) for name in self.KEY)
 
     def line(self) -> str:
-        """One line of JSON with its newline; a value that JSON cannot hold (an infinite PSNR) is null."""
+        """Write it as one line of JSON with its newline; a value that JSON cannot hold (an infinite PSNR) is null."""
         return json.dumps(finite(asdict(self)), allow_nan=False) + "\n"  # type: ignore[call-overload]
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Bring the values of a line of an older form into the present one; here nothing has changed."""
+        return values
 
 
 L = TypeVar("L", bound=Line)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record(Line):
     """One photo, one system, one point: what was asked for, then what was measured.
 
-    ``symbols`` is k with pilots; ``snr_db`` is Es/N0; ``care`` and ``refine`` are None and 0 for systems without them,
-    ``fading`` is None for AWGN; ``private`` is what was protected and how (None: nothing); ``domain`` is None for faces;
-    ``weights`` fingerprints what the system computed with. A metric that was not available is None (null in the file).
+    ``symbols`` is k, the symbols that carry data, and ``uses`` all channel uses, pilots among them. ``snr_db`` is the channel's
+    Es/N0; ``design_snr_db`` is what the transmitter expected where that was another one (None: the same). ``care``,
+    ``refine``, ``inversion`` and ``private`` are what differs from the system as it ships (None or 0: nothing); ``fading`` is
+    ``block`` (one gain a burst), ``fast``, or the channel's own words, and None for AWGN. ``weights`` fingerprints what the
+    system computed with. ``power`` is the burst's mean |x|². A metric that was not available is None (null in the file);
+    ``without`` names those that were and gave nothing for this photo (too small, say).
+
+    Older lines are read as what they meant: without ``uses``, ``symbols`` counted the pilots too; ``domain: null`` was a face.
     """
 
-    KEY: ClassVar[tuple[str, ...]] = KEY
-    # lines from before parts could be private, or photos streets, lack them
-    REQUIRED: ClassVar[frozenset[str]] = frozenset(KEY) - {"private", "domain"} | {"aligned", "ok"}
+    KEY: ClassVar[tuple[str, ...]] = (
+        "image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots", "private",
+        "domain", "design_snr_db", "inversion",
+    )  # fmt: skip
+    REQUIRED: ClassVar[frozenset[str]] = frozenset(
+        ["image", "system", "channel", "snr_db", "symbols", "seed", "draw", "care", "refine", "fading", "pilots", "aligned", "ok"]
+    )
+    METRICS: ClassVar[tuple[str, ...]] = (
+        "psnr_db", "ms_ssim", "lpips_squeeze", "lpips_vgg", "efficientnet", "ssimulacra2", "identity", "identity_2", "identity_3",
+        "verified", "verified_2", "verified_3",
+    )  # fmt: skip
 
     image: str
     system: str
@@ -77,43 +96,62 @@ class Record(Line):
     decode_s: float
     ok: bool
     private: str | None = None
-    domain: str | None = None
+    domain: str = "face"
+    uses: int | None = None
+    power: float | None = None
+    design_snr_db: float | None = None
+    inversion: str | None = None
+    efficientnet: float | None = None
+    ssimulacra2: float | None = None
+    identity_3: float | None = None
+    verified: float | None = None
+    verified_2: float | None = None
+    verified_3: float | None = None
+    without: list[str] | None = None
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Read an older line as what it meant."""
+        new = dict.fromkeys(cls.METRICS) | values
+        new["domain"] = values.get("domain") or "face"
+        if values.get("uses") is None:
+            new["uses"], new["symbols"] = values["symbols"], values["symbols"] - values["pilots"]
+        if values["system"] == "generative-paper" and "inversion" not in values:
+            new["inversion"] = "paper"
+        return new
 
 
-METRICS = ("psnr_db", "ms_ssim", "lpips_squeeze", "lpips_vgg", "identity", "identity_2")
+KEY, METRICS = Record.KEY, Record.METRICS
 HEADINGS = {
     "psnr_db": "PSNR dB", "ms_ssim": "MS-SSIM", "lpips_squeeze": "LPIPS-squeeze", "lpips_vgg": "LPIPS-VGG",
-    "identity": "identity", "identity_2": "identity 2",
+    "efficientnet": "EfficientNet distance", "ssimulacra2": "SSIMULACRA2", "identity": "identity", "identity_2": "identity 2",
+    "identity_3": "identity 3", "verified": "verified", "verified_2": "verified 2", "verified_3": "verified 3",
 }  # fmt: skip
 _FIRST = '{"image": '
 
 
 def finite(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with NaN and infinity as None, which JSON can hold."""
+    """Replace NaN and infinity, which JSON cannot hold, by None."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
-def rounded(metrics: dict[str, float]) -> dict[str, float | None]:
-    """Every metric of a record: five decimals, None where it was not measured."""
+def pick(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Take every metric of a record: five decimals, None where it was not measured."""
     return {name: round(metrics[name], 5) if name in metrics else None for name in METRICS}
 
 
 def mean(values: Sequence[float | None], digits: int) -> str:
-    """The mean of those that were measured, for a table; a dash where none was."""
+    """Average those that were measured, for a table; a dash where none was."""
     known = [value for value in values if value is not None]
     return f"{fmean(known):.{digits}f}" if known else "-"
 
 
 def parse(line: str, kind: type[Any] = Record) -> Any:
-    """The record (of a subclass of :class:`Line`) that a line holds, or None if it holds none."""
+    """Read the record (of a subclass of :class:`Line`) that a line holds; None if it holds none."""
     try:
-        values = json.loads(line)
-    except json.JSONDecodeError:
+        return _record(line, kind)
+    except (ValueError, TypeError, KeyError):
         return None
-    names = {field.name for field in fields(kind)}
-    if not isinstance(values, dict) or not values.keys() <= names or not values.keys() >= kind.REQUIRED:
-        return None
-    return kind(**{name: values.get(name) for name in names})  # a line of an older version may lack some
 
 
 @overload
@@ -121,71 +159,50 @@ def read(path: Path) -> list[Record]: ...
 @overload
 def read(path: Path, kind: type[L]) -> list[L]: ...
 def read(path: Path, kind: type[Any] = Record) -> list[Any]:
-    """The records of a file.
+    """Read the records of a file; of two with one key the later one counts.
 
     Raises:
-        SemcastError: it cannot be read or a line of it is not a record.
+        Missing: it cannot be read.
+        Damaged: a line of it is not a record.
     """
-    return _split(path, kind)[0]
+    return list({record.key: record for record in split(path, kind)[0]}.values())
 
 
-@overload
-def resume(path: Path) -> list[Record]: ...
-@overload
-def resume(path: Path, kind: type[L]) -> list[L]: ...
-def resume(path: Path, kind: type[Any] = Record) -> list[Any]:
-    """The records of an unfinished file, which can be appended to from here on.
-
-    A run that was killed leaves a last line cut short: it is taken off. Nothing else is ever changed.
+def split(path: Path, kind: type[Any]) -> tuple[list[Any], int, int]:
+    """Read its records, how many bytes they take, and the size of the file; the rest is one line cut short.
 
     Raises:
-        SemcastError: the file holds something else.
+        Missing: it cannot be read.
+        Damaged: a line of it is not a record, and not the beginning of a last one.
     """
-    records, good, size = _split(path, kind)
-    if good < size:
-        os.truncate(path, good)
-    elif good:
-        with path.open("rb+") as file:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # the last line is whole, only its end is missing
-                file.write(b"\n")
-    return records
-
-
-@contextmanager
-def appender(path: Path, *, afresh: bool) -> Iterator[Callable[[Line], None]]:
-    """Gives a function that puts a record into the file, as a whole line, at once.
-
-    The file is opened by the first record: until then an old one is untouched, even if it is to be started ``afresh``.
-    """
-    with ExitStack() as stack:
-        file: TextIO | None = None
-
-        def write(record: Line) -> None:
-            nonlocal file
-            file = file or stack.enter_context(path.open("w" if afresh else "a", encoding="utf-8"))
-            file.write(record.line())
-            file.flush()
-
-        yield write
-
-
-def _split(path: Path, kind: type[Any]) -> tuple[list[Any], int, int]:
-    """Its records, how many bytes they take, and the size of the file; the rest is one line cut short."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SemcastError(f"{path} cannot be read ({error.strerror})") from None
+        raise Missing(f"{path} cannot be read ({error.strerror})") from None
     records, good = [], 0
     lines = data.splitlines(keepends=True)
     for number, raw in enumerate(lines, 1):
         text = raw.decode("utf-8", "replace")
-        record = parse(text, kind)
-        if record is None:
+        try:
+            records.append(_record(text, kind))
+        except (ValueError, TypeError, KeyError) as error:
             cut_short = number == len(lines) and not text.endswith("\n")
             if cut_short and (text.startswith(_FIRST) or _FIRST.startswith(text)):
                 break
-            raise SemcastError(f"line {number} of {path} is not a semcast result (-f starts the file afresh)")
-        records.append(record)
+            why = f": {error}" if isinstance(error, msgspec.ValidationError) else ""
+            raise Damaged(f"line {number} of {path} is not a semcast result{why} (-f starts the file afresh)") from None
         good += len(raw)
     return records, good, len(data)
+
+
+def _record(text: str, kind: type[Any]) -> Any:
+    """The record of a line.
+
+    Raises:
+        ValueError: it holds none; of a value of the wrong type ``msgspec.ValidationError`` says which.
+    """
+    values = msgspec.json.decode(text)
+    names = {field.name for field in fields(kind)}
+    if not isinstance(values, dict) or not values.keys() <= names or not values.keys() >= kind.REQUIRED:
+        raise ValueError("no record")
+    return msgspec.convert(kind.upgrade(values), kind)

@@ -1,26 +1,44 @@
-"""Sweep: photos x systems x channels x SNR x symbols x draws, one line of JSONL each, resumable at any line."""
+"""Links: photos x systems x channels x SNR x k x draws, each a :class:`~semcast.bench.records.Record`."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from inspect import signature
 from itertools import product
 from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
 
 from rich.table import Table
 from torch import Tensor
 
-from semcast.bench.records import HEADINGS, METRICS, Record, appender, mean, resume, rounded
+from semcast.bench import engine
+from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
+from semcast.bench.inputs import Given
+from semcast.bench.records import HEADINGS, METRICS, Record, mean, pick
+from semcast.bench.settings import Settings, describe_channel, describe_system
+from semcast.bench.statistics import group
 from semcast.domains import domain_named
-from semcast.errors import SemcastError
-from semcast.link import Budget, Channel, System, cross, data_budget, generator_for
+from semcast.errors import BadInput, SemcastError
+from semcast.link import Budget, Channel, System, cross, generator_for
 from semcast.metrics.report import Metrics
-from semcast.networks.face_parser import FaceParser
-from semcast.photos import Photo, to_tensor
+from semcast.networks.segmenter import FaceParser
+from semcast.photos import to_tensor
 from semcast.sources import Source
+
+FACE, PHOTO = "face", "photo"
+"""Domains of a plan that frame a photo in their own ways: found and aligned, or as it is."""
+ENOUGH = 30
+"""Bursts from which on their own spread says how sure their mean power is."""
+SPREAD = 0.8
+"""The standard deviation that fewer of them are granted (0.6 is the largest that ``linear-gan`` has on faces)."""
+SLACK = 0.1
+"""How far the mean power over other photos than those of training may be off (0.08 of ``linear-gan`` on test photos)."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +46,16 @@ class Plan:
     """What is measured on every photo.
 
     Args:
-        snr_db: Es/N0 of each point in dB.
-        symbols: k of each point, pilots included.
+        snr_db: Es/N0 of the channel at each point in dB.
+        symbols: k of each point, the symbols that carry data.
         draws: independent channels a point.
         seed: every draw follows from it, the photo's name and the draw's number.
-        aligned: the photos are cropped already.
-        care: for ``linear-gan``; the other systems have none.
-        refine: gradient steps on the symbols, for ``generative``.
-        fading: ``block`` or ``fast``, for the fading channels.
-        pilots: a block, for the fading channels.
-        private: the name of the protection that all systems are behind, if any.
-        domain: what the photos show; None: faces, which are looked for and aligned.
+        aligned: faces are cropped already: they are not looked for.
+        domain: what the photos show, ``face`` or ``street``; or ``photo``: each is sent as it is.
+        design_snr_db: what the transmitter expects at every point; None: the channel's own SNR.
+
+    Raises:
+        BadInput: a value is out of range.
     """
 
     snr_db: tuple[float, ...]
@@ -46,237 +63,236 @@ class Plan:
     draws: int = 1
     seed: int = 0
     aligned: bool = False
-    care: str | None = None
-    refine: int = 0
-    fading: str = "block"
-    pilots: int = 0
-    private: str | None = None
-    domain: str | None = None
+    domain: str = FACE
+    design_snr_db: float | None = None
 
     def __post_init__(self) -> None:
         if self.draws < 1:
-            raise SemcastError(f"draws must be at least 1, not {self.draws}")
-        self.budgets()
-
-    def budgets(self) -> list[Budget]:
-        """Every pair of k and SNR.
-
-        Raises:
-            SemcastError: one of them is out of range.
-        """
-        return [Budget(symbols, snr) for symbols, snr in product(self.symbols, self.snr_db)]
-
-
-@dataclass
-class Outcome:
-    """What became of a sweep: every record of its plan (those of earlier runs too), and why photos were skipped."""
-
-    records: list[Record] = field(default_factory=list)
-    measured: int = 0
-    refused: list[str] = field(default_factory=list)
+            raise BadInput(f"draws must be at least 1, not {self.draws}")
+        if self.domain != PHOTO:
+            domain_named(self.domain)
+        for symbols, snr in product(self.symbols, (*self.snr_db, self.design_snr_db)):
+            Budget(symbols, 0.0 if snr is None else snr)
 
 
 @dataclass(frozen=True)
-class Task:
-    """The unit of work: one photo, and which of the sweep's points (by number) are to be measured on it."""
+class Point:
+    """One measurement of a photo; ``asked`` is the part of its record that says what was asked for."""
 
-    source: Source
-    points: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A task that cannot be done, in one sentence."""
-
-    task: Task
-    reason: str
-
-
-Measure = Callable[[Iterable[Task]], Iterator[Record | Refused]]
-"""Who measures: this process (:meth:`Sweep.measure`) or others (``evaluate.cluster``). The order of results is free."""
-
-
-@dataclass(frozen=True)
-class _Point:
     system: System
     channel: Channel
     budget: Budget
+    snr_db: float
     draw: int
+    asked: Settings
 
 
 def fingerprint(system: System) -> str:
-    """Twelve hexadecimal digits that change with any number the system computes with, but for what it derives from others."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(system.state_dict().items()):
-        if system.derived and name.startswith(system.derived):
-            continue
-        sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
-    return sha.hexdigest()[:12]
+    """Take the system's own fingerprint; of a class that does not ship, what it was made with (``Repeat(times=3)``) counts too.
+
+    That is read off the attributes that are called like the arguments of ``__init__``.
+    """
+    own = system.fingerprint()
+    if type(system).__module__.startswith("semcast."):
+        return own
+    given = {name: getattr(system, name, None) for name in sorted(signature(type(system).__init__).parameters)}
+    plain = {name: value for name, value in given.items() if isinstance(value, (str, int, float, tuple))}
+    return hashlib.sha256(f"{own} {plain}".encode()).hexdigest()[:12] if plain else own
 
 
-class Sweep:
-    """One plan over given systems and channels; ``run`` appends to a file what it does not hold yet.
+class Sweep(Work[Record]):
+    """One plan over given systems and channels.
 
     A point that a system cannot work with is left out; ``skipped`` has a line for each system that has such points.
 
+    Args:
+        plan: what is measured on every photo.
+        systems, channels: what the photos meet.
+        metrics: what is measured of what arrives.
+        parser: loads what finds faces, when it is first needed; None: what ships.
+
     Raises:
+        BadInput: two systems cannot be told apart in the results.
         SemcastError: no system can work with any point.
     """
 
+    kind = Record
+
     def __init__(
-        self,
-        plan: Plan,
-        systems: Sequence[System],
-        channels: Sequence[Channel],
-        metrics: Metrics,
-        parser: Callable[[], FaceParser],
-    ) -> None:
+        self, plan: Plan, systems: Sequence[System], channels: Sequence[Channel], metrics: Metrics,
+        parser: Callable[[], FaceParser] | None = None,
+    ) -> None:  # fmt: skip
         self.plan, self.metrics, self.parser = plan, metrics, parser
-        self.weights = {system.name: fingerprint(system) for system in systems}
-        self.points, self.skipped = _possible(
-            [
-                _Point(system, channel, budget, draw)
-                for draw, channel, budget, system in product(range(plan.draws), channels, plan.budgets(), systems)
-            ]
+        self.weights: dict[tuple[object, ...], str] = {}
+        for system in systems:
+            who = tuple(describe_system(system).values())
+            if who in self.weights:
+                raise BadInput(f"two systems are called {system.name}: give one of them another name")
+            self.weights[who] = fingerprint(system)
+        points = (
+            self._point(*choice)
+            for choice in product(range(plan.draws), channels, plan.symbols, plan.snr_db, systems)
         )
+        self.points, self.skipped = _possible(list(points))
         self._warm: set[tuple[str, int]] = set()
+        self._powers: dict[tuple[object, ...], list[float]] = defaultdict(list)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the metrics at home where another computer can load the same: face recognisers cannot be pickled."""
+        state, metrics = dict(self.__dict__), self.metrics
+        if type(metrics) is Metrics:
+            recognisers = [Path(each.path).absolute() for each in metrics.identity.values()]
+            state["metrics"] = partial(Metrics.load, recognisers, "vgg" in metrics.lpips)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.metrics, partial):
+            self.metrics = self.metrics()
+
+    def _point(self, draw: int, channel: Channel, symbols: int, snr: float, system: System) -> Point:
+        design = self.plan.design_snr_db
+        asked: Settings = {
+            **describe_system(system), **describe_channel(channel), "snr_db": snr, "symbols": symbols, "seed": self.plan.seed,
+            "draw": draw, "domain": self.plan.domain, "design_snr_db": None if design == snr else design,
+        }  # fmt: skip
+        return Point(system, channel, Budget(symbols, snr if design is None else design), snr, draw, asked)
 
     def run(
-        self,
-        sources: Sequence[Source],
-        out: Path,
-        *,
-        force: bool = False,
-        progress: Callable[[int], None] | None = None,
-        measure: Measure | None = None,
-    ) -> Outcome:
-        """Measure every photo at every point; each record is in the file as soon as it is here.
+        self, sources: Sequence[Source | Given], out: Path | None, *, force: bool = False,
+        progress: Callable[[int], None] | None = None, measure: Measure | None = None,
+    ) -> Outcome[Record]:  # fmt: skip
+        """Measure with the engine; see :func:`semcast.bench.engine.run`."""
+        return engine.run(self, sources, out, force=force, progress=progress, measure=measure)
 
-        Args:
-            sources: the photos.
-            out: JSONL; where it exists it is resumed. Only this process writes it.
-            force: start the file afresh.
-            progress: told how many more records there are.
-            measure: who measures; this process by default.
+    def keys(self, source: Any) -> list[tuple[object, ...]]:
+        """List the key of each point."""
+        return [tuple({"image": source.name, **point.asked}[name] for name in Record.KEY) for point in self.points]
+
+    def terms(self) -> dict[str, str]:
+        """Points, metrics and weights."""
+        settings = repr([sorted(point.asked.items()) for point in self.points]).encode()
+        weights = {f"weights of {who[0]}": digits for who, digits in self.weights.items()}
+        metrics = {"metrics": ", ".join(sorted(self._measurable)) or "PSNR and MS-SSIM alone"}
+        return metrics | {"points": hashlib.sha256(settings).hexdigest()[:12]} | weights
+
+    def lacks(self, record: Record) -> bool:
+        """Tell whether LPIPS or identity, say, was not available when it was measured, and is now."""
+        return any(getattr(record, name) is None for name in self._measurable - set(record.without or ()))
+
+    @cached_property
+    def _measurable(self) -> frozenset[str]:
+        """Metrics that need files, and are here."""
+        names = {f"lpips_{net}" for net in self.metrics.lpips} | set(self.metrics.identity)
+        names |= {"efficientnet"} if getattr(self.metrics, "judge", None) is not None else set()
+        names |= {"ssimulacra2"} if getattr(self.metrics, "ssimulacra2", False) else set()
+        return frozenset(names & set(METRICS))
+
+    def check(self, earlier: Sequence[Record]) -> None:
+        """One file, one kind of photo and one set of weights: otherwise its lines cannot be compared.
 
         Raises:
-            SemcastError: ``out`` holds other results, or the only photo cannot be used, or none can.
+            BadInput: they are of another domain, framing or code, or of other weights.
         """
-        earlier = resume(out) if out.exists() and not force else []
-        self._check(earlier)
-        tasks, there = self.missing(sources, earlier)
-        outcome = Outcome(there)
-        step = progress or (lambda count: None)
-        step(len(there))
-        with appender(out, afresh=force) as write:
-            for result in (measure or self.measure)(tasks):
-                if isinstance(result, Refused):
-                    if result.reason not in outcome.refused:
-                        outcome.refused.append(result.reason)
-                    step(len(result.task.points))
-                    continue
-                write(result)
-                outcome.records.append(result)
-                outcome.measured += 1
-                step(1)
-        if outcome.refused and len(sources) == 1:
-            raise SemcastError(outcome.refused[0])
-        if not outcome.records:
-            raise SemcastError(f"none of the {len(sources)} photos can be used; the first: {outcome.refused[0]}")
-        return outcome
+        for record in earlier:
+            if record.domain != self.plan.domain:
+                raise BadInput(f"the results there are of the domain {record.domain} (-f starts afresh)")
+            if record.aligned != self.plan.aligned:
+                was, now = ("with", "without") if record.aligned else ("without", "with")
+                raise BadInput(f"the results there were made {was} --aligned, these are {now} (-f starts afresh)")
+            known = self.weights.get(_who(record))
+            if known is not None and record.weights != known:
+                raise BadInput(f"the results there are of other weights of {record.system}, or of other code (-f starts afresh)")
+        self._powers.clear()
+        for record in earlier:
+            self._heard(record)
 
-    def missing(self, sources: Sequence[Source], earlier: Sequence[Record]) -> tuple[list[Task], list[Record]]:
-        """What is still to be measured, a task a photo, and the earlier records that belong to this sweep."""
-        done = {record.key: record for record in earlier}
-        tasks, there = [], []
-        for source in sources:
-            keys = [self._key(source, point) for point in self.points]
-            there += [done[key] for key in keys if key in done]
-            if wanted := tuple(i for i, key in enumerate(keys) if key not in done):
-                tasks.append(Task(source, wanted))
-        return tasks, there
+    def accept(self, record: Record) -> None:
+        """Hold a system to its mean power over photos; that of every burst is held by :func:`~semcast.link.cross`.
+
+        Raises:
+            BadInput: the mean over the bursts of a point is above 1 by more than chance, or other photos than those of
+                training, explain.
+        """
+        powers = self._heard(record)
+        if powers and (average := fmean(powers)) > (most := _most_power(powers)):
+            raise BadInput(
+                f"{record.system} promises mean power 1 over photos and sends {average:.3g} over {len(powers)} "
+                f"(k = {record.symbols}, {record.snr_db:g} dB; {most:.3g} would be chance): SNR would be had for nothing"
+            )
+
+    def _heard(self, record: Record) -> list[float]:
+        """The powers of this record's point so far; none where every burst has its own promise."""
+        system = self._mean_power.get(_who(record))
+        if system is None or record.power is None:
+            return []
+        powers = self._powers[_who(record), record.symbols, record.snr_db, record.design_snr_db]
+        powers.append(record.power)
+        return powers
+
+    @cached_property
+    def _mean_power(self) -> dict[tuple[object, ...], System]:
+        systems = {tuple(describe_system(point.system).values()): point.system for point in self.points}
+        return {who: system for who, system in systems.items() if system.power == "mean"}
 
     def measure(self, tasks: Iterable[Task]) -> Iterator[Record | Refused]:
-        """Align each task's photo once and send it over each of its points."""
+        """Frame each task's photo once and send it over each of its points."""
         for task in tasks:
             try:
-                image = to_tensor(self._photo(task.source))
+                image = self._image(task.source)
             except SemcastError as error:
                 yield Refused(task, str(error))
                 continue
-            for done, i in enumerate(task.points):
-                try:
-                    yield self._record(task.source, image, self.points[i])
-                except SemcastError as error:
-                    if self.plan.private is None:
-                        raise
-                    left = replace(task, points=task.points[done:])
-                    yield Refused(left, f"{task.source.name}: {error}")  # nothing but private parts in this photo, say
-                    break
+            yield from self._points(task, image)
 
-    def _photo(self, source: Source) -> Photo:
-        if self.plan.domain is not None:
-            return source.scene(domain_named(self.plan.domain))
-        return source.face(None if self.plan.aligned else self._parser)[0]
+    def _points(self, task: Task, image: Tensor) -> Iterator[Record | Refused]:
+        for done, i in enumerate(task.points):
+            point = self.points[i]
+            try:
+                point.system.check_image(image)
+            except SemcastError as error:
+                yield Refused(replace(task, points=(i,)), str(error))
+                continue
+            try:
+                yield self._record(task.source, image, point)
+            except SemcastError as error:
+                if point.asked["private"] is None:
+                    raise
+                left = replace(task, points=task.points[done:])
+                yield Refused(left, f"{task.source.name}: {error}")  # nothing but private parts in this photo, say
+                break
+
+    def _image(self, source: Source | Given) -> Tensor:
+        """The photo, ``[1, 3, H, W]``."""
+        if self.plan.domain == PHOTO:
+            return source.whole()
+        if self.plan.domain == FACE:
+            return to_tensor(source.face(None if self.plan.aligned else self._parser)[0])
+        return to_tensor(source.scene(domain_named(self.plan.domain)))
 
     @cached_property
     def _parser(self) -> FaceParser:
-        return self.parser()
+        return (self.parser or FaceParser.load)()
 
-    def _check(self, earlier: Sequence[Record]) -> None:
-        """One file, one kind of photo and one set of weights: otherwise its lines cannot be compared."""
-        for record in earlier:
-            if record.domain != self.plan.domain:
-                raise SemcastError(f"the results there are of the domain {record.domain or 'face'} (-f starts afresh)")
-            if record.aligned != self.plan.aligned:
-                was, now = ("with", "without") if record.aligned else ("without", "with")
-                raise SemcastError(f"the results there were made {was} --aligned, these are {now} (-f starts afresh)")
-            if self._same_system(record) and record.weights != self.weights[record.system]:
-                raise SemcastError(f"the results there are of other weights of {record.system} (-f starts afresh)")
+    def _record(self, source: Source | Given, image: Tensor, point: Point) -> Record:
+        def send(generator: Any) -> Any:
+            return cross(point.system, point.channel, image, point.budget, generator, snr_db=point.snr_db)
 
-    def _same_system(self, record: Record) -> bool:
-        same = record.care == self._care(record.system) and record.private == self.plan.private
-        return record.system in self.weights and same
-
-    def _care(self, system: str) -> str | None:
-        return self.plan.care if system == "linear-gan" else None
-
-    def settings(self, point: _Point) -> dict[str, object]:
-        """The part of a record that says what was asked for, in the order of its key."""
-        faded = point.channel.name != "awgn"
-        return {
-            "system": point.system.name,
-            "channel": point.channel.name,
-            "snr_db": point.budget.snr_db,
-            "symbols": point.budget.symbols,
-            "seed": self.plan.seed,
-            "draw": point.draw,
-            "care": self._care(point.system.name),
-            "refine": self.plan.refine if point.system.name == "generative" else 0,
-            "fading": self.plan.fading if faded else None,
-            "pilots": self.plan.pilots if faded else 0,
-            "private": self.plan.private,
-            "domain": self.plan.domain,
-        }
-
-    def _key(self, source: Source, point: _Point) -> tuple[object, ...]:
-        return (source.name, *self.settings(point).values())
-
-    def _record(self, source: Source, image: Tensor, point: _Point) -> Record:
         shape = (point.system.name, point.budget.symbols)
         if shape not in self._warm:  # the first call of a shape allocates and tunes: not what a burst takes
             self._warm.add(shape)
-            cross(point.system, point.channel, image, point.budget, generator_for(0, "warm"))
-        generator = generator_for(self.plan.seed, source.name, point.draw)
-        crossing = cross(point.system, point.channel, image, point.budget, generator)
-        values = rounded(self.metrics.measure(image, crossing.reception.image))
+            send(generator_for(0, "warm"))
+        crossing = send(generator_for(self.plan.seed, source.name, point.draw))
+        values = self.metrics.measure(image, crossing.reception.image.to(image.device))
         return Record(
             image=source.name,
-            **self.settings(point),  # type: ignore[arg-type]
+            **point.asked,  # type: ignore[arg-type]
+            uses=point.channel.uses(point.budget.symbols),
+            power=round(float(crossing.burst.power.mean()), 6),
             aligned=self.plan.aligned,
-            weights=self.weights[point.system.name],
-            **values,  # type: ignore[arg-type]
+            weights=self.weights[tuple(describe_system(point.system).values())],
+            **pick(values),  # type: ignore[arg-type]
+            without=sorted(self._measurable - values.keys()) or None,
             side_bytes=crossing.burst.side_bytes,
             encode_s=round(crossing.encode_s, 5),
             decode_s=round(crossing.decode_s, 5),
@@ -284,18 +300,32 @@ class Sweep:
         )
 
 
-def _possible(points: Sequence[_Point]) -> tuple[list[_Point], list[str]]:
+def _who(record: Record) -> tuple[object, ...]:
+    """The system of a record as :func:`describe_system` names it."""
+    return (record.system, record.care, record.refine, record.inversion, record.private)
+
+
+def _most_power(powers: Sequence[float]) -> float:
+    """What the mean of so many bursts may be: three standard errors above 1 and what other photos may add."""
+    spread = pstdev(powers) if len(powers) >= ENOUGH else SPREAD
+    return 1 + SLACK + 3 * spread / math.sqrt(len(powers))
+
+
+def _possible(points: Sequence[Point]) -> tuple[list[Point], list[str]]:
     """The points that their systems can work with, and for each system one line about those that it cannot."""
     possible, impossible = [], defaultdict(list)
     for point in points:
         try:
-            data_budget(point.system, point.channel, point.budget)
+            point.channel.uses(point.budget.symbols)
+            point.system.check(point.budget)
         except SemcastError as error:
-            impossible[point.system.name].append((point.budget.symbols, str(error)))
+            impossible[point.system.name].append((point.budget.symbols, error))
         else:
             possible.append(point)
     if not possible:
-        raise SemcastError(next(iter(impossible.values()))[0][1])
+        if not impossible:
+            raise BadInput("there is nothing to measure: name a system, a channel, an SNR and a k at least")
+        raise next(iter(impossible.values()))[0][1]
     lines = []
     for name, refused in impossible.items():
         symbols = ", ".join(map(str, sorted({k for k, _ in refused})))
@@ -304,18 +334,18 @@ def _possible(points: Sequence[_Point]) -> tuple[list[_Point], list[str]]:
 
 
 def summary(records: Sequence[Record]) -> Table:
-    """Means over photos and draws, a row for each system x channel x SNR x k."""
-    groups: dict[tuple[str, str, int, float], list[Record]] = {}
-    for record in records:
+    """Average over photos and draws, a row for each system x channel x SNR x k."""
+    def by(record: Record) -> tuple[str, str, int, float]:
         system = record.system + (f", {record.private}" if record.private else "")
-        groups.setdefault((record.channel, system, record.symbols, record.snr_db), []).append(record)
+        return record.channel, system, record.symbols, record.snr_db
+
     shown = [name for name in METRICS if any(getattr(record, name) is not None for record in records)]
     table = Table(caption="means over photos and draws (of PSNR: of the dB)")
     for heading in ("channel", "system"):
         table.add_column(heading, no_wrap=True)
     for heading in ("k", "SNR dB", *(HEADINGS[name] for name in shown), "encode ms", "decode ms", "lines"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for (channel, system, symbols, snr), members in sorted(groups.items()):
+    for (channel, system, symbols, snr), members in sorted(group(records, by).items()):
         cells = [mean([getattr(r, name) for r in members], 2 if name.endswith("_db") else 3) for name in shown]
         times = [mean([1000 * getattr(r, name) for r in members], 1) for name in ("encode_s", "decode_s")]
         table.add_row(channel, system, str(symbols), f"{snr:g}", *cells, *times, str(len(members)))

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from semcast.channels.draw import Draw, complex_normal, image_seeds, noise_variances
-from semcast.link import Budget
+from semcast.link import Channel
 
 
 @dataclass(frozen=True)
-class AWGN:
+class AWGN(Channel):
     """y = x + n, n ~ CN(0, N0), N0 = 10^(-SNR/10), half of it per real dimension.
 
     >>> from semcast.link import Budget, Burst
@@ -25,12 +25,8 @@ class AWGN:
 
     name: ClassVar[str] = "awgn"
 
-    def data_symbols(self, symbols: int) -> int:
-        """All k channel uses carry data. Raises SemcastError where k is not in 1..2^20."""
-        return Budget(symbols, 0.0).symbols
-
     def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Draw:
-        """Fixes the noise of k = ``symbols`` channel uses for each image; see :class:`~semcast.link.Channel`."""
+        """Fixes the noise of k = ``symbols`` symbols for each image; see :class:`~semcast.link.Channel`."""
         n0 = noise_variances(batch, symbols, snr_db)
         noise = torch.stack([complex_normal(seed, symbols) for _, seed in image_seeds(batch, generator)])
         one = torch.ones_like(noise)

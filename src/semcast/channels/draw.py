@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.link import Budget, Burst, Received, noise_var
 
 FADE_FLOOR = 1e-6
@@ -41,11 +41,11 @@ def noise_variances(batch: int, symbols: int, snr_db: float | Tensor) -> Tensor:
     """N0 = 10^(-SNR/10) per image, ``[batch, 1]``, from one SNR in dB or from ``[batch]`` of them.
 
     Raises:
-        SemcastError: what :class:`~semcast.link.Budget` refuses, an empty batch, or a number of SNRs that is not batch.
+        BadInput: what :class:`~semcast.link.Budget` refuses, an empty batch, or a number of SNRs that is not batch.
     """
     snrs = torch.as_tensor(snr_db, dtype=torch.float32, device="cpu").detach().reshape(-1, 1)
     if batch < 1 or len(snrs) not in (1, batch):
-        raise SemcastError(f"a draw needs one SNR or one for each image, not {len(snrs)} for {batch} images")
+        raise BadInput(f"a draw needs one SNR or one for each image, not {len(snrs)} for {batch} images")
     for extreme in (snrs.min(), snrs.max()):
         Budget(symbols, float(extreme))
     n0: Tensor = torch.as_tensor(noise_var(snrs))
@@ -65,15 +65,15 @@ class Draw:
     growing without bound, and the first term accounts for it: everything stays finite and the variance stays true.
 
     Args:
-        h: gains ``[batch, k]``, E|h|² = 1, over all k channel uses, pilots among them.
-        noise: n ~ CN(0, 1), ``[batch, k]``.
+        h: gains ``[batch, uses]``, E|h|² = 1, over all channel uses, pilots among them.
+        noise: n ~ CN(0, 1), ``[batch, uses]``.
         n0: N0 ``[batch, 1]``.
-        estimate: ĥ ``[batch, k]``.
-        uncertainty: v ``[batch, k]``.
-        data: which channel uses carry data, bool ``[k]``; the others are pilots.
+        estimate: ĥ ``[batch, uses]``.
+        uncertainty: v ``[batch, uses]``.
+        data: which channel uses carry data, bool ``[uses]``; the others are pilots.
 
     Raises:
-        SemcastError: (when called) the burst is not ``[batch, data.sum()]``.
+        BadInput: (when called) the burst is not ``[batch, data.sum()]``.
     """
 
     h: Tensor
@@ -90,7 +90,7 @@ class Draw:
             tensor[:, self.data].to(x.device) for tensor in (self.h, self.noise, self.estimate, self.uncertainty)
         )
         if x.shape != h.shape:
-            raise SemcastError(f"the channel was drawn for {tuple(h.shape)} data symbols, not {tuple(x.shape)}")
+            raise BadInput(f"the channel was drawn for {tuple(h.shape)} data symbols, not {tuple(x.shape)}")
         n0 = self.n0.to(x.device)
         y = h * x + n0.sqrt() * noise
         equaliser = estimate.conj() / estimate.abs().square().clamp_min(FADE_FLOOR)

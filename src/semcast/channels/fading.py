@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from semcast.channels.draw import Draw, complex_normal, image_seeds, noise_variances
-from semcast.errors import SemcastError
-from semcast.link import Budget
+from semcast.errors import BadInput, DoesNotFit
+from semcast.link import MAX_SYMBOLS, Budget, Channel
 
 
 def estimate_gain(pilot_mean: Tensor, n0: Tensor, line_of_sight: float) -> tuple[Tensor, Tensor]:
@@ -40,17 +40,17 @@ def estimate_gain(pilot_mean: Tensor, n0: Tensor, line_of_sight: float) -> tuple
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fading:
+class Fading(Channel):
     """y = h x + n, n ~ CN(0, N0), h = m e^{jθ} + sqrt(1 - m²) g, g ~ CN(0, 1), θ uniform: E|h|² = 1.
 
     Each block of ``block`` channel uses has an independent h. SNR is the average one, 1 / N0.
 
     Args:
         block: channel uses that share one h; None is the whole burst (slow fading), 1 is fast fading.
-        pilots: known symbols (1 + 0j) that open each block and count in k; 0 means that the receiver knows h.
+        pilots: known symbols (1 + 0j) that open each block, on top of k; 0 means that the receiver knows h.
 
     Raises:
-        SemcastError: a block under 1, pilots under 0, or pilots that fill their block.
+        BadInput: a block under 1, pilots under 0, or pilots that fill their block.
     """
 
     name: ClassVar[str] = "fading"
@@ -59,43 +59,49 @@ class Fading:
 
     def __post_init__(self) -> None:
         if self.block is not None and self.block < 1:
-            raise SemcastError(f"a fading block has at least 1 symbol, not {self.block}")
+            raise BadInput(f"a fading block has at least 1 symbol, not {self.block}")
         if self.pilots < 0:
-            raise SemcastError(f"the number of pilots cannot be negative: {self.pilots}")
+            raise BadInput(f"the number of pilots cannot be negative: {self.pilots}")
         if self.block == 1 and self.pilots:
-            raise SemcastError("fast fading (block 1) changes with every symbol, so pilots cannot estimate it")
+            raise BadInput("fast fading (block 1) changes with every symbol, so pilots cannot estimate it")
         if self.block is not None and self.pilots >= self.block:
-            raise SemcastError(f"{self.pilots} pilots leave no room for data in a block of {self.block} symbols")
+            raise BadInput(f"{self.pilots} pilots leave no room for data in a block of {self.block} symbols")
 
     @property
     def line_of_sight(self) -> float:
         """m² = K / (K + 1): the share of the power that arrives over the fixed path."""
         return 0.0
 
-    def data_symbols(self, symbols: int) -> int:
-        """k minus the pilots. Raises SemcastError where nothing is left, or k is not in 1..2^20."""
-        length = self.block or Budget(symbols, 0.0).symbols
-        whole, rest = divmod(Budget(symbols, 0.0).symbols, length)
-        data = whole * max(length - self.pilots, 0) + max(rest - self.pilots, 0)
-        if data == 0:
-            raise SemcastError(f"{self.pilots} pilots leave none of {symbols} symbols for data")
-        return data
+    def uses(self, symbols: int) -> int:
+        """k symbols of data and the pilots that open each of their blocks.
+
+        >>> Rayleigh(block=100, pilots=4).uses(612), Rayleigh(pilots=8).uses(640)
+        (640, 648)
+
+        Raises:
+            BadInput: k is not in 1..2^20.
+            DoesNotFit: all of that is over 2^20 channel uses.
+        """
+        k = Budget(symbols, 0.0).symbols
+        room = self.block - self.pilots if self.block else k
+        uses = k + -(-k // room) * self.pilots
+        if uses > MAX_SYMBOLS:
+            raise DoesNotFit(f"{k} symbols and their pilots take {uses} channel uses, more than the {MAX_SYMBOLS} of a burst")
+        return uses
 
     def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Draw:
-        """Fixes gains and noise of k = ``symbols`` channel uses; see :class:`~semcast.link.Channel`."""
-        self.data_symbols(symbols)
+        """Fixes gains and noise of k = ``symbols`` symbols and their pilots; see :class:`~semcast.link.Channel`."""
+        uses = self.uses(symbols)
         n0 = noise_variances(batch, symbols, snr_db)
-        length = self.block or symbols
-        position = torch.arange(symbols)
+        length = self.block or uses
+        position = torch.arange(uses)
         seeds = image_seeds(batch, generator)
-        gain = torch.stack([self._gains(seed, -(-symbols // length)) for seed, _ in seeds])
-        noise = torch.stack([complex_normal(seed, symbols) for _, seed in seeds])
+        gain = torch.stack([self._gains(seed, -(-uses // length)) for seed, _ in seeds])
+        noise = torch.stack([complex_normal(seed, uses) for _, seed in seeds])
         estimate, uncertainty = gain, torch.zeros(gain.shape)
-        if self.pilots:
-            # A last block cut short within its pilots averages fewer of them, but has no data to equalise.
+        if self.pilots:  # each block has all of its pilots: one without data is not sent
             first = position[::length, None] + torch.arange(self.pilots)
-            pilot_noise = noise[:, first.clamp_max(symbols - 1)].mean(-1)
-            pilot_mean = gain + n0.sqrt() * pilot_noise
+            pilot_mean = gain + n0.sqrt() * noise[:, first].mean(-1)
             estimate, uncertainty = estimate_gain(pilot_mean, n0 / self.pilots, self.line_of_sight)
         spread = position // length
         data = position % length >= self.pilots
@@ -109,11 +115,7 @@ class Fading:
 
 @dataclass(frozen=True)
 class Rayleigh(Fading):
-    """y = h x + n, h ~ CN(0, 1): no line of sight, |h|² is exponential. Arguments as in :class:`Fading`.
-
-    >>> Rayleigh(block=100, pilots=4).data_symbols(640)
-    612
-    """
+    """y = h x + n, h ~ CN(0, 1): no line of sight, |h|² is exponential. Arguments as in :class:`Fading`."""
 
     name: ClassVar[str] = "rayleigh"
 
@@ -128,7 +130,7 @@ class Rician(Fading):
         k_factor_db: K in dB, -40..40; the other arguments are those of :class:`Fading`.
 
     Raises:
-        SemcastError: K is not a number in that range.
+        BadInput: K is not a number in that range.
 
     >>> round(Rician(k_factor_db=0.0).line_of_sight, 2)
     0.5
@@ -140,7 +142,7 @@ class Rician(Fading):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not -40.0 <= self.k_factor_db <= 40.0:
-            raise SemcastError(f"the Rician K-factor must be between -40 and 40 dB, not {self.k_factor_db}")
+            raise BadInput(f"the Rician K-factor must be between -40 and 40 dB, not {self.k_factor_db}")
 
     @property
     def line_of_sight(self) -> float:

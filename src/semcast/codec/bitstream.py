@@ -8,34 +8,31 @@
 docs/bitstream.md gives every byte. The head is one entropy-coded message, and so is each group; who belongs to a group
 follows from layout and levels. Each check is a CRC-16 seeded with the tables, so a file of other tables is refused like a
 damaged one. What arrived of a truncated file is shown: a damaged group costs its own concepts and no others.
+
+:func:`pack` writes a :class:`Stream`, :func:`unpack` reads one; both hold the list of coded concepts in the order of the file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
 from binascii import crc_hqx
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from semcast.codec.entropy import TOTAL, Decoder, Encoder, Frequencies, cost_bits, normalised, uniform
-from semcast.codec.feature_coder import CHANNELS, LEVELS, STEPS, Cells, FeatureTables, Indices, default_tables, level_frequencies
-from semcast.codec.layout_coder import CATEGORIES, SIDES, LayoutCoder, LayoutTables, cells_of
-from semcast.domains import domain_named
-from semcast.errors import SemcastError
-from semcast.weights import load
+from semcast.codec.concepts import CATEGORIES, CHANNELS, LEVELS, SIDES, SIZE, STEPS, Concept, Indices, Layout
+from semcast.codec.entropy import Decoder, Encoder, Frequencies, normalise, uniform
+from semcast.codec.feature_coder import FeatureTables, level_frequencies
+from semcast.codec.tables import Tables
+from semcast.errors import BadInput, Damaged
 
 MAGIC = b"\x5e\xc1"
 """The last four bits are the version."""
 
 DOMAIN_NAMES = ("street", "face")
-SIZE = 256
-"""Width and height that need not be said."""
+"""The domains by their numbers in a file; a photo of ``SIZE`` x ``SIZE`` need not say its size."""
 
 FULL_GROUP = 256
 """A group is closed once its indices would take so many bytes at log2(L) bits each."""
@@ -43,9 +40,11 @@ FULL_GROUP = 256
 MAX_FILE = 1 << 16
 """No file is longer: 256 cells at the finest level and a layout of 64 x 64 are a fraction of it."""
 
+CHECK = 2
+"""Bytes of a check."""
+
 _PLAIN_BITS = (0, 16, 26, 38, 51, 66)  # of an index at each level, in 1/16 bit
-_CHECK = 2
-_LONG = normalised(np.array([[64, 16, 4, *[1] * 13]], np.int64))  # of a group's length, what lies above the low byte
+_LONG = normalise(np.array([[64, 16, 4, *[1] * 13]], np.int64))  # of a group's length, what lies above the low byte
 _BYTE = uniform(256)
 
 
@@ -56,107 +55,31 @@ class Stream:
     Args:
         domain: one of :data:`DOMAIN_NAMES`.
         layout: uint8 ``[side, side]``, side in 16, 32, 64.
-        levels: level 0..5 of each category that has a cell; what is not named is skipped.
-        indices: uint8 ``[cells, 8]`` of each category with a level above 0, cells in raster order.
+        concepts: all those of the layout in the order of the file (:meth:`Tables.find_concepts`), each with its level and, above
+            level 0, its indices; after :func:`unpack` the indices that did not arrive whole are None.
         model: 16 bits that name the networks, see :func:`model_number`.
         width, height: what the photo is stretched back to.
         care: factors 1..255 on the importance of categories, where the user gave some.
-        missing: categories whose features were in the file but did not arrive whole; their level is 0 here.
         notes: what is worth saying about the file, a sentence each.
     """
 
     domain: str
-    layout: NDArray[np.uint8]
-    levels: Mapping[int, int]
-    indices: Mapping[int, Indices]
+    layout: Layout
+    concepts: tuple[Concept, ...]
     model: int = 0
     width: int = SIZE
     height: int = SIZE
     care: Mapping[int, int] = field(default_factory=dict)
-    missing: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class Concept:
-    """A category and its cells: flat places in the 16 x 16 grid, ascending."""
-
-    category: int
-    cells: Cells
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """Bytes of each section; those that share a message have their share of its bits. The sum is the file's length.
-
-    Args:
-        header: magic, domain, model, size, care and the head's length.
-        layout: the layout.
-        levels: levels and lengths of groups.
-        checks: all CRCs.
-        concepts: each category's features, in the order of the file.
-        unread: bytes that could not be read, or that nothing asks for.
-    """
-
-    total: int
-    header: float
-    layout: float
-    levels: float
-    checks: float
-    concepts: Mapping[int, float]
-    unread: float
-
-
-@dataclass(frozen=True)
-class Tables:
-    """All that the entropy coder of a domain expects.
-
-    Args:
-        layouts: a coder for each side.
-        features: the tables of the features.
-        fingerprint: of the weights they came from; it seeds the checks.
-    """
-
-    domain: str
-    layouts: Mapping[int, LayoutCoder]
-    features: FeatureTables
-    fingerprint: str
-
     @property
-    def importance(self) -> tuple[int, ...]:
-        """What a cell of each category counts."""
-        return domain_named(self.domain).importance
-
-    @property
-    def seed(self) -> int:
-        """Where the checks begin."""
-        text = f"{self.fingerprint} {self.importance}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:2], "big")
-
-    @classmethod
-    def load(cls, domain: str) -> Tables:
-        """The tables that ship, ``bits-<domain>``.
-
-        Raises:
-            SemcastError: an unknown domain, or no such weights.
-        """
-        return _loaded(domain_named(domain).name)
-
-
-@lru_cache(maxsize=len(DOMAIN_NAMES))
-def _loaded(domain: str) -> Tables:
-    checkpoint = load(f"bits-{domain}", kind="bits")
-    layouts = {}
-    for side in SIDES:
-        named = {name: tensor.numpy() for name, tensor in checkpoint.part(f"layout{side}").items()}
-        layouts[side] = LayoutCoder(LayoutTables(**named))
-    features = checkpoint.part("features")
-    learned = FeatureTables({int(level): tensor.numpy() for level, tensor in features.items()})
-    return Tables(domain, layouts, learned if features else default_tables(), checkpoint.fingerprint)
+    def missing(self) -> tuple[int, ...]:
+        """The categories whose features were in the file but did not arrive whole."""
+        return tuple(concept.category for concept in self.concepts if concept.lost)
 
 
 def model_number(*fingerprints: str) -> int:
-    """16 bits that stand for the fingerprints of all networks that a file needs.
+    """Derive the 16 bits that stand for the fingerprints of all networks that a file needs.
 
     >>> model_number("a", "b") == model_number("b", "a")
     False
@@ -164,19 +87,25 @@ def model_number(*fingerprints: str) -> int:
     return int.from_bytes(hashlib.sha256(" ".join(fingerprints).encode()).digest()[:2], "big")
 
 
-def concepts_in_order(
-    layout: NDArray[np.uint8], importance: Sequence[int], care: Mapping[int, int] | None = None
-) -> tuple[Concept, ...]:
-    """The concepts of a layout by importance · care · cells, the largest first, the lower category where they are equal."""
-    cells = cells_of(layout).reshape(-1)
-    concepts = [Concept(int(category), np.flatnonzero(cells == category)) for category in np.unique(cells)]
-    care = care or {}
-    weights = {c.category: importance[c.category] * care.get(c.category, 1) * len(c.cells) for c in concepts}
-    return tuple(sorted(concepts, key=lambda concept: (-weights[concept.category], concept.category)))
+def domain_of(data: bytes) -> str:
+    """Read which domain a file is for.
+
+    Raises:
+        BadInput: it is no .sem file, or of another version.
+        Damaged: its first bytes are.
+    """
+    return DOMAIN_NAMES[_read_magic(data)[0]]
 
 
-def groups_of(concepts: Sequence[Concept], levels: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Which concepts (by their place in the order) share a message: closed once they have :data:`FULL_GROUP` plain bytes."""
+# ---- what both ends do alike -----------------------------------------------------------------------------------------
+
+
+def form_groups(concepts: Sequence[Concept], levels: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Decide which concepts (by their place in the list) share a message: it is closed at :data:`FULL_GROUP` plain bytes.
+
+    Args:
+        levels: one for each concept; those at 0 are in no group.
+    """
     groups: list[tuple[int, ...]] = []
     group: list[int] = []
     plain = 0
@@ -190,143 +119,8 @@ def groups_of(concepts: Sequence[Concept], levels: Sequence[int]) -> tuple[tuple
     return (*groups, tuple(group)) if group else tuple(groups)
 
 
-def pack(stream: Stream, tables: Tables | None = None) -> bytes:
-    """The file.
-
-    Raises:
-        SemcastError: what the stream says cannot be written.
-    """
-    tables = tables or Tables.load(stream.domain)
-    _check(stream)
-    concepts = concepts_in_order(stream.layout, tables.importance, stream.care)
-    levels = [stream.levels.get(concept.category, 0) for concept in concepts]
-    groups = groups_of(concepts, levels)
-    messages = []
-    for group in groups:
-        encoder = Encoder()
-        for i in group:
-            category, cells = concepts[i].category, concepts[i].cells
-            indices = stream.indices.get(category)
-            if indices is None or indices.shape != (len(cells), CHANNELS) or indices.max() >= STEPS[levels[i]]:
-                raise SemcastError(f"category {category} needs {len(cells)} x {CHANNELS} indices below {STEPS[levels[i]]}")
-            tables.features.encode(category, cells, indices, levels[i], encoder)
-        messages.append(encoder.finish())
-    encoder = Encoder()
-    tables.layouts[len(stream.layout)].encode(stream.layout, encoder)
-    for symbol, frequencies in _head_symbols(levels, [len(message) for message in messages]):
-        encoder.put(np.array([symbol]), frequencies)
-    head = encoder.finish()
-    front = _front(stream) + _length(len(head)) + head
-    checked = [front, *messages]
-    return b"".join(part + _crc(tables.seed, i, part) for i, part in enumerate(checked))
-
-
-def unpack(data: bytes, tables: Tables | None = None, *, model: int | None = None) -> Stream:
-    """What a file says, as far as it arrived.
-
-    Args:
-        tables: those of its domain that ship where none are given.
-        model: the number of the networks at hand; a file made for others is refused.
-
-    Raises:
-        SemcastError: no .sem file, of another version, for other networks, or nothing of it can be shown.
-    """
-    read = _read(data, tables or Tables.load(domain_of(data)), model)
-    indices = {category: found for group in read.groups for category, found in group.found.items()}
-    sent = {concept.category: level for concept, level in zip(read.concepts, read.levels, strict=True)}
-    missing = tuple(category for category, level in sent.items() if level and category not in indices)
-    return Stream(
-        domain=read.front.domain, layout=read.layout, indices=indices, missing=missing, notes=read.notes,
-        levels={category: 0 if category in missing else level for category, level in sent.items()},
-        model=read.front.model, width=read.front.width, height=read.front.height, care=read.front.care,
-    )  # fmt: skip
-
-
-def receipt(data: bytes, tables: Tables | None = None) -> Receipt:
-    """Where the bytes of a file went.
-
-    Raises:
-        SemcastError: as :func:`unpack`.
-    """
-    tables = tables or Tables.load(domain_of(data))
-    read = _read(data, tables, None)
-    front, layout_bits = read.front, tables.layouts[read.front.side].cost_bits(read.layout)
-    other_bits = sum(cost_bits(np.array([symbol]), row) for symbol, row in _head_symbols(read.levels, read.lengths))
-    head = (front.end - front.head) / (layout_bits + other_bits)
-    checks = _CHECK
-    concepts: dict[int, float] = {}
-    for group in read.groups:
-        bits = {
-            concept.category: tables.features.cost_bits(concept.category, concept.cells, group.found[concept.category], level)
-            for concept, level in group.members
-            if concept.category in group.found
-        }
-        checks += _CHECK * group.checked
-        # of a group that was cut, the concepts that arrived fill as many bytes as they have bits
-        used = group.there if group.checked else min(group.there, sum(bits.values()) / 8)
-        concepts |= {category: used * share / sum(bits.values()) for category, share in bits.items()}
-    known = front.end + checks + sum(concepts.values())
-    return Receipt(
-        len(data), front.head, head * layout_bits, head * other_bits, checks, concepts, max(len(data) - known, 0.0)
-    )
-
-
-def domain_of(data: bytes) -> str:
-    """The domain that a file is for.
-
-    Raises:
-        SemcastError: no .sem file, or of another version.
-    """
-    return DOMAIN_NAMES[_first_bytes(data)[0]]
-
-
-class Sizes:
-    """What a photo's file will take at any choice of levels, without writing it.
-
-    Args:
-        layout: uint8 ``[side, side]`` as it will be coded.
-        features: ``[8, 16, 16]`` in (-1, 1).
-        care, width, height: as in :class:`Stream`.
-
-    ``concepts`` are in the order of the file; ``bits`` ``[concepts, 6]`` is the exact cost of each at each level.
-    """
-
-    def __init__(
-        self, tables: Tables, layout: NDArray[np.uint8], features: NDArray[np.floating], *,
-        care: Mapping[int, int] | None = None, width: int = SIZE, height: int = SIZE,
-    ) -> None:  # fmt: skip
-        self.concepts = concepts_in_order(layout, tables.importance, care)
-        costs = tables.features.costs(features, cells_of(layout)).reshape(LEVELS, -1)
-        self.bits = np.stack([costs[:, concept.cells].sum(1) for concept in self.concepts])
-        self.layout_bits = tables.layouts[len(layout)].cost_bits(layout)
-        self._places = layout.size
-        self._front = len(_front(Stream("street", layout, {}, {}, width=width, height=height, care=care or {})))
-
-    def at_most(self, levels: Sequence[int]) -> int:
-        """Bytes that the file will not exceed; what is written is shorter by at most one byte a section.
-
-        Args:
-            levels: one for each of ``concepts``.
-        """
-        lengths = []
-        for group in groups_of(self.concepts, levels):
-            bits = sum(self.bits[i, levels[i]] for i in group)
-            values = CHANNELS * sum(len(self.concepts[i].cells) for i in group)
-            lengths.append(_message_bytes(bits, values))
-        bits = self.layout_bits
-        for symbol, frequencies in _head_symbols(levels, lengths):
-            bits += math.log2(TOTAL / frequencies[0, symbol])  # cost_bits of one symbol, without its arrays
-        head = _message_bytes(bits, self._places)
-        return self._front + len(_length(head)) + head + sum(lengths) + _CHECK * (1 + len(lengths))
-
-
-def _message_bytes(bits: float, symbols: int) -> int:
-    """Bytes of a message: what its range loses to rounding is far below 2^-11 bits a symbol."""
-    return int(np.ceil((bits + symbols / 2048) / 8))
-
-
-def _head_symbols(levels: Sequence[int], lengths: Sequence[int]) -> Iterator[tuple[int, Frequencies]]:
-    """What follows the layout in the head: the levels, each expected near the one before it, and the lengths of the groups."""
+def head_symbols(levels: Sequence[int], lengths: Sequence[int]) -> Iterator[tuple[int, Frequencies]]:
+    """Give what follows the layout in the head: levels, each expected near the one before it, and lengths of the groups."""
     previous = 2
     for level in levels:
         yield level, level_frequencies(previous)
@@ -336,21 +130,68 @@ def _head_symbols(levels: Sequence[int], lengths: Sequence[int]) -> Iterator[tup
         yield length & 255, _BYTE
 
 
-def _check(stream: Stream) -> None:
+def _crc(seed: int, number: int, part: bytes) -> bytes:
+    return struct.pack(">H", crc_hqx(bytes([number]) + part, seed))
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def pack(stream: Stream, tables: Tables | None = None) -> bytes:
+    """Write the file.
+
+    Args:
+        tables: those of its domain that ship where none are given.
+
+    Raises:
+        BadInput: what the stream says cannot be written.
+    """
+    _check_header(stream)
+    tables = tables or Tables.load(stream.domain)
+    _check_concepts(stream, tables)
+    levels = [concept.level for concept in stream.concepts]
+    messages = []
+    for group in form_groups(stream.concepts, levels):
+        encoder = Encoder()
+        for i in group:
+            tables.features.encode(stream.concepts[i], encoder)
+        messages.append(encoder.finish())
+    encoder = Encoder()
+    tables.layouts[len(stream.layout)].encode(stream.layout, encoder)
+    for symbol, frequencies in head_symbols(levels, [len(message) for message in messages]):
+        encoder.put(np.array([symbol]), frequencies)
+    head = encoder.finish()
+    front = pack_front(stream) + pack_length(len(head)) + head
+    return b"".join(part + _crc(tables.seed, i, part) for i, part in enumerate((front, *messages)))
+
+
+def _check_header(stream: Stream) -> None:
     if stream.domain not in DOMAIN_NAMES:
-        raise SemcastError(f"unknown domain {stream.domain!r}; the known are {', '.join(DOMAIN_NAMES)}")
+        raise BadInput(f"unknown domain {stream.domain!r}; the known are {', '.join(DOMAIN_NAMES)}")
     if stream.layout.shape not in [(side, side) for side in SIDES] or stream.layout.max() >= CATEGORIES:
-        raise SemcastError(f"a layout has 16, 32 or 64 places a side and categories below {CATEGORIES}")
+        raise BadInput(f"a layout has 16, 32 or 64 places a side and categories below {CATEGORIES}")
     if not (0 < stream.width <= 1 << 16 and 0 < stream.height <= 1 << 16):
-        raise SemcastError(f"width and height must be between 1 and 65536, not {stream.width} x {stream.height}")
+        raise BadInput(f"width and height must be between 1 and 65536, not {stream.width} x {stream.height}")
     if any(not (0 <= c < CATEGORIES and 1 <= factor <= 255) for c, factor in stream.care.items()):
-        raise SemcastError("care must give whole factors from 1 to 255 to categories of the domain")
-    if any(not 0 <= level < LEVELS for level in stream.levels.values()):
-        raise SemcastError(f"levels go from 0 to {LEVELS - 1}")
+        raise BadInput("care must give whole factors from 1 to 255 to categories of the domain")
 
 
-def _front(stream: Stream) -> bytes:
-    """Everything before the head's length."""
+def _check_concepts(stream: Stream, tables: Tables) -> None:
+    """The receiver finds the list in the layout again: another one would be read as something else."""
+    expected = tables.find_concepts(stream.layout, stream.care)
+    same = [c.category for c in stream.concepts] == [c.category for c in expected]
+    if not (same and all(np.array_equal(a.cells, b.cells) for a, b in zip(stream.concepts, expected, strict=True))):
+        raise BadInput("the concepts must be all those of the layout, in the order of the file")
+    for concept in stream.concepts:
+        if not 0 <= concept.level < LEVELS:
+            raise BadInput(f"levels go from 0 to {LEVELS - 1}")
+        shape, steps, indices = (len(concept.cells), CHANNELS), STEPS[concept.level], concept.indices
+        if concept.level and (indices is None or indices.shape != shape or indices.max() >= steps):
+            raise BadInput(f"category {concept.category} needs {shape[0]} x {CHANNELS} indices below {steps}")
+
+
+def pack_front(stream: Stream) -> bytes:
+    """Write everything before the head's length."""
     sized = (stream.width, stream.height) != (SIZE, SIZE)
     flags = DOMAIN_NAMES.index(stream.domain) | SIDES.index(len(stream.layout)) << 3 | sized << 5 | bool(stream.care) << 6
     front = MAGIC + struct.pack(">BH", flags, stream.model)
@@ -361,36 +202,31 @@ def _front(stream: Stream) -> bytes:
     return front
 
 
-def _length(value: int) -> bytes:
-    """Seven bits a byte, the high ones first; the last byte is below 128."""
+def pack_length(value: int) -> bytes:
+    """Write the head's length: seven bits a byte, the high ones first; the last byte is below 128."""
     return (bytes([128 | value >> 7]) if value >> 7 else b"") + bytes([value & 127])
 
 
-def _crc(seed: int, number: int, part: bytes) -> bytes:
-    return struct.pack(">H", crc_hqx(bytes([number]) + part, seed))
+# ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _first_bytes(data: bytes) -> tuple[int, int]:
-    """Domain and side (their numbers).
+def unpack(data: bytes, tables: Tables | None = None, *, model: int | None = None) -> Stream:
+    """Read what a file says, as far as it arrived.
+
+    Args:
+        tables: those of its domain that ship where none are given.
+        model: the number of the networks at hand; a file made for others is refused.
 
     Raises:
-        SemcastError: no .sem file, or of another version.
+        BadInput: it is no .sem file, of another version or for other networks.
+        Damaged: nothing of it can be shown.
     """
-    if len(data) > MAX_FILE:
-        raise SemcastError("this is no .sem file: it is too long")
-    if len(data) < 3 or data[0] != MAGIC[0] or data[1] & 0xF0 != MAGIC[1] & 0xF0:
-        raise SemcastError("this is no .sem file")
-    if data[1] != MAGIC[1]:
-        raise SemcastError(f"the file is of version {data[1] & 15}; this semcast reads version {MAGIC[1] & 15}")
-    domain, side = data[2] & 7, data[2] >> 3 & 3
-    if domain >= len(DOMAIN_NAMES) or side >= len(SIDES) or data[2] >> 7:
-        raise SemcastError("the file's header is damaged")
-    return domain, side
+    return take_apart(data, tables or Tables.load(domain_of(data)), model).stream
 
 
 @dataclass(frozen=True)
-class _Front:
-    """The front of a file, where the head begins and ends."""
+class Front:
+    """The front of a file, where the head begins and where it ends."""
 
     domain: str
     side: int
@@ -402,8 +238,72 @@ class _Front:
     end: int
 
 
-def _read_front(data: bytes) -> _Front:
-    domain, side = _first_bytes(data)
+@dataclass(frozen=True)
+class Group:
+    """A group as it arrived: its concepts, how many bytes of its message are there, whether the whole has a right check."""
+
+    concepts: tuple[Concept, ...]
+    there: int
+    checked: bool
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A file taken apart; ``lengths`` are those that the head gives to the groups."""
+
+    front: Front
+    stream: Stream
+    lengths: tuple[int, ...]
+    groups: tuple[Group, ...]
+
+
+def take_apart(data: bytes, tables: Tables, model: int | None = None) -> Contents:
+    """Read a file with its sections, for :func:`unpack` and for the receipt of its bytes.
+
+    Raises:
+        BadInput, Damaged: as :func:`unpack`.
+    """
+    front = _read_front(data)
+    _check_front(data, front, tables, model)
+    decoder = Decoder(data[front.head : front.end])
+    layout = tables.layouts[front.side].decode(decoder)
+    concepts: list[Concept] = []
+    level = 2
+    for concept in tables.find_concepts(layout, front.care):
+        level = int(decoder.get(level_frequencies(level))[0])
+        concepts.append(replace(concept, level=level))
+    members = form_groups(concepts, [concept.level for concept in concepts])
+    lengths = tuple(256 * int(decoder.get(_LONG)[0]) + int(decoder.get(_BYTE)[0]) for _ in members)
+    groups, notes = _read_groups(data, front.end + CHECK, [[concepts[i] for i in places] for places in members], lengths, tables)
+    arrived = {concept.category: concept for group in groups for concept in group.concepts}
+    stream = Stream(
+        front.domain, layout, tuple(arrived.get(concept.category, concept) for concept in concepts), front.model,
+        front.width, front.height, front.care, tuple(notes),
+    )  # fmt: skip
+    return Contents(front, stream, lengths, tuple(groups))
+
+
+def _read_magic(data: bytes) -> tuple[int, int]:
+    """Read domain and side (their numbers).
+
+    Raises:
+        BadInput: it is no .sem file, or of another version.
+        Damaged: its first bytes are.
+    """
+    if len(data) > MAX_FILE:
+        raise BadInput("this is no .sem file: it is too long")
+    if len(data) < 3 or data[0] != MAGIC[0] or data[1] & 0xF0 != MAGIC[1] & 0xF0:
+        raise BadInput("this is no .sem file")
+    if data[1] != MAGIC[1]:
+        raise BadInput(f"the file is of version {data[1] & 15}; this semcast reads version {MAGIC[1] & 15}")
+    domain, side = data[2] & 7, data[2] >> 3 & 3
+    if domain >= len(DOMAIN_NAMES) or side >= len(SIDES) or data[2] >> 7:
+        raise Damaged("the file's header is damaged")
+    return domain, side
+
+
+def _read_front(data: bytes) -> Front:
+    domain, side = _read_magic(data)
     try:
         (model,) = struct.unpack_from(">H", data, 3)
         width, height, care, at = SIZE, SIZE, {}, 5
@@ -418,99 +318,71 @@ def _read_front(data: bytes) -> _Front:
         if data[at - 1] >> 7:
             length, at = length << 7 | data[at] & 127, at + 1
     except (struct.error, IndexError, ValueError):
-        raise SemcastError("the file ends within its header: nothing of it can be shown") from None
-    return _Front(DOMAIN_NAMES[domain], SIDES[side], model, width, height, care, at, at + length)
+        raise Damaged("the file ends within its header: nothing of it can be shown") from None
+    return Front(DOMAIN_NAMES[domain], SIDES[side], model, width, height, care, at, at + length)
 
 
-@dataclass(frozen=True)
-class _Group:
-    """A group as it arrived: its members with their levels, what was decoded, its bytes that are there, whether its check is."""
-
-    members: tuple[tuple[Concept, int], ...]
-    found: dict[int, Indices]
-    there: int
-    checked: bool
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """A file taken apart."""
-
-    front: _Front
-    layout: NDArray[np.uint8]
-    concepts: tuple[Concept, ...]
-    levels: tuple[int, ...]
-    lengths: tuple[int, ...]
-    groups: tuple[_Group, ...]
-    notes: tuple[str, ...]
-
-
-def _read(data: bytes, tables: Tables, model: int | None) -> _Contents:
-    front = _read_front(data)
+def _check_front(data: bytes, front: Front, tables: Tables, model: int | None) -> None:
     if tables.domain != front.domain:
-        raise SemcastError(f"the file shows a {front.domain}, the tables are for a {tables.domain}")
-    if front.end + _CHECK > len(data):
-        raise SemcastError("the file ends within its layout: nothing of it can be shown")
-    if data[front.end : front.end + _CHECK] != _crc(tables.seed, 0, data[: front.end]):
-        raise SemcastError(f"the file's layout is damaged, or was written with other tables than bits-{front.domain} here")
+        raise BadInput(f"the file shows a {front.domain}, the tables are for a {tables.domain}")
+    if front.end + CHECK > len(data):
+        raise Damaged("the file ends within its layout: nothing of it can be shown")
+    if data[front.end : front.end + CHECK] != _crc(tables.seed, 0, data[: front.end]):
+        raise Damaged(f"the file's layout is damaged, or was written with other tables than bits-{front.domain} here")
     if model is not None and model != front.model:
-        raise SemcastError(f"the file was made for other networks ({front.model:04x}) than those here ({model:04x})")
-    decoder = Decoder(data[front.head : front.end])
-    layout = tables.layouts[front.side].decode(decoder)
-    concepts = concepts_in_order(layout, tables.importance, front.care)
-    levels: list[int] = []
-    for _ in concepts:
-        levels.append(int(decoder.get(level_frequencies(levels[-1] if levels else 2))[0]))
-    members = groups_of(concepts, levels)
-    lengths = tuple(256 * int(decoder.get(_LONG)[0]) + int(decoder.get(_BYTE)[0]) for _ in members)
-    at, groups, notes = front.end + _CHECK, [], []
-    for number, (places, length) in enumerate(zip(members, lengths, strict=True), 1):
-        section = data[at : at + length + _CHECK]
-        at += length + _CHECK
-        group = _read_group(section, length, number, tuple((concepts[i], levels[i]) for i in places), tables)
+        raise BadInput(f"the file was made for other networks ({front.model:04x}) than those here ({model:04x})")
+
+
+def _read_groups(
+    data: bytes, at: int, members: Sequence[Sequence[Concept]], lengths: Sequence[int], tables: Tables
+) -> tuple[list[Group], list[str]]:
+    """Read the groups, the first of which begins there, and say what is wrong with them."""
+    groups, notes = list[Group](), list[str]()
+    for number, (concepts, length) in enumerate(zip(members, lengths, strict=True), 1):
+        section = data[at : at + length + CHECK]
+        at += length + CHECK
+        group = _read_group(section, length, number, concepts, tables)
         groups.append(group)
         if not section:
             notes.append(f"section {number} of {len(lengths)} is missing")
-        elif len(section) < length + _CHECK:
+        elif len(section) < length + CHECK:
             notes.append(f"the file ends within section {number} of {len(lengths)}")
         elif not group.checked:
             notes.append(f"section {number} of {len(lengths)} is damaged")
     if at < len(data):
         notes.append(f"{len(data) - at} bytes follow that belong to nothing")
-    return _Contents(front, layout, concepts, tuple(levels), lengths, tuple(groups), tuple(notes))
+    return groups, notes
 
 
-def _read_group(
-    section: bytes, length: int, number: int, members: tuple[tuple[Concept, int], ...], tables: Tables
-) -> _Group:
-    """A group and its check: all of it, none of it where it is damaged, what its beginning decides where it is cut."""
+def _read_group(section: bytes, length: int, number: int, concepts: Sequence[Concept], tables: Tables) -> Group:
+    """Read a group and its check: all of it, none of it where it is damaged, what its beginning decides where it is cut."""
     message, check = section[:length], section[length:]
-    if len(check) < _CHECK:
-        return _Group(members, _arrived(message, members, tables.features), len(message), False)
-    if check != _crc(tables.seed, number, message):
-        return _Group(members, {}, length, False)
-    return _Group(members, _decoded(message, members, tables.features), length, True)
+    if len(check) < CHECK:
+        found, checked = _decode_beginning(message, concepts, tables.features), False
+    else:
+        checked = check == _crc(tables.seed, number, message)
+        found = _decode(message, concepts, tables.features) if checked else {}
+    members = tuple(replace(concept, indices=found.get(concept.category)) for concept in concepts)
+    return Group(members, len(message), checked)
 
 
-def _decoded(
-    message: bytes, members: Sequence[tuple[Concept, int]], features: FeatureTables, fill: int = 0
-) -> dict[int, Indices]:
-    """The concepts of a message, as many as decode."""
+def _decode(message: bytes, concepts: Sequence[Concept], features: FeatureTables, fill: int = 0) -> dict[int, Indices]:
+    """Decode the indices of a message by category, of as many concepts as decode."""
     decoder = Decoder(message, fill)
     found: dict[int, Indices] = {}
-    for concept, level in members:
+    for concept in concepts:
         try:
-            found[concept.category] = features.decode(concept.category, concept.cells, level, decoder)
-        except SemcastError:
+            found[concept.category] = features.decode(concept, decoder)
+        except Damaged:
             break
     return found
 
 
-def _arrived(message: bytes, members: Sequence[tuple[Concept, int]], features: FeatureTables) -> dict[int, Indices]:
-    """The concepts that the beginning of a message decides: alike whether zeros or ones follow."""
-    low, high = (_decoded(message, members, features, fill) for fill in (0, 255))
+def _decode_beginning(message: bytes, concepts: Sequence[Concept], features: FeatureTables) -> dict[int, Indices]:
+    """Decode what the beginning of a message decides: what is alike whether zeros or ones follow."""
+    low, high = (_decode(message, concepts, features, fill) for fill in (0, 255))
     found: dict[int, Indices] = {}
-    for concept, _ in members:
+    for concept in concepts:
         first, last = low.get(concept.category), high.get(concept.category)
         if first is None or last is None or not np.array_equal(first, last):
             break

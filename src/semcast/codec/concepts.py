@@ -1,6 +1,12 @@
-"""Semantic concepts: what of a photo the codec sends. A concept is (category, its cells, the features in them).
+"""Semantic concepts: what of a photo the codec sends. A concept is (category, its cells, a level, the indices of its features).
 
-Cells and features are made here; what a file holds of them, and in which order, is :mod:`semcast.codec.bitstream`'s.
+::
+
+    layout [side, side] → cells [16, 16] → concepts, the most important first        (what is where)
+    features v [8, 16, 16] in (-1, 1) → level of each concept → indices q → v^       (how it looks there)
+
+:func:`find_concepts` makes the list and its order from the layout, once at the sender and once at the receiver. Everything after
+it (allocation, file, painter, receipt) goes through this one list; what is added to it on the way are level and indices.
 
 The method is RL-ASC's (Huang et al., 2023, arXiv:2208.04094) as far as its abstract tells it; grid, channels and levels are our
 choice. Everything that both ends must agree on (cells, order, dequantised values) is integer arithmetic on the layout.
@@ -8,60 +14,216 @@ choice. Everything that both ends must agree on (cells, order, dequantised value
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from scipy import ndimage
+from torch import Tensor
 
-from semcast.codec.bitstream import Concept
-from semcast.codec.feature_coder import CHANNELS
-from semcast.codec.layout_coder import GRID, SIDES
-from semcast.networks.blocks import ResBlock, norm
-from semcast.networks.precision import mixed
+from semcast.errors import BadInput
 
 SIZE = 256
 """Side of the photos that the codec's networks see, in pixels."""
 
+CATEGORIES = 19
+SIDES = (16, 32, 64)
+"""The resolutions of a layout."""
+
+GRID = 16
+"""Side of the map of cells, one for each place of the features."""
+
+CHANNELS = 8
+"""Features of a cell."""
+
 STEPS = (1, 2, 3, 5, 9, 17)
-"""Steps of the quantiser at each level; one step is level 0: the concept is skipped and its values are 0."""
+"""L, the steps of the quantiser at each level; one step is level 0: the concept is skipped and its values are 0."""
 
 LEVELS = len(STEPS)
 
+Layout = NDArray[np.uint8]
+"""Categories ``[side, side]``."""
+
+Cells = NDArray[np.int64]
+"""Flat places ``[n]`` in the 16 x 16 grid, ascending."""
+
+Indices = NDArray[np.uint8]
+"""q of each feature of each cell, ``[n, 8]``."""
+
+
+# ---- layouts ---------------------------------------------------------------------------------------------------------
+
+
+def reduce_labels(labels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Reduce labels ``[..., S, S]`` to ``[..., side, side]``: the most frequent category of each block, the lower of two equals.
+
+    Values of 19 and above count nowhere; a block of nothing else takes the category of the nearest block that has one.
+
+    >>> reduce_labels(np.array([[1, 1], [2, 255]], np.uint8), 1).tolist()
+    [[1]]
+    """
+    *maps, size, _ = labels.shape
+    block = size // side
+    blocks = labels.reshape(*maps, side, block, side, block)
+    votes = np.stack([(blocks == category).sum((-3, -1), dtype=np.int32) for category in range(CATEGORIES)], -1)
+    winners: NDArray[np.uint8] = votes.argmax(-1).astype(np.uint8)
+    empty = votes.max(-1) == 0
+    for one in np.ndindex(*maps):
+        if empty[one].any() and not empty[one].all():
+            y, x = ndimage.distance_transform_edt(empty[one], return_distances=False, return_indices=True)
+            winners[one] = winners[one][y, x]
+    return winners
+
+
+def cells_of(layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Reduce layouts ``[..., side, side]`` to the 16 x 16 cells of the features: whole numbers only, so both ends agree.
+
+    Raises:
+        BadInput: the side is another, or a category is not below 19.
+    """
+    side = layout.shape[-1]
+    if side not in SIDES or layout.shape[-2] != side:
+        raise BadInput(f"a layout's side is one of {', '.join(map(str, SIDES))}, not {layout.shape[-2:]}")
+    if layout.size and int(layout.max()) >= CATEGORIES:
+        raise BadInput(f"a layout holds categories below {CATEGORIES}, not {int(layout.max())}")
+    return reduce_labels(layout, GRID)
+
 
 def at_64(layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A layout ``[..., side, side]`` at 64 x 64, as encoder and painter take it (each place repeated)."""
+    """Enlarge a layout ``[..., side, side]`` to 64 x 64, as encoder and painter take it (each place is repeated)."""
     factor = SIDES[-1] // layout.shape[-1]
     return layout.repeat(factor, -2).repeat(factor, -1)
 
 
-def level_map(concepts: Sequence[Concept], levels: Sequence[int]) -> NDArray[np.uint8]:
-    """The level of each cell, uint8 ``[GRID, GRID]``."""
+def simplify(layout: Layout, strength: int) -> Layout:
+    """Remove specks: areas (4-connected) of up to ``strength`` places take the category most met along their edge.
+
+    Small areas go first, the lower category where two are met as often; 0 changes nothing.
+    """
+    layout = layout.copy()
+    for size in range(1, strength + 1):
+        for category in np.unique(layout):
+            areas, _ = ndimage.label(layout == category)
+            for area in np.flatnonzero(np.bincount(areas.reshape(-1)) == size):
+                inside = areas == area
+                if area and not inside.all():
+                    layout[inside] = _most_met(layout, inside)
+    return layout
+
+
+def _most_met(layout: Layout, inside: NDArray[np.bool_]) -> int:
+    """The category most met across the edge of an area."""
+    votes = np.zeros(CATEGORIES, int)
+    for categories, area in ((layout, inside), (layout.T, inside.T)):
+        for one, other in ((slice(None, -1), slice(1, None)), (slice(1, None), slice(None, -1))):
+            votes += np.bincount(categories[other][area[one] & ~area[other]], minlength=CATEGORIES)
+    return int(votes.argmax())
+
+
+# ---- the list of concepts --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """A category, its cells, and what is said about them.
+
+    Args:
+        category: of the domain.
+        cells: where it is.
+        level: 0 (skipped) to 5, as sent.
+        indices: the quantised features of its cells; None where it is skipped, or where they were sent but did not arrive.
+    """
+
+    category: int
+    cells: Cells
+    level: int = 0
+    indices: Indices | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether its features were sent and did not arrive whole."""
+        return self.level > 0 and self.indices is None
+
+    @property
+    def shown_level(self) -> int:
+        """The level that a receiver can show: 0 where nothing was sent or nothing arrived."""
+        return 0 if self.lost else self.level
+
+    def code(self, features: NDArray[np.floating], level: int) -> Concept:
+        """Take the features ``[CHANNELS, GRID, GRID]`` of its cells at a level."""
+        values = features.reshape(CHANNELS, -1)[:, self.cells].T
+        return replace(self, level=level, indices=to_indices(values, level) if level else None)
+
+
+def find_concepts(
+    layout: Layout, importance: Sequence[int], care: Mapping[int, int] | None = None
+) -> tuple[Concept, ...]:
+    """List the concepts of a layout by importance · care · cells, the largest first, the lower category where two are equal.
+
+    Args:
+        importance: what a cell of each category counts.
+        care: whole factors by category.
+
+    >>> layout = np.zeros((16, 16), np.uint8)
+    >>> layout[0] = 11
+    >>> [(c.category, len(c.cells)) for c in find_concepts(layout, (1,) * 19, {11: 255})]
+    [(11, 16), (0, 240)]
+    """
+    cells = cells_of(layout).reshape(-1)
+    concepts = [Concept(int(category), np.flatnonzero(cells == category)) for category in np.unique(cells)]
+    care = care or {}
+    weights = {c.category: importance[c.category] * care.get(c.category, 1) * len(c.cells) for c in concepts}
+    return tuple(sorted(concepts, key=lambda concept: (-weights[concept.category], concept.category)))
+
+
+def map_levels(concepts: Sequence[Concept]) -> NDArray[np.uint8]:
+    """Give each cell the level of its concept that can be shown, uint8 ``[GRID, GRID]``."""
     cells = np.zeros(GRID * GRID, np.uint8)
-    for concept, level in zip(concepts, levels, strict=True):
-        cells[concept.cells] = level
+    for concept in concepts:
+        cells[concept.cells] = concept.shown_level
     return cells.reshape(GRID, GRID)
 
 
-def dequantise(indices: NDArray[np.int64], level: int) -> NDArray[np.float32]:
-    """v^ = (2 q + 1) / L - 1, the middle of each step.
+def map_features(concepts: Sequence[Concept]) -> NDArray[np.float32]:
+    """Give each cell its features v^ as they arrived, ``[CHANNELS, GRID, GRID]``, 0 where there are none."""
+    features = np.zeros((CHANNELS, GRID * GRID), np.float32)
+    for concept in concepts:
+        if concept.indices is not None:
+            features[:, concept.cells] = dequantise(concept.indices, concept.level).T
+    return features.reshape(CHANNELS, GRID, GRID)
+
+
+# ---- the quantiser ---------------------------------------------------------------------------------------------------
+
+
+def to_indices(values: NDArray[np.floating], level: int) -> Indices:
+    """Quantise features in (-1, 1), any shape, at a level above 0: q = floor((v + 1) / 2 · L) in 0..L-1.
+
+    >>> to_indices(np.array([-0.9, 0.0, 0.9]), 2).tolist()
+    [0, 1, 2]
+    """
+    steps = STEPS[level]
+    return np.clip(np.floor((np.asarray(values, np.float64) + 1) / 2 * steps), 0, steps - 1).astype(np.uint8)
+
+
+def dequantise(indices: NDArray[np.integer], level: int) -> NDArray[np.float32]:
+    """Give back v^ = (2 q + 1) / L - 1, the middle of each step.
 
     >>> dequantise(np.arange(2), 1).tolist(), dequantise(np.arange(3), 2).round(2).tolist()
     ([-0.5, 0.5], [-0.6700000166893005, 0.0, 0.6700000166893005])
     """
-    return ((2 * indices + 1) / STEPS[level] - 1).astype(np.float32)
+    return ((2 * indices.astype(np.int64) + 1) / STEPS[level] - 1).astype(np.float32)
 
 
-def quantised(features: Tensor, levels: Tensor, noise: torch.Generator | None = None) -> Tensor:
-    """The features as the receiver has them, with the gradient of the identity where a cell is not skipped.
+def quantise(features: Tensor, levels: Tensor, noise: torch.Generator | None = None) -> Tensor:
+    """Give the features as the receiver will have them, with the gradient of the identity where a cell is not skipped.
 
     Args:
         features: v ``[B, CHANNELS, GRID, GRID]`` in (-1, 1).
         levels: of each cell, ``[B, GRID, GRID]``.
-        noise: instead of rounding, add u uniform in ±1/L from this generator: smoother for training.
+        noise: instead of rounding, add u uniform in ±1/L from this generator (of the CPU): smoother for training.
     """
     steps = torch.tensor(STEPS, dtype=features.dtype, device=features.device)[levels.long()][:, None]
     if noise is None:
@@ -69,75 +231,11 @@ def quantised(features: Tensor, levels: Tensor, noise: torch.Generator | None = 
         hard = (2 * torch.minimum(index, steps - 1) + 1) / steps - 1
         made = features + (hard - features).detach()
     else:
-        made = features + (2 * torch.rand(features.shape, generator=noise) - 1) / steps
+        made = features + (2 * torch.rand(features.shape, generator=noise).to(features.device) - 1) / steps
     return made * (steps > 1)
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Labels ``[B, H, W]`` → float ``[B, classes, H, W]`` in channels_last order; a label beyond them is all zeros."""
-    return (labels[..., None] == torch.arange(classes, dtype=labels.dtype)).float().permute(0, 3, 1, 2)
-
-
-def parsed_layout(parser: nn.Module, image: Tensor, side: int) -> Tensor:
-    """What a parser sees as a layout: probabilities averaged over each block, the likeliest, ``[B, side, side]`` uint8."""
-    return parsed_layouts(parser, image, (side,))[0]
-
-
-def parsed_layouts(parser: nn.Module, image: Tensor, sides: Sequence[int]) -> list[Tensor]:
-    """The layouts of several sides from one look of the parser: image ``[B, 3, 256, 256]`` → ``[B, side, side]`` each."""
-    with torch.no_grad(), mixed():
-        shares = parser(image).float().softmax(1)
-    return [F.adaptive_avg_pool2d(shares, side).argmax(1).to(torch.uint8) for side in sides]
-
-
-@dataclass(frozen=True)
-class ConceptEncoderConfig:
-    """``widths``: channels at 128, 64, 32 and 16 px; ``embedding``: numbers that stand for a category."""
-
-    widths: tuple[int, ...] = (24, 48, 96, 160)
-    embedding: int = 16
-    classes: int = 19
-
-
-class ConceptEncoder(nn.Module):
-    """Photo and layout → the features of every cell (1.0 M parameters, 0.5 GMAC).
-
-    ::
-
-        photo  - pixels 2x2 - conv - 128 - ResBlock 64 - + - ResBlock 32 - ResBlock x 2 16 - norm, conv, tanh → v
-        layout - embedding ------------------------------'              |
-        photo  - pixels 16x16 - linear ----------------------------------'
-
-    The linear path starts as the principal components of a cell's pixels (recipe ``scene-codec``): from the first step on the
-    features tell the painter something. The rest sees the layout that will be sent: what the receiver knows from there need
-    not be in the features.
-    """
-
-    def __init__(self, config: ConceptEncoderConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or ConceptEncoderConfig()
-        w = config.widths
-        self.stem = nn.Conv2d(12, w[0], 3, padding=1)
-        self.embed = nn.Conv2d(config.classes, config.embedding, 1, bias=False)
-        self.blocks = nn.ModuleList([ResBlock(w[0], w[1]), ResBlock(w[1] + config.embedding, w[2]), ResBlock(w[2], w[3])])
-        self.last = ResBlock(w[3], w[3])
-        self.norm, self.head = norm(w[3]), nn.Conv2d(w[3], CHANNELS, 1)
-        self.linear = nn.Conv2d(3, CHANNELS, SIZE // GRID, stride=SIZE // GRID)
-        nn.init.normal_(self.head.weight, std=0.01)
-
-    def forward(self, image: Tensor, layout: Tensor) -> Tensor:
-        """Describe each cell.
-
-        Args:
-            image: ``[B, 3, 256, 256]`` in [0, 1].
-            layout: categories ``[B, 64, 64]``.
-
-        Returns:
-            v ``[B, CHANNELS, GRID, GRID]``, float32 in (-1, 1).
-        """
-        x = self.stem(F.pixel_unshuffle(image * 2 - 1, 2))
-        x = self.blocks[0](F.avg_pool2d(x, 2))
-        x = torch.cat((x, self.embed(one_hot(layout, self.config.classes))), 1)
-        x = self.blocks[1](F.avg_pool2d(x, 2))
-        x = self.last(self.blocks[2](F.avg_pool2d(x, 2)))
-        return (self.head(F.silu(self.norm(x))).float() + self.linear(image).float()).tanh()
+    """Expand labels ``[B, H, W]`` to float ``[B, classes, H, W]`` in channels_last order; a label beyond them is all zeros."""
+    numbers = torch.arange(classes, dtype=labels.dtype, device=labels.device)
+    return (labels[..., None] == numbers).float().permute(0, 3, 1, 2)

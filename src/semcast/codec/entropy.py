@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from semcast.errors import SemcastError
+from semcast.errors import Damaged, Missing
 
 TOTAL = 1 << 24
 """What the frequencies of one symbol's alphabet sum to."""
@@ -26,27 +26,27 @@ Frequencies = NDArray[np.int64]
 _WORD = 4
 
 
-def normalised(weights: NDArray[np.int64]) -> Frequencies:
-    """Frequencies in proportion to weights ``[n, alphabet]`` (whole numbers >= 0, no row all 0, sums below 2^39).
+def normalise(weights: NDArray[np.int64]) -> Frequencies:
+    """Scale to frequencies in proportion to weights ``[n, alphabet]`` (whole numbers >= 0, no row all 0, sums below 2^39).
 
     f_i = 1 + floor(w_i (2^24 - alphabet) / Σ w); what rounding left goes to the first of the largest.
 
-    >>> normalised(np.array([[1, 3, 0]])).tolist()
+    >>> normalise(np.array([[1, 3, 0]])).tolist()
     [[4194304, 12582911, 1]]
     """
     rows, alphabet = weights.shape
-    frequencies = 1 + weights * (TOTAL - alphabet) // weights.sum(1, keepdims=True)
+    frequencies: Frequencies = 1 + weights * (TOTAL - alphabet) // weights.sum(1, keepdims=True)
     frequencies[np.arange(rows), weights.argmax(1)] += TOTAL - frequencies.sum(1)
     return frequencies
 
 
 def uniform(alphabet: int) -> Frequencies:
-    """One row: every symbol alike."""
-    return normalised(np.ones((1, alphabet), np.int64))
+    """Give one row in which every symbol is as likely."""
+    return normalise(np.ones((1, alphabet), np.int64))
 
 
 def cost_bits(symbols: NDArray[np.integer], frequencies: Frequencies) -> float:
-    """Σ log2(2^24 / f): what :meth:`Encoder.put` will add to the message, in bits."""
+    """Count Σ log2(2^24 / f): what :meth:`Encoder.put` will add to the message, in bits."""
     chosen = np.take_along_axis(frequencies, np.asarray(symbols, np.int64)[:, None], 1)
     return float(np.log2(TOTAL / chosen).sum())
 
@@ -65,7 +65,7 @@ class Encoder:
             self._coder.encode(np.asarray(symbols, np.int32), self._family, (frequencies - 1).astype(np.float64))
 
     def finish(self) -> bytes:
-        """The shortest bytes that decode to what was put, whatever follows being read as zeros."""
+        """Give the shortest bytes that decode to what was put, whatever follows being read as zeros."""
         if self._coder.is_empty():
             return b""
         # The final interval is found from outside: a sure symbol at its bottom and one at its top cost 2^-72 of it each.
@@ -101,22 +101,22 @@ class Decoder:
         self._family = library.stream.model.Categorical(perfect=False)
 
     def get(self, frequencies: Frequencies) -> NDArray[np.int64]:
-        """The next symbols, one for each row of frequencies.
+        """Read the next symbols, one for each row of frequencies.
 
         Raises:
-            SemcastError: no message begins with these bytes.
+            Damaged: no message begins with these bytes.
         """
         if not len(frequencies):
             return np.zeros(0, np.int64)
         try:
             return np.asarray(self._coder.decode(self._family, (frequencies - 1).astype(np.float64)), np.int64)
         except AssertionError:
-            raise SemcastError("the entropy-coded data is damaged") from None
+            raise Damaged("the entropy-coded data is damaged") from None
 
 
 def _constriction() -> ModuleType:
     try:
         import constriction
     except ImportError:
-        raise SemcastError(".sem files need the constriction package: pip install 'semcast[codec]'") from None
+        raise Missing(".sem files need the constriction package: pip install 'semcast[codec]'") from None
     return constriction  # type: ignore[no-any-return]

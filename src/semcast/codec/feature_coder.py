@@ -18,35 +18,22 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from semcast.codec.entropy import TOTAL, Decoder, Encoder, Frequencies, cost_bits, normalised
-from semcast.codec.layout_coder import CATEGORIES, GRID
+from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, LEVELS, STEPS, Cells, Concept, Indices, to_indices
+from semcast.codec.entropy import TOTAL, Decoder, Encoder, Frequencies, cost_bits, normalise
 
-CHANNELS = 8
-STEPS = (0, 2, 3, 5, 9, 17)
-"""L at each level; level 0 sends nothing."""
-
-LEVELS = len(STEPS)
 SCALE = 4096
 """What a table's frequencies sum to; the coder sees them times 2^12."""
-
-Cells = NDArray[np.int64]
-"""Flat places ``[n]`` in the 16 x 16 grid, ascending."""
-
-Indices = NDArray[np.uint8]
-"""``[n, 8]``."""
 
 _STRENGTH = 16.0  # how many values of a category it takes until they count as much as all categories together
 
 
-def contexts(level: int) -> int:
-    """How many contexts there are at a level."""
+def count_contexts(level: int) -> int:
+    """Count the contexts of a level.
+
+    >>> [count_contexts(level) for level in (1, 2, 5)]
+    [7, 11, 15]
+    """
     return 1 + 2 * _buckets(STEPS[level])
-
-
-def quantised(values: NDArray[np.floating], level: int) -> Indices:
-    """Indices of features in (-1, 1), any shape, at a level above 0."""
-    steps = STEPS[level]
-    return np.clip(np.floor((np.asarray(values, np.float64) + 1) / 2 * steps), 0, steps - 1).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -55,8 +42,8 @@ class FeatureTables:
 
     frequencies: Mapping[int, NDArray[np.int16]]
 
-    def costs(self, features: NDArray[np.floating], cells: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Bits of every cell at every level: features ``[8, 16, 16]`` and cells ``[16, 16]`` → ``[6, 16, 16]``, exact.
+    def cost_cells(self, features: NDArray[np.floating], cells: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Count the bits of every cell at every level: features ``[8, 16, 16]`` and cells ``[16, 16]`` → ``[6, 16, 16]``, exact.
 
         A concept's cost at a level is the sum over its cells.
         """
@@ -64,28 +51,29 @@ class FeatureTables:
         left, above = _linked(cells)
         bits = np.zeros((LEVELS, GRID * GRID))
         for level in range(1, LEVELS):
-            indices = quantised(features, level).reshape(CHANNELS, -1).T.astype(np.int64)
+            indices = to_indices(features, level).reshape(CHANNELS, -1).T.astype(np.int64)
             context = _contexts(level, indices, left, above)
             rows = self.frequencies[level][category[:, None], np.arange(CHANNELS), context]
             chosen = np.take_along_axis(rows, indices[:, :, None], 2)[:, :, 0]
             bits[level] = np.log2(SCALE / chosen).sum(1)
         return bits.reshape(LEVELS, GRID, GRID)
 
-    def cost_bits(self, category: int, cells: Cells, indices: Indices, level: int) -> float:
-        """What a concept takes, in bits, without writing it."""
-        return cost_bits(*self._model(category, cells, indices, level))
+    def cost_bits(self, concept: Concept) -> float:
+        """Count what a concept takes, in bits, without writing it."""
+        return cost_bits(*self._model(concept))
 
-    def encode(self, category: int, cells: Cells, indices: Indices, level: int, encoder: Encoder) -> None:
-        """Append a concept."""
-        encoder.put(*self._model(category, cells, indices, level))
+    def encode(self, concept: Concept, encoder: Encoder) -> None:
+        """Append a concept that has its indices."""
+        encoder.put(*self._model(concept))
 
-    def decode(self, category: int, cells: Cells, level: int, decoder: Decoder) -> Indices:
-        """The next concept.
+    def decode(self, concept: Concept, decoder: Decoder) -> Indices:
+        """Read the indices of a concept whose level is above 0.
 
         Raises:
-            SemcastError: the data is damaged.
+            Damaged: the data is damaged.
         """
-        table = self.frequencies[level][category].astype(np.int64) * (TOTAL // SCALE)
+        cells, level = concept.cells, concept.level
+        table = self.frequencies[level][concept.category].astype(np.int64) * (TOTAL // SCALE)
         channels, lookup = np.arange(CHANNELS), _lookup(level)
         left, above = _neighbours(cells)
         count = (left >= 0).astype(np.int64) + (above >= 0)
@@ -95,17 +83,18 @@ class FeatureTables:
             indices[i] = decoder.get(table[channels, context])
         return indices[:-1].astype(np.uint8)
 
-    def _model(
-        self, category: int, cells: Cells, indices: Indices, level: int
-    ) -> tuple[NDArray[np.int64], Frequencies]:
-        whole = indices.astype(np.int64)
-        context = _contexts(level, whole, *_neighbours(cells))
-        rows = self.frequencies[level][category][np.arange(CHANNELS), context].astype(np.int64) * (TOTAL // SCALE)
-        return whole.reshape(-1), rows.reshape(-1, STEPS[level])
+    def _model(self, concept: Concept) -> tuple[NDArray[np.int64], Frequencies]:
+        """All symbols in their order, and their frequencies."""
+        assert concept.indices is not None
+        whole = concept.indices.astype(np.int64)
+        context = _contexts(concept.level, whole, *_neighbours(concept.cells))
+        table = self.frequencies[concept.level][concept.category]
+        rows = table[np.arange(CHANNELS), context].astype(np.int64) * (TOTAL // SCALE)
+        return whole.reshape(-1), rows.reshape(-1, STEPS[concept.level])
 
 
 def default_tables() -> FeatureTables:
-    """Before anything is learned: uniform without neighbours, else a triangle around what they say, wider for one alone."""
+    """Give the tables before anything is learned: uniform without neighbours, else a triangle around them, wider for one."""
     tables = {}
     for level in range(1, LEVELS):
         steps, buckets = STEPS[level], _buckets(STEPS[level])
@@ -114,12 +103,12 @@ def default_tables() -> FeatureTables:
         one = 2 + np.maximum(0, 2 * steps - 2 * away)
         two = 2 + np.maximum(0, 4 * steps - 6 * away)
         weights = np.concatenate((np.ones((1, steps), np.int64), one, two))
-        tables[level] = np.broadcast_to(_scaled(weights.astype(np.float64)), (CATEGORIES, CHANNELS, *weights.shape)).copy()
+        tables[level] = np.broadcast_to(_scale(weights.astype(np.float64)), (CATEGORIES, CHANNELS, *weights.shape)).copy()
     return FeatureTables(tables)
 
 
-def learned_tables(features: NDArray[np.floating], cells: NDArray[np.uint8]) -> FeatureTables:
-    """Tables from what an encoder makes of training photos.
+def learn_tables(features: NDArray[np.floating], cells: NDArray[np.uint8]) -> FeatureTables:
+    """Learn tables from what an encoder makes of training photos.
 
     Counts of a category are filled up with those of all categories, and those with the default tables:
     p_c = (n_c + 16 p) / (Σ n_c + 16), and p in the same way.
@@ -130,24 +119,25 @@ def learned_tables(features: NDArray[np.floating], cells: NDArray[np.uint8]) -> 
     """
     start, tables = default_tables(), {}
     for level in range(1, LEVELS):
-        counts = np.zeros((CATEGORIES, CHANNELS, contexts(level), STEPS[level]))
+        counts = np.zeros((CATEGORIES, CHANNELS, count_contexts(level), STEPS[level]))
         for feature, cell in zip(features, cells, strict=True):
-            indices = quantised(feature, level).reshape(CHANNELS, -1).T.astype(np.int64)
+            indices = to_indices(feature, level).reshape(CHANNELS, -1).T.astype(np.int64)
             context = _contexts(level, indices, *_linked(cell))
             np.add.at(counts, (cell.reshape(-1, 1).astype(np.int64), np.arange(CHANNELS), context, indices), 1)
-        shared = _filled(counts.sum(0), start.frequencies[level][0] / SCALE)
-        tables[level] = _scaled(_filled(counts, shared))
+        shared = _fill_up(counts.sum(0), start.frequencies[level][0] / SCALE)
+        tables[level] = _scale(_fill_up(counts, shared))
     return FeatureTables(tables)
 
 
-def _filled(counts: NDArray[np.float64], prior: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (counts + _STRENGTH * prior) / (counts.sum(-1, keepdims=True) + _STRENGTH)
+def _fill_up(counts: NDArray[np.float64], prior: NDArray[np.float64]) -> NDArray[np.float64]:
+    share: NDArray[np.float64] = (counts + _STRENGTH * prior) / (counts.sum(-1, keepdims=True) + _STRENGTH)
+    return share
 
 
-def _scaled(weights: NDArray[np.float64]) -> NDArray[np.int16]:
-    """Weights ``[..., L]`` as whole numbers >= 1 that sum to 4096; the largest takes what rounding left."""
+def _scale(weights: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Scale weights ``[..., L]`` to whole numbers >= 1 that sum to 4096; the largest takes what rounding left."""
     share = weights / weights.sum(-1, keepdims=True)
-    whole = 1 + np.floor(share * (SCALE - weights.shape[-1])).astype(np.int64)
+    whole: NDArray[np.int64] = 1 + np.floor(share * (SCALE - weights.shape[-1])).astype(np.int64)
     largest = share.argmax(-1)[..., None]
     left = SCALE - whole.sum(-1, keepdims=True)
     np.put_along_axis(whole, largest, np.take_along_axis(whole, largest, -1) + left, -1)
@@ -171,7 +161,8 @@ def _contexts(level: int, indices: NDArray[np.int64], left: Cells, above: Cells)
     """Contexts ``[n, 8]`` of n rows of indices, given which row lies left of each and which above (-1: none)."""
     padded = np.concatenate((indices, np.zeros((1, CHANNELS), np.int64)))
     count = (left >= 0).astype(np.int64) + (above >= 0)
-    return _lookup(level)[count[:, None], padded[left] + padded[above]]
+    found: NDArray[np.int64] = _lookup(level)[count[:, None], padded[left] + padded[above]]
+    return found
 
 
 def _linked(cells: NDArray[np.uint8]) -> tuple[Cells, Cells]:
@@ -194,4 +185,4 @@ def _neighbours(cells: Cells) -> tuple[Cells, Cells]:
 @cache  # an allocation asks for sizes very often
 def level_frequencies(previous: int) -> Frequencies:
     """What is expected of a concept's level after that of the one before it (2 at the start): 4, 3, 2, 1, 1, 1 by distance."""
-    return normalised(np.maximum(4 - np.abs(np.arange(LEVELS) - previous), 1)[None])
+    return normalise(np.maximum(4 - np.abs(np.arange(LEVELS) - previous), 1)[None])

@@ -20,14 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from semcast.codec.entropy import Decoder, Encoder, Frequencies, cost_bits, normalised
-from semcast.errors import SemcastError
-
-CATEGORIES = 19
-SIDES = (16, 32, 64)
-"""The resolutions a layout is coded at."""
+from semcast.codec.concepts import CATEGORIES, Layout
+from semcast.codec.entropy import Decoder, Encoder, Frequencies, cost_bits, normalise
 
 LAG = 3
 NEAR = tuple(
@@ -35,68 +30,9 @@ NEAR = tuple(
 )  # fmt: skip
 OUTSIDE = CATEGORIES
 LARGEST = 4095
-GRID = 16
-"""The side of the map of cells, one for each place of the features."""
 
 _MARGIN = 4
 _WHOLE = np.int64
-
-
-def reduced(labels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Labels ``[..., S, S]`` → ``[..., side, side]``: the most frequent category of each block, the lower of two equals.
-
-    Values of 19 and above count nowhere; a block of nothing else takes the category of the nearest block that has one.
-    """
-    *maps, size, _ = labels.shape
-    block = size // side
-    blocks = labels.reshape(*maps, side, block, side, block)
-    votes = np.stack([(blocks == category).sum((-3, -1), dtype=np.int32) for category in range(CATEGORIES)], -1)
-    winners = votes.argmax(-1).astype(np.uint8)
-    empty = votes.max(-1) == 0
-    for one in np.ndindex(*maps):
-        if empty[one].any() and not empty[one].all():
-            y, x = ndimage.distance_transform_edt(empty[one], return_distances=False, return_indices=True)
-            winners[one] = winners[one][y, x]
-    return winners
-
-
-def cells_of(layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Layouts ``[..., side, side]`` as the 16 x 16 cells of the features: whole numbers only, so both ends agree.
-
-    Raises:
-        SemcastError: another side, or a category that is not below 19.
-    """
-    side = layout.shape[-1]
-    if side not in SIDES or layout.shape[-2] != side:
-        raise SemcastError(f"a layout's side is one of {', '.join(map(str, SIDES))}, not {layout.shape[-2:]}")
-    if layout.size and int(layout.max()) >= CATEGORIES:
-        raise SemcastError(f"a layout holds categories below {CATEGORIES}, not {int(layout.max())}")
-    return reduced(layout, GRID)
-
-
-def simplify(layout: NDArray[np.uint8], strength: int) -> NDArray[np.uint8]:
-    """The layout without specks: areas (4-connected) of up to ``strength`` places take the category most met along their edge.
-
-    Small areas go first, the lower category where two are met as often; 0 changes nothing.
-    """
-    layout = layout.copy()
-    for size in range(1, strength + 1):
-        for category in np.unique(layout):
-            areas, _ = ndimage.label(layout == category)
-            for area in np.flatnonzero(np.bincount(areas.reshape(-1)) == size):
-                inside = areas == area
-                if area and not inside.all():
-                    layout[inside] = _met(layout, inside)
-    return layout
-
-
-def _met(layout: NDArray[np.uint8], inside: NDArray[np.bool_]) -> int:
-    """The category most met across the edge of an area."""
-    votes = np.zeros(CATEGORIES, int)
-    for categories, area in ((layout, inside), (layout.T, inside.T)):
-        for one, other in ((slice(None, -1), slice(1, None)), (slice(1, None), slice(None, -1))):
-            votes += np.bincount(categories[other][area[one] & ~area[other]], minlength=CATEGORIES)
-    return int(votes.argmax())
 
 
 @dataclass(frozen=True)
@@ -156,19 +92,19 @@ class LayoutCoder:
         self._bias = tables.bias.astype(np.float64)
         self._power = tables.power.astype(_WHOLE)
 
-    def cost_bits(self, layout: NDArray[np.uint8]) -> float:
-        """What the layout takes, in bits, without writing it."""
+    def cost_bits(self, layout: Layout) -> float:
+        """Count what the layout takes, in bits, without writing it."""
         return cost_bits(*self._model(layout))
 
-    def encode(self, layout: NDArray[np.uint8], encoder: Encoder) -> None:
+    def encode(self, layout: Layout, encoder: Encoder) -> None:
         """Append the layout."""
         encoder.put(*self._model(layout))
 
-    def decode(self, decoder: Decoder) -> NDArray[np.uint8]:
-        """The next layout: wave by wave, each with the frequencies that the places before it give.
+    def decode(self, decoder: Decoder) -> Layout:
+        """Read the next layout: wave by wave, each with the frequencies that the places before it give.
 
         Raises:
-            SemcastError: the data is damaged.
+            Damaged: the data is damaged.
         """
         padded = np.full(self._size, OUTSIDE, np.uint8)
         seen = np.zeros(CATEGORIES, bool)
@@ -177,9 +113,10 @@ class LayoutCoder:
             symbols = decoder.get(self._frequencies(padded, places, self._seen[seen].sum(0)))
             padded[self._inside[places]] = symbols
             seen[symbols] = True
-        return padded[self._inside].reshape(self.side, self.side)
+        layout: Layout = padded[self._inside].reshape(self.side, self.side)
+        return layout
 
-    def _model(self, layout: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Frequencies]:
+    def _model(self, layout: Layout) -> tuple[NDArray[np.int64], Frequencies]:
         """All symbols in their order, and their frequencies."""
         if layout.shape != (self.side, self.side) or layout.max() >= CATEGORIES:
             raise ValueError(f"a layout of {self.side} x {self.side} categories below {CATEGORIES} is needed")
@@ -189,11 +126,10 @@ class LayoutCoder:
         wave = np.repeat(np.arange(len(self.waves.start) - 1), np.diff(self.waves.start))
         before = np.full(CATEGORIES, len(wave))  # the first wave that shows each category
         np.minimum.at(before, symbols, wave)
-        shown = self._steps_of(before)[wave]
-        return symbols, self._frequencies(padded, self.waves.places, shown)
+        return symbols, self._frequencies(padded, self.waves.places, self._sum_seen(before)[wave])
 
-    def _steps_of(self, before: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Σ seen[c] over the categories shown before each wave, ``[waves, hidden + 19]``."""
+    def _sum_seen(self, before: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Σ seen[c] over the categories that were shown before each wave, ``[waves, hidden + 19]``."""
         waves = np.arange(len(self.waves.start) - 1)
         return (before < waves[:, None]).astype(_WHOLE) @ self._seen
 
@@ -212,4 +148,4 @@ class LayoutCoder:
         g = (h @ self._inner + self._bias).astype(_WHOLE) >> 10
         g = np.minimum(np.maximum(g, 0), LARGEST).astype(np.float64)
         u = (1024 * z[:, self.hidden :] + (g @ self._outer).astype(_WHOLE)) >> 13
-        return normalised(self._power[np.minimum(u.max(1, keepdims=True) - u, len(self._power) - 1)])
+        return normalise(self._power[np.minimum(u.max(1, keepdims=True) - u, len(self._power) - 1)])

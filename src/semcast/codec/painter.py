@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semcast.codec.concepts import CHANNELS, GRID, LEVELS, SIZE, ConceptEncoder, ConceptEncoderConfig, one_hot
+from semcast.codec.concepts import (
+    CATEGORIES,
+    CHANNELS,
+    GRID,
+    LEVELS,
+    SIZE,
+    Concept,
+    Layout,
+    at_64,
+    map_features,
+    map_levels,
+    one_hot,
+)
+from semcast.codec.encoder import ConceptEncoder, ConceptEncoderConfig
 from semcast.domains import Domain
-from semcast.errors import SemcastError
-from semcast.networks.blocks import Refine, ResBlock, channels_last, norm
+from semcast.errors import BadInput
+from semcast.networks.blocks import LightBlock, ResBlock, channels_last, norm
+from semcast.networks.precision import exact, mixed
 from semcast.weights import load
 
 CELL = SIZE // GRID
@@ -29,10 +45,10 @@ class ScenePainterConfig:
     widths: tuple[int, ...] = (160, 112, 64, 32, 16)
     local: tuple[int, ...] = (32, 16, 12)
     own: int = 8
-    classes: int = 19
+    classes: int = CATEGORIES
 
 
-class Painted(NamedTuple):
+class Painting(NamedTuple):
     """The picture ``[B, 3, 256, 256]`` about [0, 1], those of the two branches, the global one's share ``[B, 1, 256, 256]``."""
 
     image: Tensor
@@ -77,7 +93,8 @@ class ClassBlock(nn.Module):
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
         """``[B, inputs, H, W]`` and the categories' shares → ``[B, outputs, H, W]``."""
         y = self.conv1(F.silu(self.norm1(x, shares)))
-        return self.skip(x) + self.conv2(F.silu(self.norm2(y)))
+        made: Tensor = self.skip(x) + self.conv2(F.silu(self.norm2(y)))
+        return made
 
 
 class ClassRefine(nn.Module):
@@ -89,11 +106,12 @@ class ClassRefine(nn.Module):
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
         """``[B, width, H, W]`` and the categories' shares → as x."""
-        return x + self.conv(F.silu(self.norm(x, shares)))
+        made: Tensor = x + self.conv(F.silu(self.norm(x, shares)))
+        return made
 
 
 def _up(inputs: int, outputs: int) -> nn.Sequential:
-    """Twice the side: a convolution that makes four pixels of one."""
+    """Build a step to twice the side: a convolution that makes four pixels of one."""
     return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))
 
 
@@ -112,11 +130,11 @@ class LocalBranch(nn.Module):
         self.first = nn.Conv2d(own * classes, own * classes, 3, padding=1, groups=classes)
         self.second = nn.Conv2d((own + 1) * classes, c[0], 1)
         self.shared = ResBlock(c[0], c[0])
-        self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1]), Refine(c[1])), _up(c[1], c[2])])
+        self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1]), LightBlock(c[1])), _up(c[1], c[2])])
 
     def forward(self, x: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, inputs, 32, 32]`` and one-hot masks ``[B, classes, 64, 64]`` → features at 128 and at 256 px."""
-        x = _doubled(self.enter(x))
+        x = _double(self.enter(x))
         masks = masks.to(x.dtype)
         spread = masks.repeat_interleave(self.first.in_channels // masks.shape[1], 1)
         own = F.silu(self.first(x.repeat(1, masks.shape[1], 1, 1) * spread)) * spread
@@ -158,7 +176,7 @@ class ScenePainter(nn.Module):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
-    def forward(self, layout: Tensor, features: Tensor, levels: Tensor) -> Painted:
+    def forward(self, layout: Tensor, features: Tensor, levels: Tensor) -> Painting:
         """Paint.
 
         Args:
@@ -173,36 +191,36 @@ class ScenePainter(nn.Module):
         x = x + self.place.to(x.dtype)
         for block in self.deep:
             x = block(x, quarter)
-        x = _doubled(x)
+        x = _double(x)
         for block in self.trunk:
             x = block(x, half)
-        middle, parts = self.parts(torch.cat((x, _doubled(features).to(x.dtype)), 1), masks)
+        middle, parts = self.parts(torch.cat((x, _double(features).to(x.dtype)), 1), masks)
         for up, block in zip(self.up, self.whole, strict=False):
             x = block(up(x), masks)
         share = self.attend(torch.cat((x, middle), 1)).float().softmax(1)[:, :1]
         share = F.interpolate(share, scale_factor=2.0, mode="bilinear")
         whole = self.up[2](x)
         whole = whole + self.fine(F.silu(whole))  # no norm: at the full size it costs more than a convolution
-        with torch.autocast("cpu", enabled=False):  # the picture's colours: bfloat16 has too few
+        with exact(features.device):  # the picture's colours: bfloat16 has too few
             estimate = self.linear(features.float())
         of_whole = self.paint_whole(F.silu(whole)).float() + estimate
         of_parts = self.paint_parts(F.silu(parts)).float() + estimate
-        return Painted(of_parts + share * (of_whole - of_parts), of_whole, of_parts, share)
+        return Painting(of_parts + share * (of_whole - of_parts), of_whole, of_parts, share)
 
 
-def _doubled(x: Tensor) -> Tensor:
+def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def branch_of(painted: Painted, branch: str) -> Tensor:
-    """The picture of one of :data:`BRANCHES`, for the ablation.
+def branch_of(painting: Painting, branch: str) -> Tensor:
+    """Choose the picture of one of :data:`BRANCHES`, for the ablation.
 
     Raises:
-        SemcastError: there is no such branch.
+        BadInput: there is no such branch.
     """
     if branch not in BRANCHES:
-        raise SemcastError(f"unknown branch {branch!r}; the known are {', '.join(BRANCHES)}")
-    return {"fused": painted.image, "global": painted.whole, "local": painted.parts}[branch]
+        raise BadInput(f"unknown branch {branch!r}; the known are {', '.join(BRANCHES)}")
+    return {"fused": painting.image, "global": painting.whole, "local": painting.parts}[branch]
 
 
 class SceneCodec(nn.Module):
@@ -213,12 +231,17 @@ class SceneCodec(nn.Module):
         self.encoder, self.painter = ConceptEncoder(encoder), ScenePainter(painter)
         self.fingerprint = ""
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return self.painter.place.device
+
     @classmethod
     def load(cls, domain: Domain | str) -> SceneCodec:
-        """The shipped networks of a domain (or of its name), weights ``codec-<domain>``.
+        """Load the shipped networks of a domain (or of its name), weights ``codec-<domain>``.
 
         Raises:
-            SemcastError: there are no such weights.
+            Missing: there are no such weights.
         """
         name = domain if isinstance(domain, str) else domain.name
         checkpoint = load(f"codec-{name}", kind="scene-codec")
@@ -228,3 +251,32 @@ class SceneCodec(nn.Module):
         codec.load_state_dict(checkpoint.tensors)
         codec.fingerprint = checkpoint.fingerprint
         return channels_last(codec.eval())
+
+
+@torch.no_grad()
+def paint(
+    codec: SceneCodec, layouts: Sequence[Layout], concepts: Sequence[Sequence[Concept]], branch: str = BRANCHES[0]
+) -> Tensor:
+    """Paint the pictures that a receiver shows.
+
+    Args:
+        codec: the networks; the pictures are on their device.
+        layouts: one a picture, ``[side, side]``, of any sides.
+        concepts: those of each picture. What of them did not arrive is painted by the layout alone.
+        branch: one of :data:`BRANCHES`.
+
+    Returns:
+        pictures ``[B, 3, 256, 256]`` in [0, 1].
+
+    Raises:
+        BadInput: there is no such branch.
+    """
+    maps = (
+        np.stack([at_64(layout) for layout in layouts]),
+        np.stack([map_features(each) for each in concepts]),
+        np.stack([map_levels(each) for each in concepts]),
+    )
+    layout, features, levels = (torch.from_numpy(each).to(codec.device) for each in maps)
+    with mixed(codec.device):
+        painting = codec.painter(layout, features, one_hot(levels, LEVELS))
+    return branch_of(painting, branch).float().clamp(0, 1)

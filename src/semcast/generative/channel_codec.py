@@ -60,7 +60,7 @@ class ChannelCodec(nn.Module):
 
     def encode(self, normal: Tensor, budget: Budget) -> Tensor:
         """N ``[B, dims]`` → symbols ``[B, k]`` of mean power 1 in each burst."""
-        noise = torch.full((len(normal), 1), 10 ** (-budget.snr_db / 10))
+        noise = normal.new_full((len(normal), 1), 10 ** (-budget.snr_db / 10))
         learned = self.encoder(torch.cat((normal, conditions(noise, budget.symbols)), 1)).float()
         carried, amplitude = self.repeat(2 * budget.symbols)
         sent = (normal * self.powers(budget).sqrt() + learned)[:, carried] * amplitude
@@ -73,8 +73,8 @@ class ChannelCodec(nn.Module):
         # repeated coordinates are combined by their reliability (maximum ratio), the same as one less noisy use
         trust = amplitude**2 / (received.noise_var / 2).repeat_interleave(2, -1)
         shape = (len(trust), self.config.dims)
-        total = torch.zeros(shape).index_add(1, carried, trust)
-        summed = torch.zeros(shape).index_add(1, carried, to_real(received.symbols) * trust / amplitude)
+        total = trust.new_zeros(shape).index_add(1, carried, trust)
+        summed = trust.new_zeros(shape).index_add(1, carried, to_real(received.symbols) * trust / amplitude)
         noise = 1 / total.clamp_min(1 / ERASED)
         estimate = summed * noise * power.sqrt() / (power + noise)
         told = conditions(received.noise_var, received.budget.symbols)
@@ -82,5 +82,7 @@ class ChannelCodec(nn.Module):
 
     def repeat(self, uses: int) -> tuple[Tensor, Tensor]:
         """Which coordinate each real use carries, and its amplitude: beyond ``dims`` uses the coordinates start again."""
-        carried = torch.arange(uses) % self.config.dims
-        return carried, torch.bincount(carried, minlength=1)[carried].float().rsqrt()
+        dims, place = self.config.dims, torch.arange(uses, device=self.importance.device)
+        carried = place % dims
+        times = uses // dims + (carried < uses % dims)
+        return carried, times.float().rsqrt()

@@ -27,13 +27,13 @@ class EncoderConfig:
     sketch: int = 64
 
 
-def bounded(codes: Tensor) -> Tensor:
+def bound(codes: Tensor) -> Tensor:
     """B tanh(c / B), B = 3: codes stay where the generator was trained (unbounded ones let training diverge)."""
     return BOUND * torch.tanh(codes / BOUND)
 
 
 class FaceEncoder(nn.Module):
-    """codes = bounded(linear(64x64 photo) + convolutional network(128x128 photo)), ``[B, 28, code]``.
+    """codes = bound(linear(64x64 photo) + convolutional network(128x128 photo)), ``[B, 28, code]``.
 
     The linear path starts as the least-squares regression of the eigen-parts' codes from the photo; the network learns
     what a linear map cannot see.
@@ -63,4 +63,4 @@ class FaceEncoder(nn.Module):
         for i, block in enumerate(self.blocks):
             x = block(F.avg_pool2d(x, 2) if 0 < i < 4 else x)
         codes = codes + self.out(self.flat(x).flatten(1)).float()
-        return bounded(codes).unflatten(1, (NUM_CODES, self.config.code))
+        return bound(codes).unflatten(1, (NUM_CODES, self.config.code))

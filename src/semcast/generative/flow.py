@@ -96,7 +96,7 @@ class CodeFlow(nn.Module):
     def normalise(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """N and log |det ∂N/∂P| of the couplings (the whitening's is a constant)."""
         z = self.whiten(codes)
-        ladj = torch.zeros(len(z))
+        ladj = z.new_zeros(len(z))
         for coupling in self.couplings:
             z, part = coupling().call_and_ladj(z)
             ladj = ladj + part

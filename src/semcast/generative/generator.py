@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS
-from semcast.networks.blocks import Refine, ResBlock
+from semcast.networks.blocks import LightBlock, ResBlock
+from semcast.networks.precision import computing_dtype
 
 # Where on the eigen-parts' 64 x 64 map each part can be: the rows and columns [y0, y1, x0, x1) that its mask reaches in
 # the training photos and their mirror images, with a margin. Outside it the part is never in front.
@@ -85,7 +86,7 @@ class Modulated(nn.Module):
         if self.demodulate:
             weight = weight * torch.rsqrt(weight.float().square().sum(-1, keepdim=True) + 1e-6)
         outputs, own = weight.shape[2], 0 if x is None else x.shape[1]
-        weight = weight.to(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype)
+        weight = weight.to(computing_dtype(weight))
         y = self.bias.to(weight.dtype)[:, None].expand(-1, batch, -1, -1).reshape(-1, outputs, 1)
         if x is not None:
             y = torch.baddbmm(y, weight[..., :own].reshape(-1, outputs, own), x)
@@ -109,12 +110,13 @@ class EigenParts(nn.Module):
         sizes = [channels * (y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in config.boxes]
         self.mean = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in sizes)
         self.basis = nn.ParameterList(nn.Parameter(torch.zeros(config.code, size)) for size in sizes)
-        self._energy: tuple[tuple[int, ...], Tensor] | None = None
+        self._energy: tuple[tuple[object, ...], Tensor] | None = None
 
     @torch.no_grad()
     def energy(self) -> Tensor:
         """Mean square of each basis map a pixel, summed over channels, ``[P, code]``; kept until a basis changes."""
-        versions = tuple(0 if basis.is_inference() else basis._version for basis in self.basis)  # those never change
+        # a basis made in inference mode has no version, and never changes
+        versions = (self.basis[0].device, *(0 if basis.is_inference() else basis._version for basis in self.basis))
         if self._energy is None or self._energy[0] != versions:
             self._energy = versions, torch.stack([basis.square().mean(1) * self.channels for basis in self.basis])
         return self._energy[1]
@@ -161,7 +163,9 @@ class Parts:
 
 
 class SemanticGenerator(nn.Module):
-    """Codes ``[B, 28, code]`` → :class:`Rendering`. ``octaves`` 2 paints 128 px, 3 paints 256 px (at a grid of 32).
+    """Codes ``[B, 28, code]`` → :class:`Rendering`.
+
+    ``octaves`` is how far above the grid it paints where the caller does not say: all the way (3: 256 px at a grid of 32).
 
     ``care`` ``[2 grid, 2 grid]``, mean 1: how much each pixel of an aligned face matters (how often it shows a feature or
     skin in the training photos); inversion weights its errors by it.
@@ -198,7 +202,7 @@ class SemanticGenerator(nn.Module):
         )
         # the eigen-parts' picture joins at its own size, twice the grid
         self.polish = nn.ModuleList(
-            ResBlock(width + 3 + NUM_PARTS, width) if i == 0 else Refine(width) for i, width in enumerate(c.render)
+            ResBlock(width + 3 + NUM_PARTS, width) if i == 0 else LightBlock(width) for i, width in enumerate(c.render)
         )
         self.to_rgb = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in c.render)
         self.to_mask = nn.Conv2d(c.render[0], NUM_PARTS, 1)
@@ -211,7 +215,7 @@ class SemanticGenerator(nn.Module):
         codes = codes.transpose(0, 1).contiguous()
         shape, texture = codes[BASE_CODES::2], codes[BASE_CODES + 1 :: 2]
         # the background takes no base code (it is not part of the head): it gets zeros
-        whole = torch.ones(NUM_PARTS, 1, 1, dtype=codes.dtype)
+        whole = codes.new_ones(NUM_PARTS, 1, 1)
         whole[0] = 0
         h = self.shape1(shape, None, torch.cat((self.waves.expand(NUM_PARTS, -1, -1), self.shape_place), 1))
         h = self.base1(codes[1:2] * whole, self.base0(codes[0:1] * whole, h))
@@ -224,14 +228,14 @@ class SemanticGenerator(nn.Module):
         features = torch.bmm(head, t).view(NUM_PARTS, batch, -1, side * side)
         return Parts(depth, features, self.eigen_colour(texture))
 
-    def forward(self, codes: Tensor) -> Rendering:
-        """Compose the parts by depth and render."""
-        return self.render(self.local(codes), self.octaves)
+    def forward(self, codes: Tensor, octaves: int | None = None) -> Rendering:
+        """Compose the parts by depth and render; fewer ``octaves`` paint a smaller picture (2: 128 px at a grid of 32)."""
+        return self.render(self.local(codes), self.octaves if octaves is None else octaves)
 
     def render(self, parts: Parts, octaves: int) -> Rendering:
         """Compose and render at 2^octaves times the grid."""
         share = parts.depth.softmax(0)
-        colour = torch.zeros(share.shape[1], 3, *share.shape[-2:])
+        colour = share.new_zeros(share.shape[1], 3, *share.shape[-2:])
         for part, (map_, (y0, y1, x0, x1)) in enumerate(zip(parts.colours, self.config.boxes, strict=True)):
             seen = share[part, :, None, y0:y1, x0:x1] * map_
             colour = colour + F.pad(seen, (x0, colour.shape[3] - x1, y0, colour.shape[2] - y1))

@@ -23,10 +23,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.channel_codec import ChannelCodec, CodecConfig
 from semcast.generative.encoder import EncoderConfig, FaceEncoder
 from semcast.generative.flow import CodeFlow
+from semcast.generative.inversion import Descent
 from semcast.generative.system import Generative
 from semcast.link import Budget, Burst, Received, Reception, System
 from semcast.networks.blocks import channels_last
@@ -84,20 +85,20 @@ def code_covariance(flow: CodeFlow) -> Tensor:
     return inverse @ inverse.T
 
 
-def whitened(flow: CodeFlow) -> Affine:
+def whiten(flow: CodeFlow) -> Affine:
     """The flow without its couplings."""
     return Affine(flow.mean, flow.forward_matrix.double(), flow.importance)
 
 
-def standardised(flow: CodeFlow) -> Affine:
+def standardise(flow: CodeFlow) -> Affine:
     """Each number of the codes by its own mean and spread, the most variable first."""
     variance, order = code_covariance(flow).diagonal().sort(descending=True)
-    scale = torch.zeros(len(order), len(order), dtype=torch.float64)
-    scale[torch.arange(len(order)), order] = variance.rsqrt()
+    scale = variance.new_zeros(len(order), len(order))
+    scale[torch.arange(len(order), device=order.device), order] = variance.rsqrt()
     return Affine(flow.mean, scale, variance)
 
 
-def pca(flow: CodeFlow) -> Affine:
+def decorrelate(flow: CodeFlow) -> Affine:
     """The Karhunen-Loève transform of the codes themselves: it knows nothing of what the picture shows of them."""
     values, vectors = torch.linalg.eigh(code_covariance(flow))
     values, vectors = values.flip(0).clamp_min(1e-12), vectors.flip(1)
@@ -113,6 +114,7 @@ class ClosedForm(System):
     def __init__(self, name: str, link: Generative, coordinates: Coordinates) -> None:
         super().__init__()
         self.name, self.link, self.coordinates = name, link, coordinates
+        self.image_size = link.image_size
         self.codec = ChannelCodec(link.codec.config)
         for learned in self.codec.parameters():  # none of it: the closed form alone (and one fingerprint in every run)
             nn.init.zeros_(learned)
@@ -127,7 +129,7 @@ class ClosedForm(System):
         """Y → coordinates → L̂ → F̂."""
         codes = self.coordinates.to_codes(self.codec.decode(received.checked()))
         image = self.link.render(codes).clamp(0, 1)
-        return Reception(image, torch.ones(len(image), dtype=torch.bool))
+        return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device))
 
 
 class EndToEnd(System):
@@ -149,16 +151,16 @@ class EndToEnd(System):
         super().__init__()
         self.encoder = encoder or link.encoder
         self.codec = codec or ChannelCodec(link.codec.config)
-        self.coordinates = whitened(link.flow)
+        self.coordinates = whiten(link.flow)
         self.codec.importance.copy_(self.coordinates.importance)
-        self.link = link
+        self.link, self.image_size = link, link.image_size
 
     @classmethod
     def load(cls, link: Generative) -> EndToEnd:
         """From the weights ``end-to-end`` (they do not ship: ``semcast train end-to-end`` makes them).
 
         Raises:
-            SemcastError: there are none.
+            BadInput: there are none.
         """
         checkpoint = load("end-to-end", kind="end-to-end")
         encoder = FaceEncoder(checkpoint.configuration(EncoderConfig, "encoder"))
@@ -170,14 +172,14 @@ class EndToEnd(System):
     def encode(self, image: Tensor, budget: Budget) -> Burst:
         """F → X."""
         self.check(budget)
-        with mixed():
+        with mixed(image.device):
             meaning = self.encoder(image.contiguous(memory_format=torch.channels_last)).float()
         return Burst(self.codec.encode(self.coordinates.to_normal(meaning), budget), budget)
 
     def decode(self, received: Received) -> Reception:
         """Y → F̂."""
         image = self.link.render(self.received(received.checked())).clamp(0, 1)
-        return Reception(image, torch.ones(len(image), dtype=torch.bool))
+        return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device))
 
     def received(self, received: Received) -> Tensor:
         """What the generator is given, ``[B, 28, code]``."""
@@ -191,17 +193,17 @@ def variant(name: str, link: Generative) -> ClosedForm:
     """A variant by name, one of :data:`VARIANTS`.
 
     Raises:
-        SemcastError: there is none of that name.
+        BadInput: there is none of that name.
     """
     if name not in VARIANTS:
-        raise SemcastError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
-    makers = {"code-whitened": whitened, "code-standardised": standardised, "code-pca": pca}
+        raise BadInput(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
+    makers = {"code-whitened": whiten, "code-standardised": standardise, "code-pca": decorrelate}
     coordinates: Coordinates = makers[name](link.flow) if name in makers else link.flow
     return ClosedForm(name, link, coordinates)
 
 
-def paper_inverted() -> Generative:
+def load_paper_link() -> Generative:
     """The link with the paper's own inversion, 400 Adam steps from the mean code on the MSE (named ``generative-paper``)."""
-    link = Generative.load(inversion="paper")
+    link = Generative.load(inversion=Descent())
     link.name = "generative-paper"
     return link

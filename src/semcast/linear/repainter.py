@@ -1,4 +1,9 @@
-"""The painter: a receiver's U-Net that turns the blurred linear estimate of a face into a natural one (our own)."""
+"""The repainter: a receiver's U-Net that turns the blurred linear estimate of a face into a natural one (our own).
+
+Two of them share the network up to 64 px and differ in how they go on to 256: :class:`Repainter`, of ``linear-gan``, by
+PixelShuffle, which leaves a grid of period 2 and 4 px in its pictures; :class:`SmoothRepainter`, of ``sketch``, by bilinear
+doubling, which leaves none.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semcast.networks.blocks import Refine, ResBlock
+from semcast.networks.blocks import LightBlock, ResBlock
 
 
 @dataclass(frozen=True)
-class PainterConfig:
+class RepainterConfig:
     """``widths``: channels at 64, 32, 16 and 8 px; ``fine``: channels at 128 and 256 px; ``side`` of the estimate."""
 
     side: int = 64
@@ -20,16 +25,16 @@ class PainterConfig:
     fine: tuple[int, ...] = (24, 12)
 
 
-class Painter(nn.Module):
+class Repainter(nn.Module):
     """estimate + residual(estimate, its expected error, k, SNR), at the full size.
 
-    Faces are aligned, so a learned map of positions tells the network where it is in the face. ``octaves`` says how far
-    above the estimate's 64 px it paints (1: 128 px, 2: 256 px); training starts with 1.
+    Faces are aligned, so a learned map of positions tells the network where it is in the face. ``octaves`` is how far above
+    the estimate's 64 px it paints where the caller does not say (1: 128 px, 2: 256 px, all the way).
     """
 
-    def __init__(self, config: PainterConfig | None = None) -> None:
+    def __init__(self, config: RepainterConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or PainterConfig()
+        self.config = config = config or RepainterConfig()
         w, fine = config.widths, config.fine
         self.octaves = len(fine)
         self.place = nn.Parameter(torch.zeros(1, w[0], config.side, config.side))
@@ -42,24 +47,18 @@ class Painter(nn.Module):
         self.up = nn.ModuleList(
             [ResBlock(w[3] + w[2], w[2]), ResBlock(w[2] + w[1], w[1]), ResBlock(w[1] + w[0], w[0])]
         )
-        inputs = (w[0], *fine)
-        self.fine = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(inputs[i], width * 4, 3, padding=1), nn.PixelShuffle(2), Refine(width))
-            for i, width in enumerate(fine)
-        )
+        self.fine = nn.ModuleList(self.octave(i, (w[0], *fine)[i], width) for i, width in enumerate(fine))
         self.paint = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in fine)
         for head in self.paint:
             nn.init.zeros_(head.weight)  # type: ignore[arg-type]
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
-    def forward(self, estimate: Tensor, error: Tensor, condition: Tensor) -> Tensor:
-        """Paint.
+    def octave(self, i: int, inputs: int, outputs: int) -> nn.Module:
+        """The ``i``-th module that doubles the side: ``[B, inputs, S, S]`` → ``[B, outputs, 2 S, 2 S]``."""
+        return nn.Sequential(nn.Conv2d(inputs, outputs * 4, 3, padding=1), nn.PixelShuffle(2), LightBlock(outputs))
 
-        Args:
-            estimate: the linear estimate ``[B, 3, 64, 64]``, about [0, 1].
-            error: its expected error (standard deviation) per pixel ``[B, 1, 64, 64]``.
-            condition: ``[B, 2]``: SNR in dB / 10 and log2(k / 256) / 2.
-        """
+    def understand(self, estimate: Tensor, error: Tensor, condition: Tensor) -> Tensor:
+        """The U-Net's features ``[B, widths[0], 64, 64]``; arguments as of :meth:`forward`."""
         x = self.stem(torch.cat((estimate * 2 - 1, error.clamp_min(1e-3).log() + 3), 1))
         x = x + self.place + self.condition(condition)[:, :, None, None]
         skips = []
@@ -69,11 +68,99 @@ class Painter(nn.Module):
         x = self.middle(skips.pop())
         for block in self.up:
             x = block(torch.cat((F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()), 1))
+        return x
+
+    def forward(self, estimate: Tensor, error: Tensor, condition: Tensor, octaves: int | None = None) -> Tensor:
+        """Repaint.
+
+        Args:
+            estimate: the linear estimate ``[B, 3, 64, 64]``, about [0, 1].
+            error: its expected error (standard deviation) per pixel ``[B, 1, 64, 64]``.
+            condition: ``[B, 2]``: SNR in dB / 10 and log2(k / 256) / 2.
+            octaves: how far above the estimate to paint; None: as far as :attr:`octaves` says.
+
+        Returns:
+            ``[B, 3, S, S]`` with S = 64 · 2^octaves, not clipped.
+        """
+        x = self.understand(estimate, error, condition)
         painted = None
-        for i in range(self.octaves):
+        for i in range(self.octaves if octaves is None else octaves):
             x = self.fine[i](x)
-            painted = self.paint[i](x) + (
-                0 if painted is None else F.interpolate(painted, scale_factor=2.0, mode="bilinear")
-            )
+            painted = self.paint[i](x) + (0 if painted is None else double(painted))
         assert painted is not None
         return F.interpolate(estimate, painted.shape[-2:], mode="bicubic") + painted
+
+
+class ScaledBlock(nn.Module):
+    """x + conv(act(s x + t)), s and t a number for each channel: a light residual step that sees no statistics of the picture.
+
+    So what it makes of a place does not depend on what else is in view, and a window of a picture is painted as the whole is.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, width, H, W]`` → the same shape."""
+        scaled = x * self.scale[:, None, None] + self.shift[:, None, None]
+        return x + self.conv(F.silu(scaled))  # type: ignore[no-any-return]
+
+
+class SmoothOctave(nn.Module):
+    """Twice the side without a grid: a convolution, bilinear doubling, two light residual steps.
+
+    Args:
+        windowed: its steps see no statistics (:class:`ScaledBlock`).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, windowed: bool) -> None:
+        super().__init__()
+        block = ScaledBlock if windowed else LightBlock
+        self.enter, self.a, self.b = nn.Conv2d(inputs, outputs, 3, padding=1), block(outputs), block(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, inputs, S, S]`` → ``[B, outputs, 2 S, 2 S]``."""
+        return self.b(self.a(double(self.enter(x))))  # type: ignore[no-any-return]
+
+
+MARGIN = 4
+"""Pixels at 128 px that a window is computed with on each side: as far as its last octave sees."""
+
+
+class SmoothRepainter(Repainter):
+    """A repainter that doubles by interpolation, and that can paint one window of a face at the full size."""
+
+    def octave(self, i: int, inputs: int, outputs: int) -> nn.Module:
+        """A :class:`SmoothOctave`; the last one does not mind whether it sees all of the face."""
+        return SmoothOctave(inputs, outputs, windowed=i == len(self.config.fine) - 1)
+
+    def paint_window(
+        self, estimate: Tensor, error: Tensor, condition: Tensor, top: int, left: int, side: int = 128
+    ) -> tuple[Tensor, Tensor]:
+        """The whole face at half the size, and a window of it at the full size: all that training looks at, for less.
+
+        The window is the same as that place of :meth:`forward`'s picture: nothing in the last octave sees the rest of it.
+
+        Args:
+            estimate, error, condition: as of :meth:`forward`.
+            top, left: corner of the window in the 256 px face, even.
+            side: of the window, even.
+
+        Returns:
+            ``[B, 3, 128, 128]`` and ``[B, 3, side, side]``, not clipped.
+        """
+        features = self.fine[0](self.understand(estimate, error, condition))
+        half, up = self.paint[0](features), F.interpolate(estimate, (256, 256), mode="bicubic")
+        y, x, reach = top // 2, left // 2, side // 2 + MARGIN
+        rows, columns = slice(max(0, y - MARGIN), min(128, y + reach)), slice(max(0, x - MARGIN), min(128, x + reach))
+        wide = self.paint[1](self.fine[1](features[..., rows, columns])) + double(half[..., rows, columns])
+        first, second = top - 2 * rows.start, left - 2 * columns.start
+        window = wide[..., first : first + side, second : second + side] + up[..., top : top + side, left : left + side]
+        return F.interpolate(estimate, (128, 128), mode="bicubic") + half, window
+
+
+def double(x: Tensor) -> Tensor:
+    """Bilinear doubling of the side: no place of the result is made by weights of its own, so no grid can come of it."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear")

@@ -55,13 +55,12 @@ def allocate(eigenvalues: Tensor, uses: int, noise: float) -> Tensor:
     lam = eigenvalues[: min(uses, len(eigenvalues))].double().clamp_min(1e-12)
     total = uses / 2.0
     roots = lam.sqrt()
-    count = torch.arange(1, len(lam) + 1, dtype=torch.float64)
+    place = torch.arange(len(lam), device=lam.device)
     # with the first m active: Σ sqrt(λ s²/ν) = total + m s²  →  level = sqrt(s²/ν) = (total + m s²) / Σ sqrt(λ)
-    level = (total + count * noise) / roots.cumsum(0)
-    active = int((level * roots > noise).nonzero().max()) + 1
-    power = (level[active - 1] * roots - noise).clamp_min(0)
-    power[active:] = 0
-    return power.to(eigenvalues)
+    level = (total + (place + 1).double() * noise) / roots.cumsum(0)
+    last = torch.where(level * roots > noise, place, 0).max()  # a tensor: nothing here waits for the device
+    power = (level.gather(0, last[None]) * roots - noise).clamp_min(0)
+    return power.masked_fill(place > last, 0).to(eigenvalues)
 
 
 HEAD = 256  # the leading components; the rest of the basis is stored in 4 bits
@@ -136,6 +135,6 @@ class Sketch(nn.Module):
     def error_map(self, variance: Tensor) -> Tensor:
         """Expected error (standard deviation) of the estimate's luma per pixel, ``[B, 1, side, side]``."""
         side = self.config.side
-        if self._squares is None:
+        if self._squares is None or self._squares.device != self.basis.device:
             self._squares = (self.basis[:, : side * side] / self.weight[: side * side]).square()
         return (variance @ self._squares).clamp_min(0).sqrt().reshape(-1, 1, side, side)

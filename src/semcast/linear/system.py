@@ -1,20 +1,33 @@
-"""``linear``: photo → KLT components → optimal analog powers → channel → Wiener estimate → photo. Nothing is learned."""
+"""``linear`` and ``linear-gan``: the best linear code, alone, and with a receiver that repaints what it cannot send.
+
+::
+
+    linear      photo → KLT components → optimal analog powers → channel → Wiener estimate → photo      nothing is learned
+    linear-gan  the same with a KLT weighted by part                      → Wiener estimate → repainter (U-Net) → photo
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semcast.errors import BadInput
+from semcast.linear.repainter import Repainter, RepainterConfig
 from semcast.linear.sketch import Sketch, SketchConfig
-from semcast.link import Budget, Burst, Received, Reception, System, to_complex, to_real
+from semcast.link import Budget, Burst, Received, Reception, System, snr_db, to_complex, to_real
+from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
 from semcast.weights import load
 
 CARES = ("plain", "face", "identity")
+"""What a sketch spends its symbols on: every pixel alike, those of a face, or those that a face recogniser looks at."""
 
 
 def load_sketch(care: str) -> Sketch:
-    """The shipped KLT of a preset (``plain``, ``face`` or ``identity``)."""
+    """Load the shipped KLT of a preset, one of :data:`CARES`."""
     checkpoint = load(f"sketch-{care}", kind="sketch")
     sketch = Sketch(checkpoint.configuration(SketchConfig))
     sketch.load_state_dict(checkpoint.tensors)
@@ -28,6 +41,8 @@ class Linear(System):
     """
 
     name = "linear"
+    image_size = 256
+    power = "mean"
     max_symbols = 8192
 
     def __init__(self, sketch: Sketch) -> None:
@@ -57,4 +72,64 @@ class Linear(System):
         """Wiener estimate, upsampled to the full size."""
         small, _ = self.estimate(received)
         image = F.interpolate(small, (self.image_size, self.image_size), mode="bicubic").clamp(0, 1)
-        return Reception(image, torch.ones(len(image), dtype=torch.bool))
+        return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device))
+
+
+def condition_of(noise_var: Tensor, symbols: int) -> Tensor:
+    """What the repainter is told of the channel, ``[B, 2]``: effective SNR in dB / 10 and log2(k / 256) / 2."""
+    snr = snr_db(noise_var.mean(-1).clamp_min(1e-6))
+    return torch.stack((snr / 10, torch.full_like(snr, math.log2(symbols / 256) / 2)), 1)
+
+
+class LinearGan(Linear):
+    """The transmitter of :class:`Linear` with another weighting; the receiver repaints what was not sent.
+
+    Args:
+        sketch: a weighted KLT.
+        repainter: a receiver's network. (Its weights keep their first name, ``painter``, by which results know them.)
+    """
+
+    name = "linear-gan"
+    min_symbols, max_symbols = 16, 2048
+    care: str | None = None
+    """What was asked for, for results; None: nothing."""
+
+    def __init__(self, sketch: Sketch, repainter: Repainter) -> None:
+        super().__init__(sketch)
+        self.painter = repainter
+
+    @classmethod
+    def load(cls, care: str | None = None) -> LinearGan:  # type: ignore[override]
+        """Load the shipped weights.
+
+        Args:
+            care: what the sketch spends its symbols on, one of :data:`CARES`; ``face`` by default.
+
+        Raises:
+            BadInput: there is no such care.
+        """
+        if care not in (None, *CARES):
+            raise BadInput(f"unknown care {care!r}; known: {', '.join(CARES)}")
+        checkpoint = load("painter", kind="painter")
+        repainter = Repainter(checkpoint.configuration(RepainterConfig))
+        repainter.load_state_dict(checkpoint.tensors)
+        system = cls(load_sketch(care or "face"), channels_last(repainter.eval()))
+        system.care = care
+        return system
+
+    def decode(self, received: Received) -> Reception:
+        """Estimate, its expected error, and the repainter's picture of both."""
+        image = self.paint(received).clamp(0, 1)
+        return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device))
+
+    def paint(self, received: Received, octaves: int | None = None) -> Tensor:
+        """The repainted photo before clipping (training needs it), smaller with fewer ``octaves``."""
+        estimate, error, condition = self.given(received)
+        with mixed(estimate.device):
+            return self.painter(estimate, error, condition, octaves).float()
+
+    def given(self, received: Received) -> tuple[Tensor, Tensor, Tensor]:
+        """What the repainter is given: the linear estimate, its expected error per pixel, and k and SNR."""
+        small, variance = self.estimate(received)
+        condition = condition_of(received.noise_var, received.budget.symbols)
+        return small.contiguous(memory_format=torch.channels_last), self.sketch.error_map(variance), condition

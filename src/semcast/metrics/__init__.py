@@ -1,0 +1,51 @@
+"""What is measured of a received picture. Called, the package measures all that this computer has the files for.
+
+>>> import torch, semcast
+>>> photo = torch.rand(1, 3, 64, 64)
+>>> sorted(semcast.metrics(photo, photo.flip(-1)))[-1]
+'psnr_db'
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from semcast.metrics.report import Metrics
+
+
+@cache
+def _loaded(identity: tuple[Path, ...], vgg: bool) -> Metrics:
+    from semcast.metrics.report import Metrics
+
+    return Metrics.load(identity, vgg)
+
+
+class _Callable(ModuleType):
+    """The package under the name of the function: ``semcast.metrics(photo, picture)``, and ``semcast.metrics.pixel``."""
+
+    def __call__(
+        self, original: Tensor, received: Tensor, *, identity: Sequence[Path | str] = (), vgg: bool = False
+    ) -> dict[str, float]:
+        """Measure what arrived: ``psnr_db``, ``ms_ssim``, and what this computer has the files for.
+
+        Args:
+            original: the photo that was sent, a :class:`~semcast.Picture` or ``[(B,) 3, H, W]`` in [0, 1].
+            received: of the same shape (``reception.image``).
+            identity: ONNX face recognisers, at most two: is it still the same person?
+            vgg: LPIPS with VGG16 too, ten times as slow.
+
+        Raises:
+            SemcastError: the shapes differ, or a recogniser cannot be used.
+        """
+        return _loaded(tuple(Path(path) for path in identity), vgg).measure(original.to(received.device), received)
+
+
+sys.modules[__name__].__class__ = _Callable

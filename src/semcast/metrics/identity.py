@@ -1,8 +1,19 @@
-"""Identity: whether a face recogniser still takes the received face for the same person."""
+"""Identity: whether a face recogniser still takes the received face for the same person.
+
+Every recogniser has its crop, its measure and its threshold; :data:`KINDS` knows them by the file's name. All of them are
+ONNX files that semcast does not ship.
+
+- *cosine* (ArcFace crops): s(a, b) = e(a)·e(b) / (|e(a)| |e(b)|); accepted from the threshold on;
+- *distance* (dlib's ResNet; King, Dlib-ml, JMLR 2009): d(a, b) = |e(a) - e(b)|, accepted under 0.6, and s = 1 - d, so
+  that 1 is the same picture and more is more alike for every recogniser.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,11 +23,16 @@ from torch import Tensor
 from semcast.errors import SemcastError
 
 SIDE = 112
+DLIB_SIDE = 150
 GEOMETRY = 256
+SHORTEST = 64
+"""The shortest side, px, of an aligned face that says something of who it is; smaller ones are left out of reports."""
 # (x, y) of the two eye centres and the mouth centre: in semcast's aligned 256 px faces ...
 ALIGNED_POINTS = ((97.0, 122.0), (158.0, 121.0), (128.0, 186.0))
 # ... and in the 112 px ArcFace template (its two mouth corners averaged).
 ARCFACE_POINTS = ((38.29, 51.70), (73.53, 51.50), (56.14, 92.285))
+# dlib's own alignment (a chip of 150 px with padding 0.25) takes this square of the aligned 256 px face: left, top
+_DLIB_LEFT, _DLIB_TOP = 53, 80
 
 
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -45,11 +61,7 @@ def arcface_crop(image: Tensor) -> Tensor:
     Raises:
         SemcastError: the images are not square.
     """
-    if image.shape[-1] != image.shape[-2]:
-        raise SemcastError(f"identity needs square aligned faces, not {image.shape[-1]} x {image.shape[-2]}")
-    image = image.float()
-    if image.shape[-1] != GEOMETRY:
-        image = F.interpolate(image, (GEOMETRY, GEOMETRY), mode="bilinear", antialias=True)
+    image = _aligned(image)
     to_photo = np.linalg.inv(
         np.vstack([similarity_transform(np.array(ALIGNED_POINTS), np.array(ARCFACE_POINTS)), [0.0, 0.0, 1.0]])
     )
@@ -61,26 +73,87 @@ def arcface_crop(image: Tensor) -> Tensor:
     return F.avg_pool2d(fine, 2)
 
 
-class Identity:
-    """Cosine similarity of face embeddings, through any ONNX face recogniser.
+def dlib_crop(image: Tensor) -> Tensor:
+    """Aligned faces ``[B, 3, S, S]`` → dlib's crop ``[B, 3, 150, 150]``: x 53..203, y 80..230 at 256 px, same range.
 
-    The network takes ``[N, 3, 112, 112]``, RGB 0..255, ArcFace-aligned, and gives ``[N, D]``. Which similarity verifies
-    a person depends on it: about .40 for mobilefacenet, .47 for mobileface_v2.
+    Raises:
+        SemcastError: the images are not square.
+    """
+    return _aligned(image)[..., _DLIB_TOP : _DLIB_TOP + DLIB_SIDE, _DLIB_LEFT : _DLIB_LEFT + DLIB_SIDE]
+
+
+def _aligned(image: Tensor) -> Tensor:
+    """Float32 faces of 256 x 256, three channels."""
+    if image.shape[-1] != image.shape[-2]:
+        raise SemcastError(f"identity needs square aligned faces, not {image.shape[-1]} x {image.shape[-2]}")
+    image = image.float()
+    if image.shape[1] == 1:
+        image = image.expand(-1, 3, -1, -1)
+    if image.shape[-1] != GEOMETRY:
+        image = F.interpolate(image, (GEOMETRY, GEOMETRY), mode="bilinear", antialias=True)
+    return image
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one recogniser is used.
+
+    Args:
+        side: its crops are ``[N, 3, side, side]``, RGB 0..255.
+        crop: aligned faces ``[B, 3, S, S]`` → such crops, same range as the faces.
+        measure: what its embeddings are compared by.
+        threshold: the similarity from which, or the distance under which, two faces are one person; None: not known.
+    """
+
+    side: int
+    crop: Callable[[Tensor], Tensor]
+    measure: Literal["cosine", "distance"]
+    threshold: float | None
+
+
+KINDS = {
+    "mobilefacenet": Kind(SIDE, arcface_crop, "cosine", 0.40),
+    "mobileface_v2": Kind(SIDE, arcface_crop, "cosine", 0.47),
+    "dlib_resnet": Kind(DLIB_SIDE, dlib_crop, "distance", 0.60),
+}
+"""Recognisers by the beginning of their file's name. About one stranger in a hundred passes the first's and dlib's threshold."""
+UNKNOWN = Kind(SIDE, arcface_crop, "cosine", None)
+"""Any other file: ArcFace crops and cosines, and no threshold, since it belongs to the weights."""
+
+
+def kind_of(path: Path | str) -> Kind:
+    """The kind of recogniser in a file, by the beginning of the file's name.
+
+    >>> kind_of("weights/dlib_resnet_v1_face150.onnx").measure
+    'distance'
+    >>> print(kind_of("my-own.onnx").threshold)
+    None
+    """
+    return next((kind for start, kind in KINDS.items() if Path(path).name.startswith(start)), UNKNOWN)
+
+
+class Identity:
+    """Similarity of face embeddings, through any ONNX face recogniser.
+
+    The network takes crops ``[N, 3, side, side]``, RGB 0..255, and gives ``[N, D]``; how, and from which similarity on it
+    takes two faces for one person, depends on it (:class:`Kind`). ONNX runs on the CPU; results go to the images' device.
 
     Args:
         path: the ONNX file.
         threads: CPU threads for it.
+        kind: how it is used; by the file's name where it is not given.
 
     Raises:
         SemcastError: onnxruntime is not installed, or the file is no such model.
     """
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
+    def __init__(self, path: Path | str, threads: int = 1, kind: Kind | None = None) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise SemcastError("identity similarity needs onnxruntime: pip install onnxruntime") from error
         self.path = Path(path)
+        self.kind = kind or kind_of(self.path)
         if not self.path.is_file():
             raise SemcastError(f"there is no identity model {self.path}")
         options = onnxruntime.SessionOptions()
@@ -96,12 +169,13 @@ class Identity:
         self._check()
 
     def _check(self) -> None:
+        side = self.kind.side
         try:
-            result = self._run(np.full((1, 3, SIDE, SIDE), 128.0, dtype=np.float32))
+            result = self._run(np.full((1, 3, side, side), 128.0, dtype=np.float32))
         except SemcastError:
             raise
         except Exception as error:
-            raise SemcastError(f"{self.path} does not take face crops [N, 3, {SIDE}, {SIDE}] of float32") from error
+            raise SemcastError(f"{self.path} does not take face crops [N, 3, {side}, {side}] of float32") from error
         if not isinstance(result, np.ndarray) or result.ndim != 2 or len(result) != 1 or result.dtype.kind != "f":
             raise SemcastError(f"{self.path} does not give one embedding vector a face")
 
@@ -114,10 +188,57 @@ class Identity:
 
     @torch.no_grad()
     def embed(self, image: Tensor) -> Tensor:
-        """Unit-length embeddings ``[B, D]`` of aligned faces ``[B, 3, S, S]`` in [0, 1]."""
-        crops = arcface_crop(image).clamp(0.0, 1.0) * 255.0
-        return F.normalize(torch.from_numpy(self._run(crops.cpu().numpy())).float(), dim=1)
+        """Embeddings ``[B, D]`` of aligned faces ``[B, 3, S, S]`` in [0, 1], as :meth:`scores` compares them.
+
+        They have unit length for cosines; for distances they are what the network gave.
+        """
+        crops = self.kind.crop(image).clamp(0.0, 1.0) * 255.0
+        found = torch.from_numpy(self._run(crops.cpu().numpy())).float().to(image.device)
+        return F.normalize(found, dim=1) if self.kind.measure == "cosine" else found
+
+    def features(self, image: Tensor) -> Tensor:
+        """Embeddings ``[B, D]`` of length sqrt(D): what :func:`semcast.metrics.kid.kid` compares sets of faces by."""
+        found = self.embed(image)
+        if self.kind.measure != "cosine":
+            found = F.normalize(found, dim=1)
+        return found * found.shape[1] ** 0.5
+
+    def scores(self, a: Tensor, b: Tensor) -> Tensor:
+        """Similarities ``[N, M]`` of all pairs of embeddings ``[N, D]`` and ``[M, D]``: cosines, or 1 - distance."""
+        if self.kind.measure == "cosine":
+            return a @ b.T
+        return 1.0 - torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def compare(self, a: Tensor, b: Tensor) -> Tensor:
+        """Similarities ``[N]`` of embeddings ``[N, D]`` two by two: cosines, or 1 - distance."""
+        if self.kind.measure == "cosine":
+            return (a * b).sum(1)
+        return 1.0 - (a - b).square().sum(1).sqrt()
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine similarity ``[B]`` of the persons in aligned faces ``[B, 3, S, S]``; 1 for the same image."""
-        return (self.embed(a) * self.embed(b)).sum(1)
+        """Similarity ``[B]`` of the persons in aligned faces ``[B, 3, S, S]``; 1 for the same image."""
+        return self.compare(self.embed(a), self.embed(b))
+
+    @property
+    def threshold(self) -> float | None:
+        """The similarity from which two faces are one person (1 - 0.6 for dlib's distance); None: not known."""
+        known = self.kind.threshold
+        return known if known is None or self.kind.measure == "cosine" else 1.0 - known
+
+    def verify(self, similarity: Tensor) -> Tensor:
+        """Which similarities ``[...]`` mean the same person, bool ``[...]``; their mean is the verification rate.
+
+        Raises:
+            SemcastError: nobody has said from which similarity on this recogniser takes two faces for one person.
+        """
+        if self.threshold is None:
+            raise SemcastError(f"{self.path.name} has no known threshold: give it a Kind that has one")
+        return similarity >= self.threshold if self.kind.measure == "cosine" else similarity > self.threshold
+
+    @property
+    def note(self) -> str:
+        """One sentence on the rate of verified faces by this recogniser."""
+        if self.threshold is None:
+            return f"{self.path.name} has no known threshold: no rate of verified faces by it"
+        rule = "a cosine of {} and more" if self.kind.measure == "cosine" else "a distance under {} (similarity is 1 - distance)"
+        return f"{self.path.name} takes two faces for one person at {rule.format(f'{self.kind.threshold:.2f}')}"

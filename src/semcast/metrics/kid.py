@@ -1,4 +1,4 @@
-"""KID: how far the set of received faces is from the set of photos, in the features of a face recogniser.
+"""KID: how far the set of received pictures is from the set of photos, in the features of any network.
 
 With k(x, y) = (x·y / d + 1)³ on features of dimension d, the unbiased estimate of the squared maximum mean discrepancy
 (Gretton et al., A kernel two-sample test, JMLR 2012, eq. 4; kernel: Binkowski et al., Demystifying MMD GANs, 2018) is
@@ -6,29 +6,38 @@ With k(x, y) = (x·y / d + 1)³ on features of dimension d, the unbiased estimat
     KID = 1 / (n (n - 1)) Σ_{i≠j} k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i).
 
 The terms i = j are left out of the cross sums too: y_i is often the received x_i, and without them the estimate is unbiased
-whether or not it is. **Not comparable with published FID or KID**, which use Inception features: ours are embeddings of
-aligned faces, of length sqrt(d), so that the kernel is (cos + 1)³. Compare only numbers with the same embedder and photos.
+whether or not it is. **Not comparable with published FID or KID**, which use Inception features. Ours are either embeddings of
+aligned faces, of length sqrt(d), so that the kernel is (cos + 1)³, or the pooled features of EfficientNet-Lite0 for pictures of
+anything (:mod:`semcast.metrics.efficientnet`). Compare only numbers with the same network, picture size and photos.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from semcast.errors import SemcastError
-from semcast.metrics.identity import Identity
 
 EMBEDDER = "mobileface_v2.onnx"
 LEVEL = 0.95
 
 
-def features(embedder: Identity, images: Iterable[Tensor]) -> Tensor:
-    """Embeddings ``[N, d]`` of length sqrt(d), from aligned faces ``[1, 3, S, S]`` in [0, 1] one after the other."""
-    found = torch.cat([embedder.embed(image) for image in images])
-    return found * found.shape[1] ** 0.5
+class Judge(Protocol):
+    """A network whose features KID compares: a face recogniser (``Identity``) or ``EfficientNet``."""
+
+    def features(self, image: Tensor) -> Tensor:
+        """``[B, d]`` of pictures ``[B, 3, H, W]`` in [0, 1]."""
+        ...
+
+
+@torch.no_grad()
+def features(judge: Judge, images: Iterable[Tensor]) -> Tensor:
+    """A judge's features ``[N, d]`` of pictures ``[B, 3, H, W]`` in [0, 1], one batch after the other, on the CPU."""
+    return torch.cat([judge.features(image).cpu() for image in images])
 
 
 def kid(x: Tensor, y: Tensor) -> float:
@@ -70,7 +79,7 @@ def _terms(x: Tensor, y: Tensor) -> np.ndarray:
     """h_ij, ``[n, n]`` in float64, its diagonal 0."""
     if x.ndim != 2 or x.shape != y.shape or len(x) < 2:
         raise SemcastError(f"KID needs two feature sets of one shape, at least 2 photos each: {[*x.shape]}, {[*y.shape]}")
-    x, y = x.double(), y.double()
+    x, y = x.detach().cpu().double(), y.detach().cpu().double()
     cross = _kernel(x, y)
     terms = _kernel(x, x) + _kernel(y, y) - cross - cross.T
     return terms.fill_diagonal_(0).numpy()

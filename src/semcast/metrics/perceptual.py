@@ -16,7 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from semcast.errors import SemcastError
+from semcast.metrics import fetch
 
+SHORTEST = 32
+"""The shortest side, px: less leaves nothing after the last pool. The heads were fitted on patches of 64 px."""
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 
@@ -44,14 +47,15 @@ def _folders() -> list[Path]:
         roots.append(source.parent)
     for root in roots:
         folders += [root / "shared" / "weights", root.parent / "shared" / "weights"]
-    return folders
+    return [*folders, fetch.default_folder()]
 
 
 def find_weights(name: str) -> Path | None:
     """Path of a third-party evaluation file, or None.
 
     Looked for in ``$SEMCAST_SHARED/weights``, then in ``shared/weights`` in and beside the working directory and the
-    source checkout; ``squeezenet1_1-*.pth`` and ``vgg16-*.pth`` (torchvision's names) in the torch hub cache as well.
+    source checkout, and where :mod:`~semcast.metrics.fetch` puts files; ``squeezenet1_1-*.pth`` and ``vgg16-*.pth``
+    (torchvision's names) in the torch hub cache as well.
 
     Args:
         name: a file name or a glob pattern.
@@ -87,8 +91,9 @@ def missing(net: str) -> str | None:
     if _find_backbone(net) is None:
         name = _TORCHVISION[net]
         return (
-            f"LPIPS ({net}) is left out: its backbone was not found; put it into the torch hub cache with "
-            f"torchvision.models.{name}(weights='DEFAULT')"
+            f"LPIPS ({net}) is left out: its backbone was not found; "
+            + ("fetch it with semcast.metrics.fetch.fetch(), or " if net == "squeeze" else "")
+            + f"put it into the torch hub cache with torchvision.models.{name}(weights='DEFAULT')"
         )
     if _find_heads(net) is None:
         return (
@@ -211,5 +216,11 @@ class Lpips(nn.Module):
         return total
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """LPIPS ``[B]`` of images ``[B, 3, H, W]`` in [0, 1], sides of 64 pixels and more."""
+        """LPIPS ``[B]`` of images ``[B, 3, H, W]`` in [0, 1], sides of 32 pixels and more.
+
+        Raises:
+            SemcastError: a side is shorter.
+        """
+        if min(a.shape[-2:]) < SHORTEST:
+            raise SemcastError(f"LPIPS needs sides of at least {SHORTEST} px, not {min(a.shape[-2:])}")
         return self.distance(self.features(a), self.features(b))

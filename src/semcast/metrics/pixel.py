@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.errors import SemcastError
+from semcast.networks.precision import exact
 
 MAX_PSNR_DB = 100.0
-_WINDOW, _SIGMA = 11, 1.5
+WINDOW, _SIGMA = 11, 1.5
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def psnr_db(a: Tensor, b: Tensor) -> Tensor:
-    """PSNR ``[B]`` in dB of images ``[B, 3, H, W]`` in [0, 1], each rounded to 8 bits as a file would store it.
+    """PSNR ``[B]`` in dB of images ``[B, C, H, W]`` in [0, 1], each rounded to 8 bits as a file would store it.
 
     PSNR = 10 log10(255² / MSE), at most 100 dB (identical images).
 
@@ -45,11 +46,11 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
         SemcastError: a side is shorter than 11 px.
     """
     side = min(a.shape[-2:])
-    if side < _WINDOW:
-        raise SemcastError(f"MS-SSIM needs sides of at least {_WINDOW} px, not {side}")
-    scales = sum(side >> i >= _WINDOW for i in range(len(_SCALE_WEIGHTS)))
+    if side < WINDOW:
+        raise SemcastError(f"MS-SSIM needs sides of at least {WINDOW} px, not {side}")
+    scales = sum(side >> i >= WINDOW for i in range(len(_SCALE_WEIGHTS)))
     weights = [weight / sum(_SCALE_WEIGHTS[:scales]) for weight in _SCALE_WEIGHTS[:scales]]
-    with torch.autocast(a.device.type, enabled=False):
+    with exact(a.device):
         a, b = a.float(), b.float()
         result = torch.ones(a.shape[0], device=a.device)
         for scale, weight in enumerate(weights):
@@ -60,6 +61,15 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
             if not last:
                 a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return result
+
+
+def full_scales_side() -> int:
+    """The shortest side, px, that :func:`ms_ssim` has all five scales for.
+
+    >>> full_scales_side()
+    176
+    """
+    return WINDOW << (len(_SCALE_WEIGHTS) - 1)
 
 
 def _ssim_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +85,7 @@ def _ssim_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def _blur(x: Tensor) -> Tensor:
     """Gaussian window, only where it fits."""
-    offset = torch.arange(_WINDOW, device=x.device, dtype=x.dtype) - _WINDOW // 2
+    offset = torch.arange(WINDOW, device=x.device, dtype=x.dtype) - WINDOW // 2
     window = torch.softmax(-0.5 * (offset / _SIGMA) ** 2, 0)
     channels = x.shape[1]
     x = F.conv2d(x, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)

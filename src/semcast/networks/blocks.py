@@ -1,4 +1,4 @@
-"""Small convolutional blocks that the parser, the encoder and the painter share."""
+"""Small convolutional blocks that the parser, the encoder and the painters share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ResBlock(nn.Module):
         return self.skip(x) + y
 
 
-class Refine(nn.Module):
+class LightBlock(nn.Module):
     """A light residual step at high resolution: x + conv(act(norm(x)))."""
 
     def __init__(self, width: int) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from semcast.domains import NUM_CODES
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.encoder import BOUND
 from semcast.privacy.filter import Randomness
 from semcast.weights import load, save
@@ -71,16 +71,16 @@ class KnowledgeBase(nn.Module):
         return save(path, self.state_dict(), kind="knowledge", config=asdict(self.config))
 
     def check(self, code: int) -> None:
-        """Raises SemcastError where it was made for a generator with codes of another length."""
+        """Raise BadInput where it was made for a generator with codes of another length."""
         if code != self.config.code:
-            raise SemcastError(
+            raise BadInput(
                 f"the knowledge base is for codes of {self.config.code} numbers, the generator's have {code}: "
                 "make it again (semcast train knowledge)"
             )
 
     def draw(self, random: Randomness) -> Tensor:
         """Codes ``[28, code]`` of a face of nobody from the factor model: μ + (zᵀF) / w, z normal."""
-        z = torch.from_numpy(random.standard_normal((self.config.factors,))).float()
+        z = torch.from_numpy(random.standard_normal((self.config.factors,))).float().to(self.mean.device)
         return self.mean + torch.einsum("r,rnc->nc", z, self.factors) / self.weight
 
     def explain(self, codes: Tensor, visible: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class KnowledgeBase(nn.Module):
         y = ((codes - self.mean) * self.weight)[:, visible].flatten(1)
         f = self.factors[:, visible].flatten(1)
         g = f / self.spread[visible].flatten()
-        precision = torch.eye(len(f)) + g @ f.T
+        precision = torch.eye(len(f), device=f.device) + g @ f.T
         return torch.linalg.solve(precision, g @ y.T).T
 
     def replace(self, codes: Tensor, private: Tensor) -> Tensor:

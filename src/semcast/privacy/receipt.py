@@ -12,11 +12,13 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from semcast.errors import BadInput
 from semcast.link import Crossing
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.report import Metrics
-from semcast.privacy.filter import found_region
-from semcast.privacy.system import Private
+from semcast.privacy.blind import Blind, find_region
+from semcast.privacy.filter import Filter
+from semcast.privacy.system import Private, Protected, ProtectedBurst
 
 # from which similarity on a recogniser takes two faces for one person (see metrics.identity)
 THRESHOLDS = {"mobilefacenet": 0.40, "mobileface_v2": 0.47}
@@ -41,18 +43,17 @@ def receipt(
     """What to tell the sender, as JSON holds it.
 
     Args:
-        private: as it was left by sending ``image``.
+        private: the protecting system.
         image: the aligned photo ``[1, 3, S, S]``.
-        protected, plain: what arrived with and without protection, through the same noise.
+        protected, plain: what was sent and arrived with and without protection, through the same noise.
         aligned: whether the photo came aligned, so that nothing looked for the face.
 
     ``inside_psnr_db`` and ``inside_lpips_squeeze`` are between the protected transmission and the photo in the private
     region (before: the unprotected one), ``outside_psnr_db`` between the two transmissions outside it.
     """
-    asked, region = private.protection, private.region
-    if region is None or asked.mode == "filter":
-        region = found_region(private.parser.labels(image), asked.choice)
-    mask, after, before = region.mask, protected.reception.image, plain.reception.image
+    asked, made = private.protection, _look_inside(protected)
+    region = made.regions[-1] if made.regions else find_region(private.parser.to(image.device).labels(image), asked.choice)
+    mask, after, before = region.mask.to(image.device), protected.reception.image, plain.reception.image
     values: dict[str, Any] = {
         "protection": asked.name,
         "parts": list(asked.choice.parts),
@@ -62,7 +63,7 @@ def receipt(
         "region_share": round(float(mask.float().mean()), 4),
         "inside_psnr_db": _pair(lambda x: masked_psnr_db(image, x, mask), before, after, 2),
         "outside_psnr_db": round(masked_psnr_db(before, after, ~mask), 2),
-        "derived_from_private_pixels": derived(private, aligned),
+        "derived_from_private_pixels": list_derived(private, aligned),
     }
     if "squeeze" in metrics.lpips:
         lpips = metrics.lpips["squeeze"]
@@ -73,22 +74,27 @@ def receipt(
         measured = _pair(lambda x, e=embedder: float(e.similarity(image, x)), before, after, 4)  # type: ignore[misc]
         least = threshold_of(embedder.path.name)
         values[name] = measured | {"threshold": least, "same_person_after": measured["after"] >= least}
-    if private.filtered is not None:
-        values["codes"] = private.filtered.distances() | {
-            "lambda1": asked.strength.lambda1, "lambda2": asked.strength.lambda2
-        }  # fmt: skip
+    if isinstance(asked, Filter):
+        values["codes"] = made.filtered[-1].distances() | {"lambda1": asked.lambda1, "lambda2": asked.lambda2}
     return values
 
 
-def derived(private: Private, aligned: bool) -> list[str]:
+def _look_inside(crossing: Crossing) -> Protected:
+    burst = crossing.burst
+    if not isinstance(burst, ProtectedBurst) or burst.protected is None:
+        raise BadInput("a receipt is for what a protecting system sent, and this burst is not from one")
+    return burst.protected
+
+
+def list_derived(private: Private, aligned: bool) -> list[str]:
     """What else was computed from private pixels, in words; nothing where the guarantee is bit for bit."""
     asked, made = private.protection, []
     if not aligned:
         made.append("where the face is: four alignment numbers (scale, rotation, shift), by the face finder and the parser")
-    if asked.mode == "filter":
+    if isinstance(asked, Filter):
         return [*made, "every code of the photo: the encoder sees all of it; only the private codes are then moved"]
-    if asked.mask is None and not asked.coarse:
-        made.append("the outline of the private region, by the parser (--private-mask or --coarse-mask avoid it)")
+    if isinstance(asked, Blind) and asked.mask is None and not asked.coarse:
+        made.append("the outline of the private region, by the parser (a mask of the user's or coarse boxes avoid it)")
     return made
 
 
@@ -106,13 +112,13 @@ def table(values: dict[str, Any]) -> Table:
         ("inside_lpips_squeeze", "{:.4f}", "distance inside it, LPIPS"),
     ):
         if name in values:
-            shown.add_row(what, "unprotected {before}, protected {after}".format(**_shown(values[name], form)))
+            shown.add_row(what, "unprotected {before}, protected {after}".format(**_format(values[name], form)))
     shown.add_row("outside it, against the unprotected", f"{values['outside_psnr_db']:.2f} dB")
     for name in ("identity", "identity_2"):
         if name in values:
             found = values[name]
             who = "the same person" if found["same_person_after"] else "somebody else"
-            pair = "unprotected {before}, protected {after}".format(**_shown(found, "{:.3f}"))
+            pair = "unprotected {before}, protected {after}".format(**_format(found, "{:.3f}"))
             shown.add_row(f"face match ({name.replace('_', ' ')})", f"{pair}: {who} (threshold {found['threshold']:.2f})")
     if "codes" in values:
         codes = values["codes"]
@@ -130,5 +136,5 @@ def _pair(measure: Any, before: Tensor, after: Tensor, digits: int) -> dict[str,
     return {"before": round(measure(before), digits), "after": round(measure(after), digits)}
 
 
-def _shown(pair: dict[str, Any], form: str) -> dict[str, str]:
+def _format(pair: dict[str, Any], form: str) -> dict[str, str]:
     return {name: form.format(pair[name]) for name in ("before", "after")}

@@ -1,4 +1,4 @@
-"""``--private``: any system behind a transmitter that protects parts of the face; the receiver is the system's own.
+"""Any system behind a transmitter that protects parts of the face; the receiver is the system's own.
 
 ::
 
@@ -11,86 +11,59 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.generative.system import Generative
 from semcast.link import Budget, Burst, Received, Reception, System
-from semcast.networks.face_parser import FaceParser
 from semcast.networks.precision import mixed
-from semcast.privacy.filter import (
-    FilterConfig,
-    Filtered,
-    PartChoice,
-    Region,
-    coarse_region,
-    filter_codes,
-    found_region,
-    given_region,
-    hidden,
-    seamless,
-)
+from semcast.networks.segmenter import FaceParser
+from semcast.privacy.blind import Blind, Region, blend, hide
+from semcast.privacy.filter import Filter, Filtered
 from semcast.privacy.knowledge import KnowledgeBase
 
-MODES = ("blind", "filter")
+Protection = Blind | Filter
+"""What is private and how it is protected."""
 
 
 @dataclass(frozen=True)
-class Protection:
-    """What is private and how it is protected.
+class Protected:
+    """What a protecting transmitter made of photos, and all that it sends from.
 
     Args:
-        choice: the parts.
-        mode: ``blind`` or ``filter``.
-        strength: λ1 and λ2 of ``filter``.
-        mask: the private pixels as the user gives them, bool ``[H, H]`` over the aligned photo, instead of the parser's.
-        coarse: fixed boxes instead of the parser's mask.
-
-    Raises:
-        SemcastError: an unknown mode, or options that do not go together.
+        codes: P ``[B, 28, code]``.
+        image: the photos without anything private, ``[B, 3, S, S]``; None where the codes alone are sent.
+        regions: what ``blind`` hid of each photo; of ``filter``, none.
+        filtered: what ``filter`` did to each photo's codes; of ``blind``, none.
     """
 
-    choice: PartChoice
-    mode: str = "blind"
-    strength: FilterConfig = field(default_factory=FilterConfig)
-    mask: Tensor | None = field(default=None, compare=False)
-    coarse: bool = False
+    codes: Tensor
+    image: Tensor | None = None
+    regions: tuple[Region, ...] = ()
+    filtered: tuple[Filtered, ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise SemcastError(f"--privacy is {' or '.join(MODES)}, not {self.mode!r}")
-        if self.mode == "filter" and (self.coarse or self.mask is not None):
-            raise SemcastError("--private-mask and --coarse-mask are for --privacy blind: filter works on codes, not on pixels")
-        if self.coarse and self.mask is not None:
-            raise SemcastError("--coarse-mask and --private-mask exclude each other")
-        if self.mode == "blind" and self.strength != FilterConfig():
-            raise SemcastError("--lambda1 and --lambda2 are for --privacy filter")
-        if self.coarse:
-            coarse_region(self.choice, 64)
 
-    @property
-    def name(self) -> str:
-        """All of it in one word, for results: ``blind:eyes+hair``, ``filter(1,0.9):all-but-eyes``."""
-        how = f"filter({self.strength.lambda1:g},{self.strength.lambda2:g})" if self.mode == "filter" else self.mode
-        if self.mask is not None:
-            shape = np.packbits(self.mask.numpy()).tobytes()
-            how += "-mask-" + hashlib.sha256(f"{self.mask.shape}".encode() + shape).hexdigest()[:8]
-        return how + ("-coarse" if self.coarse else "") + ":" + self.choice.name
+@dataclass(frozen=True)
+class ProtectedBurst(Burst):
+    """A burst that also tells its sender, and nobody else, what was protected: no receiver gets more than the symbols."""
+
+    protected: Protected | None = None
 
 
 def check_together(system: System, protection: Protection) -> None:
-    """Raises SemcastError where the system cannot be protected that way."""
-    if protection.mode != "filter":
+    """Raise BadInput where the system cannot be protected that way."""
+    if isinstance(protection, Blind):
         return
     if not isinstance(system, Generative):
-        raise SemcastError(f"--privacy filter works on the codes that generative sends, not on {system.name}: take blind")
-    if system.refine_steps:
-        raise SemcastError("--refine fits the symbols to the photo, which undoes --privacy filter: take blind")
+        raise BadInput(f"filter works on the codes that generative sends, not on {system.name}: take blind")
+    if system.refinement:
+        raise BadInput("refinement fits the symbols to the photo, which undoes filter: take blind, or do not refine")
 
 
 class Private(System):
@@ -100,14 +73,12 @@ class Private(System):
         system: any system.
         link: inverts and paints for ``blind``; the same object where ``system`` is generative.
         knowledge: what the private parts become.
-        protection: what is private.
+        protection: what is private, and how it is protected: :class:`Blind` or :class:`Filter`.
         repeatable: a number from which, and from the photo, the filter's direction follows, so that a measurement can be
             repeated; None draws it from the operating system's entropy, which nobody can.
 
-    ``region`` is of the last photo, ``filtered`` too.
-
     Raises:
-        SemcastError: ``filter`` with a system that sends no codes, or that refines its symbols.
+        BadInput: ``filter`` with a system that sends no codes, or that refines its symbols.
     """
 
     def __init__(
@@ -119,11 +90,9 @@ class Private(System):
         self.system, self.knowledge, self.protection, self.repeatable = system, knowledge, protection, repeatable
         if link is not system:
             self.painter = link
-        self.name, self.image_size = system.name, system.image_size
+        self.name, self.image_size, self.power = system.name, link.image_size, system.power
         self.min_symbols, self.max_symbols = system.min_symbols, system.max_symbols
         self.private_codes = protection.choice.codes
-        self.region: Region | None = None
-        self.filtered: Filtered | None = None
 
     @classmethod
     def around(
@@ -151,68 +120,96 @@ class Private(System):
             return self.link.render(self.knowledge.mean[None]).clamp(0, 1)
 
     def check(self, budget: Budget) -> None:
-        """Raises SemcastError where the system cannot work with the budget."""
+        """Raise BadInput where the system cannot work with the budget."""
         self.system.check(budget)
 
-    def encode(self, image: Tensor, budget: Budget) -> Burst:
-        """Protect, then transmit."""
+    def encode(self, image: Tensor, budget: Budget) -> ProtectedBurst:
+        """Protect, then transmit; what was protected comes with the burst, for the receipt."""
         self.check(budget)
-        return self._filter(image, budget) if self.protection.mode == "filter" else self._blind(image, budget)
+        protected = self.protect(image)
+        burst = self.send(protected, budget)
+        return ProtectedBurst(burst.symbols, burst.budget, burst.side_bytes, protected=protected)
 
     def decode(self, received: Received) -> Reception:
         """The system's own receiver: it does not know that anything was protected."""
         return self.system.decode(received)
 
-    def find(self, image: Tensor) -> Region:
-        """The private pixels of one photo: the user's, the boxes, or what the parser sees."""
-        side, asked = image.shape[-1], self.protection
-        if asked.mask is not None:
-            return given_region(asked.mask, side)
-        if asked.coarse:
-            return coarse_region(asked.choice, side)
-        with mixed():
-            labels = self.parser.labels(image)
-        return found_region(labels, asked.choice)
+    def protect(self, image: Tensor) -> Protected:
+        """Make of photos ``[B, 3, S, S]`` what may be sent of them.
+
+        Raises:
+            BadInput: nothing of a photo would be left, or λ1 asks for too much on it.
+        """
+        return self._blind(image, self.protection) if isinstance(self.protection, Blind) else self._filter(image, self.protection)
+
+    def send(self, protected: Protected, budget: Budget) -> Burst:
+        """Transmit what may be sent; nothing else of the photo is at hand here."""
+        if not isinstance(self.system, Generative):
+            assert protected.image is not None
+            return self.system.encode(protected.image, budget)
+        burst = self.system.send(protected.codes, budget)
+        if self.system.refinement and protected.image is not None:
+            return self.system.refinement(self.system, protected.image, burst)
+        return burst
 
     def natural(self, rest: Tensor, mask: Tensor) -> Tensor:
         """Codes ``[B, 28, code]`` of a photo without private pixels, the private parts' from the knowledge base.
 
         Where only the private parts are painted from them the encoder's guess will do: the rest of the photo stays what it is.
         """
-        neutral = seamless(rest, self.neutral, mask)
+        neutral = blend(rest, self.neutral.to(rest.device), mask)
         sent = isinstance(self.system, Generative)
         codes = self.link.invert(neutral, ~mask) if sent else self.link.guess(neutral)
         return self.knowledge.replace(codes, self.private_codes)
 
-    def painted(self, rest: Tensor, mask: Tensor, codes: Tensor) -> Tensor:
-        """The photo with the generator's private parts in place of its own."""
-        return seamless(rest, self.link.render(codes).clamp(0, 1), mask)
+    def paint(self, rest: Tensor, mask: Tensor, codes: Tensor) -> Tensor:
+        """Put the generator's private parts into the photo in place of its own."""
+        return blend(rest, self.link.render(codes).clamp(0, 1), mask)
 
-    def _blind(self, image: Tensor, budget: Budget) -> Burst:
-        regions = [self.find(photo[None]) for photo in image]
-        self.region, mask = regions[-1], torch.cat([region.mask for region in regions])
-        rest = hidden(image, mask)  # from here on nothing has seen a private pixel
+    def label(self, image: Tensor) -> Tensor:
+        """Parts ``[B, S, S]`` as the parser sees them."""
+        with mixed(image.device):
+            return self.parser.to(image.device).labels(image)
+
+    def _blind(self, image: Tensor, asked: Blind) -> Protected:
+        regions = tuple(asked.find(photo[None], self.label) for photo in image)
+        mask = torch.cat([region.mask for region in regions])
+        rest = hide(image, mask)  # from here on nothing has seen a private pixel
         codes = self.natural(rest, mask)
-        if not isinstance(self.system, Generative):
-            return self.system.encode(self.painted(rest, mask, codes), budget)
-        burst = self.system.send(codes, budget)
-        return self.system.refine(self.painted(rest, mask, codes), burst) if self.system.refine_steps else burst
+        wanted = not isinstance(self.system, Generative) or self.system.refinement is not None
+        return Protected(codes, self.paint(rest, mask, codes) if wanted else None, regions)
 
-    def _filter(self, image: Tensor, budget: Budget) -> Burst:
+    def _filter(self, image: Tensor, asked: Filter) -> Protected:
         codes = self.link.invert(image)
-        moved = []
-        natural = self.knowledge.replace(codes, self.private_codes)
+        natural, filtered = self.knowledge.replace(codes, self.private_codes), []
         for photo, code, near in zip(image, codes, natural, strict=True):
             random = self._direction(photo)
-            self.filtered = filter_codes(
-                code, near, self.private_codes, self.protection.strength, random, self.knowledge.draw(random)
-            )
-            moved.append(self.filtered.codes)
-        return self.link.send(torch.stack(moved), budget)
+            filtered.append(asked.move(code, near, random, self.knowledge.draw(random)))
+        return Protected(torch.stack([one.codes for one in filtered]), filtered=tuple(filtered))
 
     def _direction(self, photo: Tensor) -> np.random.Generator:
         """A generator for this photo alone (of torch's own, 32 bits of the seed count: too few to be a secret)."""
         if self.repeatable is None:
             return np.random.default_rng()
-        seen = hashlib.sha256(f"{self.repeatable}".encode() + photo.contiguous().numpy().tobytes()).digest()
+        seen = hashlib.sha256(f"{self.repeatable}".encode() + photo.cpu().contiguous().numpy().tobytes()).digest()
         return np.random.default_rng(int.from_bytes(seen[:16], "big"))
+
+
+def protect_all(
+    systems: Sequence[System], protection: Protection | None, repeatable: int | None = None
+) -> list[System]:
+    """Put each system behind a transmitter that protects; they share one link that inverts and paints.
+
+    Args:
+        protection: None: they stay as they are.
+        repeatable: as of :class:`Private`.
+
+    Raises:
+        SemcastError: ``filter`` with a system that sends no codes.
+    """
+    if protection is None:
+        return list(systems)
+    link = next((system for system in systems if isinstance(system, Generative)), None)
+    if link is None and isinstance(protection, Blind):
+        link = Generative.load()
+    return [Private.around(system, protection, repeatable, link).to(system.device) for system in systems]

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.linear.sketch import allocate
 
 WIDEST_DB = (-2.0, 20.0)  # what training draws from; beyond it the networks are told the nearest
@@ -41,7 +41,7 @@ class JsccConfig:
 
     def __post_init__(self) -> None:
         if self.block and self.block % self.stride:
-            raise SemcastError(f"a block of {self.block} pixels is no multiple of the stride, {self.stride}")
+            raise BadInput(f"a block of {self.block} pixels is no multiple of the stride, {self.stride}")
 
     @property
     def stride(self) -> int:
@@ -53,9 +53,15 @@ class JsccConfig:
         """Reals of a block, the pilot among them."""
         return self.channels * (self.block // self.stride) ** 2
 
-    def symbols(self, side: int) -> int:
-        """k for a square photo: two reals make a complex symbol."""
-        return (side // self.stride) ** 2 * self.channels // 2
+    @property
+    def grain(self) -> int:
+        """What the sides of a photo must be multiples of, in pixels: a whole block, or a whole position."""
+        return self.block or self.stride
+
+    def symbols(self, height: int, width: int | None = None) -> int:
+        """k for a photo of that size (a square one by default): two reals make a complex symbol."""
+        width = height if width is None else width
+        return (height // self.stride) * (width // self.stride) * self.channels // 2
 
 
 class GDN(nn.Module):
@@ -156,7 +162,7 @@ def _between(gains: Tensor, snr_db: Tensor) -> Tensor:
     """Gains ``[knots, C]`` interpolated at ``[B]`` dB → ``[B, C, 1, 1]``."""
     step = KNOTS_DB[1] - KNOTS_DB[0]
     place = (snr_db.clamp(*WIDEST_DB) - KNOTS_DB[0]) / step
-    hat = (1 - (place[:, None] - torch.arange(len(KNOTS_DB))).abs()).clamp_min(0)
+    hat = (1 - (place[:, None] - torch.arange(len(KNOTS_DB), device=place.device)).abs()).clamp_min(0)
     return (hat @ gains)[:, :, None, None]
 
 
@@ -190,7 +196,7 @@ class Jscc(nn.Module):
 
     def analyse(self, image: Tensor, snr_db: Tensor) -> Tensor:
         """Photo ``[B, 3, S, S]`` and SNR ``[B]`` in dB → reals ``[B, channels, S / stride, S / stride]``, not normalised."""
-        snr = _told(snr_db)
+        snr = _tell(snr_db)
         x = image * 2 - 1
         for layer, norm, attention in zip(self.down, self.down_norm, self.down_attention, strict=True):
             x = attention(norm(layer(x)), snr)
@@ -199,7 +205,7 @@ class Jscc(nn.Module):
 
     def synthesise(self, received: Tensor, snr_db: Tensor) -> Tensor:
         """The inverse path → photo, not clipped (a sigmoid would make its gradient vanish where faces are black or white)."""
-        snr = _told(snr_db)
+        snr = _tell(snr_db)
         estimate: Tensor | float = 0.5
         if self.blocks is not None:
             estimate, received = self.blocks.synthesise(received, snr_db)
@@ -220,5 +226,5 @@ def _upwards(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
     return nn.ConvTranspose2d(inputs, outputs, kernel, stride, kernel // 2, output_padding=stride - 1)
 
 
-def _told(snr_db: Tensor) -> Tensor:
+def _tell(snr_db: Tensor) -> Tensor:
     return snr_db.clamp(*WIDEST_DB)[:, None] / 10

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, DoesNotFit, Missing
 
 ITERATIONS = 20
 """Of belief propagation in the LDPC decoder."""
@@ -73,19 +73,19 @@ def scheme_named(name: str) -> Scheme:
     """The scheme of a name such as ``16qam-1/2``.
 
     Raises:
-        SemcastError: there is none of that name; the sentence lists those there are.
+        BadInput: there is none of that name; the sentence lists those there are.
     """
     for scheme in SCHEMES:
         if scheme.name == name:
             return scheme
-    raise SemcastError(f"unknown modulation and code rate {name!r}; the known are {', '.join(s.name for s in SCHEMES)}")
+    raise BadInput(f"unknown modulation and code rate {name!r}; the known are {', '.join(s.name for s in SCHEMES)}")
 
 
 class Modem:
     """One scheme: payload bytes → k symbols, and k noisy symbols → payload or None.
 
     Raises:
-        SemcastError: Sionna is not installed.
+        Missing: Sionna is not installed.
     """
 
     def __init__(self, scheme: Scheme) -> None:
@@ -100,13 +100,13 @@ class Modem:
         """Payloads of ``payload_bytes(k)`` each → symbols complex64 ``[batch, k]``, mean energy 1 on average.
 
         Raises:
-            SemcastError: k symbols carry nothing with this scheme, or a payload has another length.
+            DoesNotFit: k symbols carry nothing with this scheme; BadInput: a payload has another length.
         """
         length = self.payload_bytes(k)
         if not length:
-            raise SemcastError(f"{k} symbols are too few for a 5G code block with {self.scheme.name}")
+            raise DoesNotFit(f"{k} symbols are too few for a 5G code block with {self.scheme.name}")
         if any(len(payload) != length for payload in payloads):
-            raise SemcastError(f"{k} symbols of {self.scheme.name} carry payloads of exactly {length} bytes")
+            raise BadInput(f"{k} symbols of {self.scheme.name} carry payloads of exactly {length} bytes")
         octets = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), length)
         bits = torch.from_numpy(np.unpackbits(octets, axis=1)).float()
         return map_bits(_code(self.scheme, k)[0](bits), self.scheme.bits_per_symbol)
@@ -115,11 +115,11 @@ class Modem:
         """Equalised symbols and their noise variances, both ``[batch, k]`` → payloads; None where the CRC fails.
 
         Raises:
-            SemcastError: k symbols carry nothing with this scheme.
+            DoesNotFit: k symbols carry nothing with this scheme.
         """
         k = symbols.shape[1]
         if not self.payload_bytes(k):
-            raise SemcastError(f"{k} symbols are too few for a 5G code block with {self.scheme.name}")
+            raise DoesNotFit(f"{k} symbols are too few for a 5G code block with {self.scheme.name}")
         bits, passed = _code(self.scheme, k)[1](soft_bits(symbols, noise_var, self.scheme.bits_per_symbol))
         octets = np.packbits(bits.numpy().astype(np.uint8), axis=1)
         return [row.tobytes() if ok else None for row, ok in zip(octets, passed.tolist(), strict=True)]
@@ -183,7 +183,7 @@ def _sionna() -> Any:
         with torch.random.fork_rng():
             from sionna import phy
     except ImportError:
-        raise SemcastError("5G LDPC and QAM need Sionna: pip install 'semcast[digital]'") from None
+        raise Missing("5G LDPC and QAM need Sionna: pip install 'semcast[digital]'") from None
     return phy
 
 

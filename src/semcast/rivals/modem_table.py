@@ -28,7 +28,7 @@ _TOGETHER = {64: 100, 640: 20, 8192: 2}
 _TRIES = 40
 
 
-def lost(modem: Modem, k: int, snr_db: float, bursts: int, seed: int = 0) -> int:
+def count_lost(modem: Modem, k: int, snr_db: float, bursts: int, seed: int = 0) -> int:
     """Bursts of random payload that do not arrive over AWGN, out of ``bursts``; stops once over 1 % of them are lost."""
     generator = torch.Generator().manual_seed(seed)
     payloads = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def threshold(modem: Modem, k: int, bursts: int) -> float | None:
     limit = 10 * math.log10(2 ** (8 * modem.payload_bytes(k) / k) - 1)
     start = math.floor(limit / STEP_DB) * STEP_DB
     steps = (start + STEP_DB * i for i in range(_TRIES))
-    return next((snr for snr in steps if lost(modem, k, snr, bursts) <= LOST * bursts), None)
+    return next((snr for snr in steps if count_lost(modem, k, snr, bursts) <= LOST * bursts), None)
 
 
 def measure(out: Path) -> None:

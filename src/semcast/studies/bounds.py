@@ -7,10 +7,8 @@ that its results are ordinary records; its symbols carry nothing.
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,11 +16,12 @@ import torch
 from torch import Tensor
 
 from semcast.api import load_system
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, SemcastError
 from semcast.generative.system import Generative
 from semcast.linear.sketch import Sketch
 from semcast.link import Budget, Burst, Received, Reception, System
-from semcast.photos import Photo, to_tensor, to_uint8
+from semcast.photos import to_tensor, to_uint8
+from semcast.rivals.digital import at_capacity
 
 
 def capacity_bits(symbols: int, snr_db: float) -> float:
@@ -100,6 +99,14 @@ def opta_psnr_db(variances: Tensor, side: int, symbols: int, snr_db: float) -> f
 # ---- systems whose bits simply arrive --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Delivered(Budget):
+    """What both ends of an ideal link share: the budget, and the picture, which takes no channel."""
+
+    image: Tensor | None = field(default=None, compare=False)
+    ok: bool = True
+
+
 class Ideal(System):
     """A link without a channel: what the transmitter decides to show is what the receiver shows."""
 
@@ -110,13 +117,16 @@ class Ideal(System):
     def encode(self, image: Tensor, budget: Budget) -> Burst:
         """Symbols of unit power that say nothing; the picture takes the ideal way."""
         self.check(budget)
-        self._shown = self.show(image, budget)
-        return Burst(torch.ones(len(image), budget.symbols, dtype=torch.complex64), budget)
+        shown, ok = self.show(image, budget)
+        symbols = torch.ones(len(image), budget.symbols, dtype=torch.complex64, device=image.device)
+        return Burst(symbols, Delivered(budget.symbols, budget.snr_db, budget.size, shown, ok))
 
     def decode(self, received: Received) -> Reception:
-        """The picture of the burst that was encoded last."""
-        image, ok = self._shown
-        return Reception(image, torch.full((len(image),), ok))
+        """The picture that was delivered."""
+        budget = received.budget
+        if not isinstance(budget, Delivered) or budget.image is None:
+            raise BadInput(f"{self.name} is an ideal link: its receiver is told the picture with the budget of its own burst")
+        return Reception(budget.image, torch.full((len(budget.image),), budget.ok, device=budget.image.device))
 
 
 class AtCapacity(Ideal):
@@ -132,24 +142,15 @@ class AtCapacity(Ideal):
     def __init__(self, codec: str) -> None:
         super().__init__()
         self.digital: Any = load_system(codec)  # a submodule, so that the fingerprint of its results is that of the codec
-        self.name, self._code = f"{codec}-capacity", _at_capacity()
+        self.name = f"{codec}-capacity"
 
     def show(self, image: Tensor, budget: Budget) -> tuple[Tensor, bool]:
         """The decoded file; the mean face and False where no file fits."""
         try:
-            decoded = self._code(self.digital.codec, to_uint8(image), budget.symbols, budget.snr_db)
+            decoded = at_capacity(self.digital.codec, to_uint8(image), budget.symbols, budget.snr_db)
         except SemcastError:
             return self.digital.mean[None], False
         return to_tensor(decoded), True
-
-
-def _at_capacity() -> Callable[[Any, Photo, int, float], Photo]:
-    try:
-        digital: Any = importlib.import_module("semcast.rivals.digital")
-        code: Callable[[Any, Photo, int, float], Photo] = digital.at_capacity
-    except (ImportError, AttributeError) as error:
-        raise SemcastError(f"the digital systems are not available ({error})") from None
-    return code
 
 
 class Ceiling(Ideal):

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from semcast.bench.plots import Curve
 from semcast.bench.records import Record
-from semcast.bench.statistics import Interval, by_photo, interval, paired
+from semcast.bench.statistics import Interval, by_photo, group, interval, subtract
 
 LOWER_IS_BETTER = frozenset(["lpips_squeeze", "lpips_vgg", "kid", "outage"])
 SLIGHTLY_DB = 2.0
@@ -34,7 +34,7 @@ class Claim:
 def compare(records: Sequence[Record], first: Curve, second: Curve, metric: str) -> dict[float, Interval]:
     """first - second at every SNR where both were measured on a common photo."""
     ours, theirs = _by_snr(records, first, metric), _by_snr(records, second, metric)
-    return {snr: paired(ours[snr], theirs[snr]) for snr in ours if snr in theirs and ours[snr].keys() & theirs[snr].keys()}
+    return {snr: subtract(ours[snr], theirs[snr]) for snr in ours if snr in theirs and ours[snr].keys() & theirs[snr].keys()}
 
 
 def outcome(difference: Interval, metric: str) -> str:
@@ -81,11 +81,9 @@ def as_rows(found: Sequence[Claim]) -> list[list[str]]:
 
 
 def _by_snr(records: Sequence[Record], curve: Curve, metric: str) -> dict[float, dict[str, float]]:
-    groups: dict[float, list[Record]] = {}
-    for record in records:
-        if (record.system, record.symbols) == (curve.system, curve.symbols):
-            groups.setdefault(record.snr_db, []).append(record)
-    return {snr: values for snr, members in sorted(groups.items()) if (values := by_photo(members, metric))}
+    mine = (record for record in records if (record.system, record.symbols) == (curve.system, curve.symbols))
+    points = sorted(group(mine, lambda record: record.snr_db).items())
+    return {snr: values for snr, members in points if (values := by_photo(members, metric))}
 
 
 def _better(records: Sequence[Record], first: Curve, second: Curve, says: str) -> Claim:
@@ -114,8 +112,8 @@ def _flat(records: Sequence[Record], curve: Curve, metric: str) -> Claim:
     says = f"{NAMES[metric]} nearly flat in SNR"
     if not {0.0, 20.0} <= points.keys():
         return Claim(says, reading, "-", "not measured")
-    change = paired(points[20.0], points[0.0])
-    whole = paired(points[max(points)], points[min(points)])
+    change = subtract(points[20.0], points[0.0])
+    whole = subtract(points[max(points)], points[min(points)])
     digits = _digits(metric)
     measured = f"{change.text(digits)} from 0 to 20 dB; {whole.text(digits)} from {min(points):g} to {max(points):g} dB"
     return Claim(says, reading, measured, "holds" if abs(change.mean) < FLAT[metric] else "does not hold")

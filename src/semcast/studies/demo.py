@@ -13,8 +13,8 @@ from semcast.domains import FACE
 from semcast.errors import SemcastError
 from semcast.face import align
 from semcast.link import Budget, System, cross, generator_for, source_samples
-from semcast.metrics.report import Metrics
-from semcast.networks.face_parser import FaceParser
+from semcast.metrics.report import IDENTITIES, Metrics
+from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.pictures import beside, enlarged, fitted, grid
 
@@ -27,11 +27,21 @@ CODECS = ("rl-asc", "avif", "jpeg2000")
 
 @dataclass(frozen=True)
 class Demo:
-    """The picture, the table, and a line for each system or metric that is not there."""
+    """What a demonstration shows.
+
+    Args:
+        picture: of all that was received.
+        table: its numbers.
+        notes: a line for each system that is not there.
+        reading: one sentence that says what to look at.
+        painters: the networks that painted in the picture, for its mark.
+    """
 
     picture: Photo
     table: Table
     notes: list[str]
+    reading: str
+    painters: str
 
 
 def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
@@ -62,7 +72,8 @@ def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
         table.add_section()
         title = f"{symbols} symbols (k / n = 1/{source_samples(image) / symbols:.0f})"
         blocks.append(grid(tiles, columns=[f"{snr:g} dB" for snr in SNR_DB], names=names, title=title))
-    return Demo(beside(blocks), table, notes + metrics.notes)
+    reading = _reading(metrics, "linear keeps to the pixels and is blurred")
+    return Demo(beside(blocks), table, notes, reading, ", ".join(name for name in names if name != "linear") or "linear")
 
 
 def run_codec_demo(metrics: Metrics) -> Demo:
@@ -71,7 +82,8 @@ def run_codec_demo(metrics: Metrics) -> Demo:
     Raises:
         SemcastError: the semantic codec lacks its weights or a library.
     """
-    from semcast.codec.bitstream import Tables, unpack
+    from semcast.codec.bitstream import unpack
+    from semcast.codec.tables import Tables
     from semcast.rivals.bit_codecs import load_bit_codec
 
     codecs = {name: load_bit_codec(name, FACE.name) for name in CODECS}
@@ -92,7 +104,8 @@ def run_codec_demo(metrics: Metrics) -> Demo:
     columns = [f"{most} bytes" for most in MAX_BYTES]
     tiles = [layouts, *zip(*rows, strict=True)]
     blocks = [grid([[face]], columns=["photo"]), grid(tiles, columns=columns, names=["layout sent", *codecs])]
-    return Demo(beside(blocks), table, metrics.notes)
+    blurred = "with so few bytes a photo codec keeps to the pixels and is blurred"
+    return Demo(beside(blocks), table, [], _reading(metrics, blurred), CODECS[0])
 
 
 def _systems() -> tuple[list[System], list[str]]:
@@ -109,10 +122,26 @@ def _systems() -> tuple[list[System], list[str]]:
     return systems, notes
 
 
+_SHOWN = {"ms_ssim": "{:.3f}", "lpips_squeeze": "{:.3f}", **dict.fromkeys(IDENTITIES, "{:.2f}")}
+"""Not PSNR: a blurred picture wins it."""
+
+
 def _caption(metrics: Metrics) -> str:
-    return " / ".join(["PSNR in dB"] + ["LPIPS"] * ("squeeze" in metrics.lpips) + [HEADINGS[name] for name in metrics.identity])
+    names = ["ms_ssim"] + ["lpips_squeeze"] * ("squeeze" in metrics.lpips) + list(metrics.identity)
+    better = {"lpips_squeeze": "LPIPS (less is better)"}
+    return " / ".join(better.get(name, HEADINGS[name]) for name in names)
 
 
 def _cell(values: dict[str, float]) -> str:
-    forms = {"psnr_db": "{:.1f}", "lpips_squeeze": "{:.3f}", "identity": "{:.2f}", "identity_2": "{:.2f}"}
-    return " / ".join(form.format(values[name]) for name, form in forms.items() if name in values)
+    return " / ".join(form.format(values[name]) for name, form in _SHOWN.items() if name in values)
+
+
+def _reading(metrics: Metrics, blurred: str) -> str:
+    """One sentence: what the numbers say, and how to get those that are missing."""
+    perceptual, identity = "squeeze" in metrics.lpips, bool(metrics.identity)
+    lacking = ["semcast fetch metrics adds LPIPS"] * (not perceptual)
+    lacking += ["--identity MODEL.onnx asks if it is still the same person"] * (not identity)
+    judges = " and ".join(["LPIPS"] * perceptual + ["identity"] * identity)
+    tell = "tells" if perceptual != identity else "tell"
+    says = f"{judges} {tell} which pictures still show a face" if judges else "the picture tells which still show a face"
+    return f"{blurred}; {says}" + (f" ({', '.join(lacking)})" if lacking else "")

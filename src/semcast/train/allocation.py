@@ -6,17 +6,18 @@ got; with γ = 1 they add up to J of the file less that of uniform, times the bu
 depends on photo and budget alone, so it changes no preference, but without it most of a return is how difficult the photo is,
 which the policy cannot see. What does not fit is masked.
 
-Decoding after every step is slow, so most of the training looks J up in a :class:`PhotoTable`; ``exact_from`` goes on with true
-decodes. The validation compares with the other allocations, and the first says how well the table agrees with true decodes.
+Decoding after every step is slow, so most of the training looks J up in a table (:mod:`semcast.train.photo_table`);
+``exact_from`` goes on with true decodes. The validation compares with the other allocations, and the first says how well the
+table agrees with true decodes.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,29 +25,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semcast.codec.allocation import (
-    CATEGORIES,
-    OBSERVED,
-    PLAIN,
-    Allocation,
-    Choice,
-    Options,
-    Policy,
-    PolicyConfig,
-    Side,
-    Walk,
-    shown,
-    uniform,
-)
+from semcast.codec.allocation import PLAIN, uniform
+from semcast.codec.choice import Allocation, Choice
 from semcast.codec.codec import Networks
-from semcast.codec.concepts import GRID, LEVELS, SIDES, SIZE
-from semcast.codec.criterion import bits_per_pixel, score
-from semcast.domains import IGNORED, domain_named
-from semcast.errors import SemcastError
-from semcast.metrics.perceptual import Lpips
-from semcast.networks.precision import mixed
-from semcast.train.data import Scenes, load_scenes
-from semcast.train.loop import Trainer, console, warm_cosine
+from semcast.codec.concepts import LEVELS, SIDES, SIZE
+from semcast.codec.policy import OBSERVED, Policy, PolicyConfig, Walk
+from semcast.domains import domain_named
+from semcast.errors import BadInput, Missing
+from semcast.train.data import load_scenes
+from semcast.train.loop import console
+from semcast.train.photo_table import Exact, Photo, kept_table, look_up
+from semcast.train.recipe import Recipe
+from semcast.train.schedule import Schedule, warm_cosine
 from semcast.weights import save
 
 if TYPE_CHECKING:
@@ -84,6 +74,7 @@ class Settings:
     scale: float = 10.0
     exact_from: int = 10**9
     checked: int = 8
+    schedule: Schedule = Schedule(warm=5)
     seed: int = 0
 
 
@@ -91,157 +82,10 @@ BUDGETS = (300, 500, 1000)
 """Those of interest, in bytes."""
 
 
-# ---- a table in place of decoding ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoTable:
-    """What J of any choice is made of, to a first approximation: the errors of uniform allocations, concept by concept.
-
-    Each photo is decoded with all concepts at the same level, at each level and side. The error of a cell is then taken to
-    depend on its own level alone, so that for any levels
-
-        LPIPS ≈ Σ_concepts lpips[side, level, concept],      counts ≈ Σ_concepts counts[side, level, concept],
-
-    exact for uniform levels; mIoU follows from the counts. What it leaves out is what a concept's features do to others: the
-    painter sees beyond a cell, and GroupNorm sees everything. Arrays, N photos:
-
-    Args:
-        layouts: by side, uint8 ``[N, side, side]``.
-        features: by side, float32 ``[N, CHANNELS, GRID, GRID]``.
-        lpips: ``[N, SIDES, LEVELS, CATEGORIES]``, each concept's share of LPIPS.
-        counts: hit and shown pixels ``[N, SIDES, LEVELS, CATEGORIES, 2, CATEGORIES]``.
-        truth: pixels of each category ``[N, CATEGORIES]``.
-    """
-
-    layouts: dict[int, NDArray[np.uint8]]
-    features: dict[int, NDArray[np.float32]]
-    lpips: NDArray[np.float32]
-    counts: NDArray[np.int32]
-    truth: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    @classmethod
-    def of(cls, networks: Networks, scenes: Scenes) -> PhotoTable:
-        """Decode every photo at every level and side (18 pictures each)."""
-        rows: list[_Row] = []
-        for i in range(len(scenes)):
-            rows.append(_row(networks, scenes.batch(torch.tensor([i])), scenes.masks[i : i + 1]))
-            if (i + 1) % 50 == 0:
-                console.print(f"table: {i + 1} of {len(scenes)} photos", highlight=False)
-        return cls(
-            {side: np.stack([row.sides[side].layout for row in rows]) for side in SIDES},
-            {side: np.stack([row.sides[side].features for row in rows]) for side in SIDES},
-            np.stack([row.lpips for row in rows]), np.stack([row.counts for row in rows]), np.stack([row.truth for row in rows]),
-        )  # fmt: skip
-
-    def save(self, path: Path) -> None:
-        """As .npz."""
-        named: dict[str, NDArray[Any]] = {f"layouts_{side}": value for side, value in self.layouts.items()}
-        named |= {f"features_{side}": value for side, value in self.features.items()}
-        part = path.with_suffix(".part.npz")
-        np.savez_compressed(part, lpips=self.lpips, counts=self.counts, truth=self.truth, **named)  # type: ignore[arg-type]
-        part.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> PhotoTable:
-        """From .npz."""
-        with np.load(path) as file:
-            layouts = {side: file[f"layouts_{side}"] for side in SIDES}
-            features = {side: file[f"features_{side}"] for side in SIDES}
-            return cls(layouts, features, file["lpips"], file["counts"], file["truth"])
-
-    def options(self, networks: Networks, i: int) -> Options:
-        """Photo i to choose from, with J looked up."""
-        sides = {side: networks.side(self.layouts[side][i], self.features[side][i]) for side in SIDES}
-        options = Options(sides, lambda choices: [self.score(options, i, choice) for choice in choices])
-        return options
-
-    def score(self, options: Options, i: int, choice: Choice) -> float:
-        """The approximation of J of photo i."""
-        side = options.sides[choice.side]
-        k, levels = SIDES.index(choice.side), np.array(choice.levels)
-        categories = np.array([concept.category for concept in side.sizes.concepts])
-        lpips = float(self.lpips[i, k, levels, categories].sum())
-        hit, seen = self.counts[i, k, levels, categories].sum(0)
-        union = self.truth[i] + seen - hit
-        there = union > 0
-        miou = float((hit[there] / union[there]).mean()) if there.any() else 1.0
-        return score(bits_per_pixel(options.size(choice)), miou, lpips)
-
-
-class _Row(NamedTuple):
-    """What the table holds of one photo."""
-
-    sides: dict[int, Side]
-    lpips: NDArray[np.float32]
-    counts: NDArray[np.int32]
-    truth: NDArray[np.int64]
-
-
-def _row(networks: Networks, photo: Tensor, mask: Tensor) -> _Row:
-    """One photo ``[1, 3, 256, 256]`` with its labels ``[1, 256, 256]``."""
-    lpips = _lpips_of(networks)
-    photo = photo.contiguous(memory_format=torch.channels_last)
-    sides = networks.sides(photo)
-    errors = np.zeros((len(SIDES), LEVELS, CATEGORIES), np.float32)
-    counts = np.zeros((len(SIDES), LEVELS, CATEGORIES, 2, CATEGORIES), np.int32)
-    truth = mask[0].numpy()
-    known = truth != IGNORED
-    with torch.no_grad(), mixed():
-        target = lpips.features(photo)
-    for k, side in enumerate(SIDES):
-        concepts = sides[side].sizes.concepts
-        pictures = shown(networks.codec, sides, [Choice(side, (level,) * len(concepts)) for level in range(LEVELS)])
-        with torch.no_grad(), mixed():
-            maps = lpips_cells(lpips, target, lpips.features(pictures)).numpy()
-        labels = networks.labels(pictures).numpy()
-        owner = np.zeros(GRID * GRID, np.int64)
-        for concept in concepts:
-            owner[concept.cells] = concept.category
-        pixels = owner.reshape(GRID, GRID).repeat(SIZE // GRID, 0).repeat(SIZE // GRID, 1)
-        for level in range(LEVELS):
-            errors[k, level] = np.bincount(owner, maps[level].reshape(-1), CATEGORIES)
-            seen = pixels * CATEGORIES + labels[level]
-            right = known & (labels[level] == truth)
-            for row, where in enumerate((right, known)):
-                found = np.bincount(seen[where], minlength=CATEGORIES**2)
-                counts[k, level, :, row] = found.reshape(CATEGORIES, CATEGORIES)
-    return _Row(sides, errors, counts, np.bincount(truth[known], minlength=CATEGORIES).astype(np.int64))
-
-
-def _lpips_of(networks: Networks) -> Lpips:
-    if networks.lpips is None:
-        raise SemcastError("the recipe allocation needs LPIPS: set SEMCAST_SHARED to the folder whose weights/ has it")
-    return networks.lpips
-
-
-def lpips_cells(lpips: Lpips, target: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
-    """Each cell's share of LPIPS, ``[B, GRID, GRID]``: it sums to the distance.
-
-    Args:
-        target: features of the photo, ``[1, C, H, W]`` a layer.
-        features: those of the pictures.
-    """
-    total = torch.zeros(len(features[0]), GRID, GRID)
-    for a, b, weight in zip(target, features, lpips.heads, strict=True):
-        here = ((a - b).square() * weight).sum(1, keepdim=True).float()
-        cells = F.adaptive_avg_pool2d(here, GRID) if here.shape[-1] >= GRID else F.interpolate(here, (GRID, GRID), mode="area")
-        cells = cells * (here.mean((2, 3), keepdim=True) / cells.mean((2, 3), keepdim=True).clamp_min(1e-12))
-        total = total + cells[:, 0] / GRID**2
-    return total
-
-
 # ---- the environment -------------------------------------------------------------------------------------------------
 
-Photo = Callable[[int], Options]
-"""The number of a photo → what there is to choose from."""
-
-
 def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> gymnasium.Env[Any, Any]:
-    """The environment: :class:`~semcast.codec.allocation.Walk` with rewards.
+    """The environment: :class:`~semcast.codec.policy.Walk` with rewards.
 
     ``info["score"]`` of a last step is J of the file.
 
@@ -294,7 +138,7 @@ def _need(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise SemcastError(f"the recipe allocation needs {module}: pip install 'semcast[rl]'") from None
+        raise Missing(f"the recipe allocation needs {module}: pip install 'semcast[rl]'") from None
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -345,25 +189,12 @@ def teach(policy: Any, photo: Photo, count: int, settings: Settings, *, steps: i
 
 
 def exported(agent: Any, config: PolicyConfig) -> Policy:
-    """The actor of a MaskablePPO as a plain :class:`~semcast.codec.allocation.Policy`."""
+    """The actor of a MaskablePPO as a plain :class:`~semcast.codec.policy.Policy`."""
     policy = Policy(config)
     layers = [*agent.policy.mlp_extractor.policy_net, agent.policy.action_net]
     for own, theirs in zip(policy.layers, layers, strict=True):
         own.load_state_dict({name: value.detach().cpu() for name, value in theirs.state_dict().items()})
     return policy.eval()
-
-
-class Exact:
-    """Photos with J by true decodes against the labels of the dataset."""
-
-    def __init__(self, networks: Networks, scenes: Scenes, table: PhotoTable) -> None:
-        self.networks, self.scenes, self.table = networks, scenes, table
-
-    def __call__(self, i: int) -> Options:
-        """Photo i."""
-        sides = self.table.options(self.networks, i).sides
-        photo = self.scenes.batch(torch.tensor([i])).contiguous(memory_format=torch.channels_last)
-        return Options(sides, self.networks.score(photo, self.scenes.masks[i : i + 1], sides))
 
 
 def correlation(looked_up: Photo, exact: Photo, count: int, checked: int, seed: int = 0) -> dict[str, float]:
@@ -400,92 +231,96 @@ def compared(photo: Photo, count: int, allocations: dict[str, Allocation], budge
     return {name: round(float(np.mean(values)), 5) for name, values in found.items()}
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Train the policy of a domain with what ships for it; writes ``out/allocation-<domain>.safetensors``.
+class AllocationRecipe(Recipe):
+    """The policy of a domain, with what ships for it; writes ``allocation-<domain>.safetensors``. A step is an update."""
 
-    Raises:
-        SemcastError: no data, no weights of the codec, its parser or its tables, no LPIPS, or an extra is not installed.
-    """
-    ppo, vec = _need("sb3_contrib").MaskablePPO, _need("stable_baselines3.common.vec_env").DummyVecEnv
-    domain = domain_named(settings.domain)
-    networks = Networks.load(domain)
-    scenes = {
-        split: load_scenes(data, domain, split, SIZE, limit=limit)
-        for split, limit in (("train", settings.photos), ("val", settings.val_photos))
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    tables = {split: _table(out / f"table-{split}.npz", networks, photos, resume) for split, photos in scenes.items()}
-    known = {split: _remembered(networks, table) for split, table in tables.items()}
+    name, defaults = "allocation", Settings()
+    settings: Settings
+    network: Policy
+    decay, report_every, every_s = 0.0, 5, 90.0  # what ships is the last policy, not an average
 
-    config = PolicyConfig()
-    environments = [
-        _maker(known["train"], len(tables["train"]), settings, settings.seed * 1009 + k) for k in range(settings.envs)
-    ]
-    wide = {"pi": list(config.hidden), "vf": list(config.hidden)}
-    agent = ppo(
-        "MlpPolicy", vec(environments), learning_rate=settings.rate, n_steps=settings.horizon, batch_size=settings.batch,
-        n_epochs=settings.epochs, gamma=1.0, gae_lambda=0.98, ent_coef=settings.entropy, clip_range=settings.clip,
-        policy_kwargs={"net_arch": wide, "activation_fn": torch.nn.Tanh}, seed=settings.seed, device="cpu",
-    )  # fmt: skip
-    state: dict[str, object] = {"policy": agent.policy, "optimiser": agent.policy.optimizer}
-    trainer = Trainer(out, state, {"recipe": "allocation", **asdict(settings)}, resume=resume)
-    if not trainer.first:
-        teach(agent.policy, known["train"], len(tables["train"]), settings)
-    exact, exactly = Exact(networks, scenes["train"], tables["train"]), list[bool]()
+    def build(self) -> None:
+        """Tables, environments, the agent.
 
-    def step(i: int) -> dict[str, float]:
-        if i >= settings.exact_from and not exactly:
-            exactly.append(True)
-            agent.env.set_attr("photo", exact)
-        agent.lr_schedule = lambda _: settings.rate * warm_cosine(i, settings.steps, warm=5)
-        agent.ent_coef = settings.entropy * (1 - i / settings.steps)
-        agent.learn(settings.envs * settings.horizon, reset_num_timesteps=False)
-        seen = agent.rollout_buffer
-        ends = seen.episode_starts.sum()
-        logged = agent.logger.name_to_value
+        Raises:
+            SemcastError: no data, no weights of the codec, its parser or its tables, no LPIPS, an extra is not installed, or
+                there are several processes.
+        """
+        if self.ranks.count > 1:
+            raise BadInput("the recipe allocation trains in one process")
+        s, out = self.settings, self.job.out
+        ppo, vec = _need("sb3_contrib").MaskablePPO, _need("stable_baselines3.common.vec_env").DummyVecEnv
+        self.domain = domain_named(s.domain)
+        self.networks = Networks.load(self.domain)
+        out.mkdir(parents=True, exist_ok=True)
+        self.scenes, self.tables, self.known = {}, {}, {}
+        for split, limit in (("train", s.photos), ("val", s.val_photos)):
+            scenes = load_scenes(self.job.data, self.domain, split, SIZE, limit=limit)
+            table = kept_table(out / f"table-{split}.npz", self.networks, scenes, self.job.resume)
+            self.scenes[split], self.tables[split], self.known[split] = scenes, table, look_up(self.networks, table)
+        self.network = Policy(PolicyConfig())
+        wide = {"pi": list(self.network.config.hidden), "vf": list(self.network.config.hidden)}
+        count = len(self.tables["train"])
+        self.agent = ppo(
+            "MlpPolicy", vec([_maker(self.known["train"], count, s, s.seed * 1009 + k) for k in range(s.envs)]),
+            learning_rate=s.rate, n_steps=s.horizon, batch_size=s.batch, n_epochs=s.epochs, gamma=1.0, gae_lambda=0.98,
+            ent_coef=s.entropy, clip_range=s.clip, policy_kwargs={"net_arch": wide, "activation_fn": torch.nn.Tanh}, seed=s.seed,
+            device="cpu",
+        )  # fmt: skip
+        self.optimiser, self.exactly = self.agent.policy.optimizer, False
+        self.baselines: dict[str, float] = {}
+
+    def start(self) -> None:
+        """The actor begins as ``uniform``."""
+        teach(self.agent.policy, self.known["train"], len(self.tables["train"]), self.settings)
+
+    def state(self) -> dict[str, Any]:
+        """Actor and critic."""
+        return {"policy": self.agent.policy}
+
+    @property
+    def whole(self) -> int:
+        """Decisions in an update."""
+        return int(self.settings.envs * self.settings.horizon)
+
+    def batches(self, first: int) -> Iterator[tuple[Tensor, ...]]:
+        """Nothing: the agent collects its own."""
+        return repeat(())
+
+    def advance(self, batch: tuple[Tensor, ...], factor: float) -> dict[str, float]:
+        """Collect episodes and learn from them."""
+        s, agent = self.settings, self.agent
+        if self.i >= s.exact_from and not self.exactly:
+            self.exactly = True
+            agent.env.set_attr("photo", Exact(self.networks, self.scenes["train"], self.tables["train"]))
+        agent.lr_schedule = lambda _: s.rate * factor
+        agent.ent_coef = s.entropy * (1 - self.i / s.steps)
+        agent.learn(s.envs * s.horizon, reset_num_timesteps=False)
+        self.network.load_state_dict(exported(agent, self.network.config).state_dict())
+        seen, logged = agent.rollout_buffer, agent.logger.name_to_value
         return {
-            "return": float(seen.rewards.sum() / max(1, ends)) / settings.scale,
+            "return": float(seen.rewards.sum() / max(1, seen.episode_starts.sum())) / s.scale,
             "entropy": -float(logged.get("train/entropy_loss", 0.0)),
             "explained": float(np.nan_to_num(logged.get("train/explained_variance", 0.0))),
         }
 
-    first: dict[str, float] = {}
+    def ship(self, network: Policy) -> None:
+        """In 16 bits."""
+        path = self.job.out / f"allocation-{self.domain.name}.safetensors"
+        save(path, network.state_dict(), kind="allocation", config=self.configuration())
 
-    def validate(_: int) -> dict[str, float]:
-        policy = exported(agent, config)
-        save(
-            out / f"allocation-{domain.name}.safetensors", policy.state_dict(), kind="allocation",
-            config=asdict(config) | {"domain": domain.name},
-        )  # fmt: skip
-        count = len(tables["val"])
-        if not first:
-            true = Exact(networks, scenes["val"], tables["val"])
-            first.update(correlation(known["val"], true, count, settings.checked))
-            first.update(compared(known["val"], count, {name: PLAIN[name] for name in COMPARED}))
-        return first | compared(known["val"], count, {"rl-asc": policy.allocate})
+    def validate(self, network: Policy) -> dict[str, float]:
+        """Mean J of the policy; and once that of the other allocations, and how well the table agrees with true decodes."""
+        known, count = self.known["val"], len(self.tables["val"])
+        if not self.baselines:
+            true = Exact(self.networks, self.scenes["val"], self.tables["val"])
+            self.baselines |= correlation(known, true, count, self.settings.checked)
+            self.baselines |= compared(known, count, {name: PLAIN[name] for name in COMPARED})
+        return self.baselines | compared(known, count, {"rl-asc": network.allocate})
 
-    trainer.run(settings.steps, step, report_every=5, after_save=validate)
-
-
-def _table(path: Path, networks: Networks, scenes: Scenes, resume: bool) -> PhotoTable:
-    """The table of these photos, made once a run."""
-    if resume and path.exists():
-        return PhotoTable.load(path)
-    table = PhotoTable.of(networks, scenes)
-    table.save(path)
-    return table
-
-
-def _remembered(networks: Networks, table: PhotoTable) -> Photo:
-    """Photos of a table; their options are kept, for what they know of sizes is asked again and again."""
-    kept: dict[int, Options] = {}
-
-    def photo(i: int) -> Options:
-        if i not in kept:
-            kept[i] = table.options(networks, i)
-        return kept[i]
-
-    return photo
+    def configuration(self) -> dict[str, Any]:
+        """The policy's."""
+        return asdict(self.network.config) | {"domain": self.domain.name}
 
 
 def _maker(photo: Photo, count: int, settings: Settings, seed: int) -> Callable[[], gymnasium.Env[Any, Any]]:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from semcast.domains import IGNORED, Domain, parts_of
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing
 from semcast.sources import shard_members
 
 Relabel = Callable[[np.ndarray], np.ndarray]
@@ -42,7 +42,7 @@ class Faces:
             SemcastError: the set has none.
         """
         if self.masks is None:
-            raise SemcastError("these photos have no part masks")
+            raise BadInput("these photos have no part masks")
         return self.masks
 
     def batch(self, index: Tensor) -> Tensor:
@@ -74,8 +74,23 @@ def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, li
     """
     shards = sorted(folder.glob(f"{split}-*.tar"))
     if not shards:
-        raise SemcastError(f"no {split}-*.tar in {folder}")
+        raise Missing(f"no {split}-*.tar in {folder}")
     return Faces(*_decoded(shards, size, parts_of if labelled else None, limit))
+
+
+def load_all_faces(data: Path, size: int) -> Faces:
+    """The labelled training photos of ``data`` and, where there are any, the unlabelled ones; theirs are masks of 255.
+
+    Raises:
+        SemcastError: there is no labelled shard.
+    """
+    labelled = load_faces(data / "faces256", "train", size)
+    if not any((data / "faces160-unlabelled").glob("train-*.tar")):
+        return labelled
+    more = load_faces(data / "faces160-unlabelled", "train", size, labelled=False)
+    images = torch.cat((labelled.images, more.images)).contiguous(memory_format=torch.channels_last)
+    unknown = torch.full((len(more), size, size), IGNORED, dtype=torch.uint8)
+    return Faces(images, torch.cat((labelled.labels, unknown)), (*labelled.names, *more.names))
 
 
 def load_shard(path: Path, size: int, limit: int | None = None) -> Faces:
@@ -87,9 +102,9 @@ def load_shard(path: Path, size: int, limit: int | None = None) -> Faces:
     try:
         faces = Faces(*_decoded([path], size, parts_of, limit))
     except (OSError, tarfile.TarError) as error:
-        raise SemcastError(f"{path} cannot be read ({error})") from None
+        raise BadInput(f"{path} cannot be read ({error})") from None
     if not len(faces):
-        raise SemcastError(f"{path} holds no photo with a mask")
+        raise Missing(f"{path} holds no photo with a mask")
     return faces
 
 
@@ -102,11 +117,11 @@ def load_scenes(data: Path, domain: Domain, split: str, size: int = 256, limit: 
     folder = data / domain.folder
     shards = sorted(folder.glob(f"{split}-*.tar"))
     if not shards:
-        raise SemcastError(f"no {split}-*.tar in {folder}")
+        raise Missing(f"no {split}-*.tar in {folder}")
     classes = len(domain.classes)
     images, masks, names = _decoded(shards, size, lambda mask: np.where(mask < classes, mask, IGNORED), limit)
     if masks is None or not names:
-        raise SemcastError(f"{split}-*.tar in {folder} hold no photo with a mask")
+        raise Missing(f"{split}-*.tar in {folder} hold no photo with a mask")
     return Scenes(images, masks, names)
 
 
@@ -145,8 +160,14 @@ def _decoded(
 
 
 def shuffled(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tensor]:
-    """Endless batches of indices; the same sequence for the same seed, and resumable at batch number ``start``."""
+    """Endless batches of indices; the same sequence for the same seed, and resumable at batch number ``start``.
+
+    Raises:
+        SemcastError: there are fewer than a batch.
+    """
     per_epoch = count // batch
+    if per_epoch == 0:
+        raise BadInput(f"{count} photos are fewer than a batch of {batch}: take a smaller one")
     step = start
     while True:
         epoch, offset = divmod(step, per_epoch)

@@ -15,15 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
 from semcast.rivals.deepjscc import DeepJscc, load_network
 from semcast.rivals.jscc import WIDEST_DB, Jscc, JsccConfig
-from semcast.train.data import load_faces, random_flip, shuffled
-from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
-from semcast.train.picture import perceptual, random_window
-from semcast.train.validation import over_awgn
+from semcast.train.data import load_all_faces, load_faces, random_flip, shuffled
+from semcast.train.losses import perceptual, random_window
+from semcast.train.ranks import Ranks
+from semcast.train.recipe import Recipe
+from semcast.train.schedule import Schedule
+from semcast.train.validation import over_awgn, shown_over_awgn
 from semcast.weights import save
 
 WHOLE = ((9, 4), (5, 2), (5, 2), (3, 2), (3, 1))
@@ -49,17 +51,23 @@ class Settings:
     perceptual: float = 0.0
     snr_low: float = WIDEST_DB[0]
     snr_high: float = WIDEST_DB[1]
+    schedule: Schedule = Schedule(floor=0.02)
     seed: int = 0
     warm_start: str = ""
 
 
-def cross(network: Jscc, image: Tensor, snr: Tensor, random: torch.Generator) -> Tensor:
-    """Photos or crops through AWGN of each one's SNR ``[B]`` in dB; each burst has unit power per complex symbol."""
+def cross(network: Jscc, image: Tensor, snr: Tensor, random: torch.Generator, ranks: Ranks | None = None) -> Tensor:
+    """Photos or crops through AWGN of each one's SNR ``[B]`` in dB; each burst has unit power per complex symbol.
+
+    ``ranks``: these are the rows of one process of several.
+    """
     sent = network.analyse(image, snr).float()
     # a real carries half of a symbol's power, and half of its noise
     sent = sent * torch.rsqrt(2 * sent.square().mean((1, 2, 3), keepdim=True).clamp_min(1e-12))
     deviation = (10 ** (-snr / 10) / 2).sqrt()[:, None, None, None]
-    return network.synthesise(sent + deviation * torch.randn(sent.shape, generator=random), snr)
+    ranks = ranks or Ranks()
+    noise = ranks.share(torch.randn((len(sent) * ranks.count, *sent.shape[1:]), generator=random)).to(sent.device)
+    return network.synthesise(sent + deviation * noise, snr)
 
 
 def _some_blocks(data: Path, side: int) -> Tensor:
@@ -82,66 +90,69 @@ def _groups(network: Jscc) -> list[dict[str, object]]:
     ]
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Writes ``out/deepjscc-K.safetensors``."""
-    if settings.symbols not in CONFIGS:
-        raise SemcastError(f"deepjscc is trained for {', '.join(map(str, CONFIGS))} symbols, not {settings.symbols}")
-    name = ("deepjscc-perceptual" if settings.perceptual else "deepjscc") + f"-{settings.symbols}"
-    torch.manual_seed(settings.seed)
-    network = load_network(settings.warm_start).train() if settings.warm_start else Jscc(CONFIGS[settings.symbols])
-    if network.blocks is not None and not settings.warm_start:
-        network.blocks.start(_some_blocks(data, network.config.block))
-    network = channels_last(network)
-    optimiser = torch.optim.Adam(_groups(network), settings.rate)
-    average = Averaged(network)
-    trainer = Trainer(
-        out, {"network": network, "optimiser": optimiser, "average": average},
-        {"recipe": "deepjscc", **asdict(settings), **asdict(network.config)}, resume=resume,
-    )  # fmt: skip
-    random = torch.Generator().manual_seed(settings.seed + trainer.first)
-    lpips = perceptual() if settings.perceptual else None
-    val = load_faces(data / "faces256", "val", 256, limit=32)
+class DeepJsccRecipe(Recipe):
+    """One network; writes ``deepjscc-K.safetensors``, or ``deepjscc-perceptual-K.safetensors``."""
 
-    def photos(start: int) -> Iterator[Tensor]:
-        faces = load_faces(data / "faces256", "train", 256)
-        images = faces.images
-        if settings.crop == 256:  # whole faces: the sketchier photos help as well
-            more = load_faces(data / "faces160-unlabelled", "train", 256, labelled=False)
-            images = torch.cat((images, more.images)).contiguous(memory_format=torch.channels_last)
-            del more
-        for index in shuffled(len(images), settings.batch, settings.seed, start):
-            photo = images[index]
-            if settings.crop < 256:
-                y, x = torch.randint(0, 257 - settings.crop, (2, len(index)), generator=random).tolist()
-                photo = torch.stack(
-                    [p[:, j : j + settings.crop, i : i + settings.crop] for p, j, i in zip(photo, y, x, strict=True)]
-                )
-            yield random_flip(photo.float().div_(255), None, random)[0]
+    name, defaults = "deepjscc", Settings()
+    settings: Settings
+    network: Jscc
+    clip, every_s = 0.05, 180.0
 
-    stream = photos(trainer.first)
+    def build(self) -> None:
+        """The network, beside the linear code of blocks."""
+        s = self.settings
+        if s.symbols not in CONFIGS:
+            raise BadInput(f"deepjscc is trained for {', '.join(map(str, CONFIGS))} symbols, not {s.symbols}")
+        network = load_network(s.warm_start).train() if s.warm_start else Jscc(CONFIGS[s.symbols])
+        if network.blocks is not None and not s.warm_start:
+            network.blocks.start(_some_blocks(self.job.data, network.config.block))
+        self.network = channels_last(network.to(self.device))
+        self.optimiser = torch.optim.Adam(_groups(network), s.rate)
+        self.lpips = perceptual(self.device) if s.perceptual else None
+        self.val = load_faces(self.job.data / "faces256", "val", 256, limit=32)
 
-    def step(i: int) -> dict[str, float]:
-        photo = next(stream).contiguous(memory_format=torch.channels_last)
-        snr = torch.empty(len(photo)).uniform_(settings.snr_low, settings.snr_high, generator=random)
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * group["share"] * warm_cosine(i, settings.steps, floor=0.02)
-        with mixed():
-            made = cross(network, photo, snr, random).float()
+    def batches(self, first: int) -> Iterator[tuple[Tensor]]:
+        """Random crops of the sharp photos, or whole faces of both sets."""
+        crop = self.settings.crop
+        whole = crop == 256
+        faces = load_all_faces(self.job.data, 256) if whole else load_faces(self.job.data / "faces256", "train", 256)
+        for index in shuffled(len(faces), self.whole, self.settings.seed, first):
+            photo = faces.images[index]
+            if not whole:
+                y, x = torch.randint(0, 257 - crop, (2, len(index)), generator=self.random).tolist()
+                photo = torch.stack([p[:, j : j + crop, i : i + crop] for p, j, i in zip(photo, y, x, strict=True)])
+            yield (random_flip(photo.float().div_(255), None, self.random)[0],)
+
+    def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of photos through AWGN, each at its own SNR."""
+        (photo,), s = batch, self.settings
+        snr = self.rows(lambda n: torch.empty(n).uniform_(s.snr_low, s.snr_high, generator=self.random), len(photo))
+        with mixed(self.device):
+            made = cross(self.network, photo, snr, self.random, self.ranks).float()
             losses = {"mse": F.mse_loss(made, photo)}
             total = losses["mse"]
-            if lpips is not None:
-                window = random_window(random)
-                losses["lpips"] = lpips(photo[window], made[window]).mean()
-                total = total + settings.perceptual * losses["lpips"]
-        descend(total, optimiser, average, clip=0.05)
-        return {k: float(v.detach()) for k, v in losses.items()}
+            if self.lpips is not None:
+                window = random_window(self.random)
+                losses["lpips"] = self.lpips(photo[window], made[window]).mean()
+                total = total + s.perceptual * losses["lpips"]
+        return total, losses
 
-    def validate(_: int) -> dict[str, float]:
-        shipped = Jscc(network.config)
-        shipped.load_state_dict(average.values)
-        save(out / f"{name}.safetensors", average.values, kind="jscc", config=asdict(network.config), int8=("",))
-        system = DeepJscc({settings.symbols: channels_last(shipped.eval())})
-        return over_awgn(system, val, points=[(settings.symbols, snr) for snr in (0.0, 10.0, 20.0)], batch=4)
+    def ship(self, network: Jscc) -> None:
+        """In 8 bits."""
+        name = ("deepjscc-perceptual" if self.settings.perceptual else "deepjscc") + f"-{self.settings.symbols}"
+        path = self.job.out / f"{name}.safetensors"
+        save(path, network.state_dict(), kind="jscc", config=self.configuration(), int8=("",))
 
-    trainer.every_s = 180
-    trainer.run(settings.steps, step, after_save=validate)
+    def validate(self, network: Jscc) -> dict[str, float]:
+        """PSNR over AWGN at three SNRs."""
+        points = [(self.settings.symbols, snr) for snr in (0.0, 10.0, 20.0)]
+        return over_awgn(DeepJscc({self.settings.symbols: network}), self.val, points=points, batch=4)
+
+    def sheet(self, network: Jscc) -> list[list[Tensor]]:
+        """Photos and what arrives of them."""
+        k = self.settings.symbols
+        return shown_over_awgn(DeepJscc({k: network}), self.val, points=((k, 0.0), (k, 10.0)))
+
+    def configuration(self) -> dict[str, object]:
+        """The network's."""
+        return asdict(self.network.config)

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semcast.channels import make_channel
 from semcast.generative.channel_codec import ChannelCodec
+from semcast.generative.encoder import FaceEncoder
 from semcast.generative.system import Generative
 from semcast.generative.variants import EndToEnd
 from semcast.link import Burst
 from semcast.networks.blocks import channels_last
+from semcast.networks.precision import mixed
 from semcast.train.data import load_faces, random_flip, shuffled
 from semcast.train.linear_gan import random_budget
-from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.picture import PictureLoss, Weights
+from semcast.train.recipe import Recipe
+from semcast.train.schedule import Schedule
 from semcast.train.validation import over_awgn
 from semcast.weights import save
 
@@ -37,59 +40,58 @@ class Settings:
     rate: float = 2e-4
     snr_low: float = -2.0
     snr_high: float = 20.0
-    losses: Weights = field(default_factory=Weights)
+    losses: Weights = Weights()
+    schedule: Schedule = Schedule(warm=50)
     seed: int = 0
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Writes ``out/end-to-end.safetensors``."""
-    torch.manual_seed(settings.seed)
-    link = Generative.load().requires_grad_(False)
-    link.generator.octaves = 2
-    encoder = channels_last(copy.deepcopy(link.encoder)).requires_grad_(True).train()
-    system = EndToEnd(link, encoder, ChannelCodec(link.codec.config))
-    trained = torch.nn.ModuleDict({"encoder": encoder, "codec": system.codec})
-    optimiser = torch.optim.Adam(trained.parameters(), settings.rate, betas=(0.9, 0.99))
-    average = Averaged(trained, 0.995)
-    faces = load_faces(data / "faces256", "train", 128)
-    val = load_faces(data / "faces256", "val", 256, limit=48)
-    random = torch.Generator()
-    loss = PictureLoss(settings.losses, faces.labels, random)
-    trainer = Trainer(
-        out, {"trained": trained, "optimiser": optimiser, "average": average},
-        {"recipe": "end-to-end", **asdict(settings)}, resume=resume, every_s=240,
-    )  # fmt: skip
-    random.manual_seed(settings.seed + trainer.first)
-    channel = make_channel("awgn")
+class EndToEndRecipe(Recipe):
+    """Encoder and channel codec; writes ``end-to-end.safetensors``."""
 
-    def photos(start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in shuffled(len(faces), settings.batch, settings.seed, start):
-            photo, mask = random_flip(faces.batch(index), faces.labels[index], random)
-            yield photo.contiguous(memory_format=torch.channels_last), mask
+    name, defaults = "end-to-end", Settings()
+    settings: Settings
+    network: nn.ModuleDict
+    decay = 0.995
 
-    stream = photos(trainer.first)
+    def build(self) -> None:
+        """The shipped link, frozen, and a copy of its encoder and a new codec that learn."""
+        s = self.settings
+        self.link = Generative.load().requires_grad_(False).to(self.device)
+        self.link.generator.octaves = 2
+        encoder = copy.deepcopy(self.link.encoder).requires_grad_(True).train()
+        self.system = EndToEnd(self.link, encoder, ChannelCodec(self.link.codec.config)).to(self.device)
+        self.network = channels_last(nn.ModuleDict({"encoder": encoder, "codec": self.system.codec}))
+        self.optimiser = torch.optim.Adam(self.network.parameters(), s.rate, betas=(0.9, 0.99))
+        self.faces = load_faces(self.job.data / "faces256", "train", 128)
+        self.val = load_faces(self.job.data / "faces256", "val", 256, limit=48)
+        self.picture_loss = PictureLoss(s.losses, self.faces.labels, self.random, self.device)
+        self.channel = make_channel("awgn")
 
-    def step(i: int) -> dict[str, float]:
-        photo, mask = next(stream)
-        budget = random_budget(random, (32, 1280), (settings.snr_low, settings.snr_high))
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * warm_cosine(i, settings.steps, warm=50)
-        burst: Burst = system.encode(photo, budget)
-        received = channel.draw(len(photo), budget.symbols, budget.snr_db, random)(burst)
-        total, losses, _ = loss(link.generator, system.received(received), photo, mask, swap=False, judged=0.0)
-        descend(total, optimiser, average)
-        return {k: float(v.detach()) for k, v in losses.items()}
+    def batches(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Photos and masks."""
+        for index in shuffled(len(self.faces), self.whole, self.settings.seed, first):
+            yield random_flip(self.faces.batch(index), self.faces.labels[index], self.random)
 
-    def validate(_: int) -> dict[str, float]:
-        kept = {k: v.detach().clone() for k, v in trained.state_dict().items()}
-        trained.load_state_dict(average.values)
-        numbers = over_awgn(system, val)
-        tensors = {k: v.clone() for k, v in trained.state_dict().items()}
-        save(
-            out / "end-to-end.safetensors", tensors, kind="end-to-end",
-            config={"encoder": asdict(encoder.config), "codec": asdict(system.codec.config)}, int8=("encoder.", "codec."),
-        )  # fmt: skip
-        trained.load_state_dict(kept)
-        return numbers
+    def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The picture of what arrives."""
+        (photo, mask), s = batch, self.settings
+        budget = random_budget(self.random, (32, 1280), (s.snr_low, s.snr_high))
+        with mixed(self.device):
+            meaning = self.system.encoder(photo).float()
+        sent = Burst(self.system.codec.encode(self.system.coordinates.to_normal(meaning), budget), budget)
+        received = self.cross(self.channel, sent)
+        return self.picture_loss(self.link.generator, self.system.received(received), photo, mask, swap=False, judged=0.0)
 
-    trainer.run(settings.steps, step, after_save=validate)
+    def ship(self, network: nn.ModuleDict) -> None:
+        """In 8 bits."""
+        path = self.job.out / "end-to-end.safetensors"
+        save(path, network.state_dict(), kind="end-to-end", config=self.configuration(), int8=("encoder.", "codec."))
+
+    def validate(self, network: nn.ModuleDict) -> dict[str, float]:
+        """PSNR over AWGN."""
+        encoder, codec = cast(FaceEncoder, network["encoder"]), cast(ChannelCodec, network["codec"])
+        return over_awgn(EndToEnd(self.link, encoder, codec).to(self.device), self.val)
+
+    def configuration(self) -> dict[str, object]:
+        """Of both networks."""
+        return {"encoder": asdict(self.link.encoder.config), "codec": asdict(self.system.codec.config)}

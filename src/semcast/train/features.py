@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from semcast.codec.codec import Networks
-from semcast.codec.concepts import SIZE
-from semcast.codec.layout_coder import cells_of
+from semcast.codec.concepts import SIZE, cells_of
 from semcast.domains import domain_named
 from semcast.train.data import load_scenes
 from semcast.train.loop import console
+from semcast.train.recipe import Task
 
 
 @dataclass(frozen=True)
@@ -24,21 +23,28 @@ class Settings:
     photos: int = 1500
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Write ``out/features.npz``: ``features`` ``[N, 8, 16, 16]`` and ``cells`` ``[N, 16, 16]``.
+class FeaturesTask(Task):
+    """Writes ``features.npz``: ``features`` ``[N, 8, 16, 16]`` and ``cells`` ``[N, 16, 16]``."""
 
-    Raises:
-        SemcastError: no data, or no weights of the codec, its parser or its (layout) tables.
-    """
-    domain = domain_named(settings.domain)
-    networks, features, cells = Networks.load(domain), [], []
-    scenes = load_scenes(data, domain, "train", SIZE, limit=settings.photos)
-    for i in range(len(scenes)):
-        for layout, own in networks.described(scenes.batch(torch.tensor([i]))):
-            features.append(own)
-            cells.append(cells_of(layout))
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / "features.part.npz"
-    np.savez_compressed(part, features=np.stack(features), cells=np.stack(cells))
-    part.replace(out / "features.npz")
-    console.print(f"{out / 'features.npz'} written: semcast train tables --set features={out / 'features.npz'}")
+    name, defaults = "features", Settings()
+
+    def run(self) -> None:
+        """Describe each photo at each side of the layout.
+
+        Raises:
+            SemcastError: no data, or no weights of the codec, its parser or its (layout) tables.
+        """
+        if not self.ranks.leads:
+            return
+        domain, out = domain_named(self.settings.domain), self.job.out
+        networks, features, cells = Networks.load(domain), [], []
+        scenes = load_scenes(self.job.data, domain, "train", SIZE, limit=self.settings.photos)
+        for i in range(len(scenes)):
+            for layout, own in networks.describe(scenes.batch(torch.tensor([i]))):
+                features.append(own)
+                cells.append(cells_of(layout))
+        out.mkdir(parents=True, exist_ok=True)
+        part = out / "features.part.npz"
+        np.savez_compressed(part, features=np.stack(features), cells=np.stack(cells))
+        part.replace(out / "features.npz")
+        console.print(f"{out / 'features.npz'} written: semcast train tables --set features={out / 'features.npz'}")

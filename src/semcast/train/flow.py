@@ -6,8 +6,8 @@ round trip is checked by a test.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,14 @@ from torch import Tensor
 from semcast.generative.flow import CodeFlow, FlowConfig
 from semcast.generative.generator import SemanticGenerator
 from semcast.networks.precision import mixed
-from semcast.train.data import load_faces
+from semcast.train.data import Faces, load_faces
 from semcast.train.linear import pixel_weight
-from semcast.train.loop import Averaged, Trainer, console, descend, warm_cosine
-from semcast.train.picture import Weights, perceptual
+from semcast.train.loop import console
+from semcast.train.losses import perceptual
+from semcast.train.picture import Weights
 from semcast.train.pretrained import cached_codes, codes_of, load_generator, prepare
+from semcast.train.recipe import Recipe
+from semcast.train.schedule import Schedule
 from semcast.weights import save
 
 
@@ -38,7 +41,8 @@ class Settings:
     noise: float = 0.1
     probes: int = 4096
     unlabelled: bool = True
-    losses: Weights = field(default_factory=lambda: Weights(a=12.0, b=2.5))
+    losses: Weights = Weights(a=12.0, b=2.5)
+    schedule: Schedule = Schedule()
     seed: int = 0
     source: str = "generative"
 
@@ -48,83 +52,98 @@ def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, 
 
     For v ~ N(0, I), E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ: one backward pass a photo.
     """
-    lpips, losses = perceptual(), settings.losses
+    device, losses = next(generator.parameters()).device, settings.losses
+    lpips, weight = perceptual(device), weight.to(device)
     random = torch.Generator().manual_seed(settings.seed)
     dims = codes[0].numel()
     total = torch.zeros(dims, dims, dtype=torch.float64)
     chosen = torch.randperm(len(codes), generator=random)[: settings.probes]
     for index in chosen.split(16):
-        c = codes[index].clone().requires_grad_(True)
-        with mixed():
-            image = generator(c).image.float()
+        c = codes[index].to(device).requires_grad_(True)
+        with mixed(device):
+            image = generator(c, 2).image.float()
             pixels = (losses.pixel * weight / (3 * weight.numel())).sqrt() * image
-            out = (pixels * torch.randn(pixels.shape, generator=random)).sum()
+            out = (pixels * torch.randn(pixels.shape, generator=random).to(device)).sum()
             for features, head in zip(lpips.features(image), lpips.heads, strict=True):
                 here = F.interpolate(weight[None, None], features.shape[-2:], mode="area")
                 scale = (head * here / features[0, 0].numel()).sqrt()
-                out = out + (features * scale * torch.randn(features.shape, generator=random)).sum()
+                out = out + (features * scale * torch.randn(features.shape, generator=random).to(device)).sum()
         (gradient,) = torch.autograd.grad(out, c)
-        g = gradient.flatten(1).double()
+        g = gradient.flatten(1).double().cpu()
         total += g.T @ g
     total /= len(chosen)
     return total + 0.01 * total.diagonal().mean() * torch.eye(dims, dtype=torch.float64)
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Writes ``out/flow.safetensors``."""
-    encoder, generator, link = load_generator(settings.source)
-    faces = load_faces(data / "faces256", "train", 128)
-    prepare(generator, faces.labels, settings.losses.a, settings.losses.b)
+class FlowRecipe(Recipe):
+    """The flow; writes ``flow.safetensors``, and the codes of the photos, which later recipes take."""
 
-    def unlabelled() -> Tensor:
-        more = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
-        return codes_of(encoder, generator, more.images)
+    name, defaults = "flow", Settings()
+    settings: Settings
+    network: CodeFlow
+    clip, report_every, every_s = 5.0, 200, 90.0
 
-    out.mkdir(parents=True, exist_ok=True)
-    val = codes_of(encoder, generator, load_faces(data / "faces256", "val", 128).images)
-    codes = cached_codes(out / "codes.safetensors", lambda: codes_of(encoder, generator, faces.images))
-    if settings.unlabelled:
-        codes = torch.cat((codes, cached_codes(out / "codes-unlabelled.safetensors", unlabelled)))
-    config = FlowConfig(dims=codes[0].numel())
-    torch.manual_seed(settings.seed)
-    flow = CodeFlow(config)
-    optimiser = torch.optim.Adam(flow.couplings.parameters(), settings.rate)
-    average = Averaged(flow)
-    settings_ = {"recipe": "flow", **asdict(settings), **asdict(config)}
-    trainer = Trainer(out, {"flow": flow, "optimiser": optimiser, "average": average}, settings_, resume=resume)
-    if trainer.first == 0:
-        if settings.probes or link is None:
-            generator.octaves = 2
-            weight = pixel_weight(faces.labels, settings.losses.a, settings.losses.b, 128)
-            metric = picture_metric(generator, codes, weight / weight.mean(), settings)
+    def build(self) -> None:
+        """Codes of all photos, and the flow."""
+        s, data, out = self.settings, self.job.data, self.job.out
+        self.encoder, self.generator, self.link = load_generator(s.source)
+        self.encoder.to(self.device)
+        self.generator.to(self.device)
+        self.faces = load_faces(data / "faces256", "train", 128)
+        prepare(self.generator, self.faces.labels, s.losses.a, s.losses.b)
+        with self.ranks.first():
+            out.mkdir(parents=True, exist_ok=True)
+            self.codes = cached_codes(out / "codes.safetensors", lambda: self._codes(self.faces))
+            if s.unlabelled and any((data / "faces160-unlabelled").glob("train-*.tar")):
+                more = cached_codes(out / "codes-unlabelled.safetensors", self._unlabelled)
+                self.codes = torch.cat((self.codes, more))
+        self.val = self._codes(load_faces(data / "faces256", "val", 128)).to(self.device)
+        self.network = CodeFlow(FlowConfig(dims=self.codes[0].numel())).to(self.device)
+        self.optimiser = torch.optim.Adam(self.network.couplings.parameters(), s.rate)
+
+    def _codes(self, faces: Faces) -> Tensor:
+        return codes_of(self.encoder, self.generator, faces.images)
+
+    def _unlabelled(self) -> Tensor:
+        return self._codes(load_faces(self.job.data / "faces160-unlabelled", "train", 128, labelled=False))
+
+    def start(self) -> None:
+        """The whitening, in the metric of the picture or in that of the source."""
+        s = self.settings
+        if s.probes or self.link is None:
+            weight = pixel_weight(self.faces.labels, s.losses.a, s.losses.b, 128)
+            metric = picture_metric(self.generator, self.codes, weight / weight.mean(), s)
         else:
-            metric = link.flow.metric()
-        flat = codes.flatten(1)
-        flow.set_whitening(flat.mean(0), torch.cov(flat.T), metric)
-        average.values = {k: v.detach().clone() for k, v in flow.state_dict().items()}
-        console.print("whitening ready; share of the picture in the first 128 coordinates:",
-                      round(float(flow.importance[:128].sum() / flow.importance.sum()), 3))  # fmt: skip
-    flow.refresh()
-    random = torch.Generator().manual_seed(settings.seed + trainer.first)
+            metric = self.link.flow.metric()
+        flat = self.codes.flatten(1)
+        self.network.set_whitening(flat.mean(0), torch.cov(flat.T), metric)
+        share = float(self.network.importance[:128].sum() / self.network.importance.sum())
+        console.print(f"whitening ready; share of the picture in the first 128 coordinates: {share:.3f}")
 
-    def step(i: int) -> dict[str, float]:
-        index = torch.randint(len(codes), (settings.batch,), generator=random)
-        batch = codes[index]
-        batch = batch + settings.noise * torch.randn(batch.shape, generator=random)
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * warm_cosine(i, settings.steps)
-        loss = flow.nll(batch).mean()
-        descend(loss, optimiser, average, clip=5.0)
-        return {"nll": float(loss.detach())}
+    def batches(self, first: int) -> Iterator[tuple[Tensor]]:
+        """Noisy codes."""
+        self.network.refresh()
+        while True:
+            batch = self.codes[torch.randint(len(self.codes), (self.whole,), generator=self.random)]
+            yield (batch + self.settings.noise * torch.randn(batch.shape, generator=self.random),)
 
-    def validate(_: int) -> dict[str, float]:
-        shipped = CodeFlow(config)
-        shipped.load_state_dict(average.values)
-        shipped.refresh()
-        with torch.no_grad():
-            nll = float(shipped.nll(val).mean())
-            trip = float((shipped.to_codes(shipped.to_normal(val)) - val).abs().max())
-        save(out / "flow.safetensors", shipped.state_dict(), kind="flow", config=asdict(config), int8=("couplings",))
-        return {"val_nll": round(nll, 5), "round_trip": round(trip, 6)}
+    def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Negative log-likelihood."""
+        loss = self.network.nll(batch[0]).mean()
+        return loss, {"nll": loss}
 
-    trainer.run(settings.steps, step, report_every=200, after_save=validate)
+    def ship(self, network: CodeFlow) -> None:
+        """The couplings in 8 bits."""
+        path = self.job.out / "flow.safetensors"
+        save(path, network.state_dict(), kind="flow", config=self.configuration(), int8=("couplings",))
+
+    @torch.no_grad()
+    def validate(self, network: CodeFlow) -> dict[str, float]:
+        """Likelihood of val, and how exactly codes come back."""
+        network.refresh()
+        trip = (network.to_codes(network.to_normal(self.val)) - self.val).abs().max()
+        return {"val_nll": round(float(network.nll(self.val).mean()), 5), "round_trip": round(float(trip), 6)}
+
+    def configuration(self) -> dict[str, object]:
+        """The flow's."""
+        return asdict(self.network.config)

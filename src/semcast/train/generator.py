@@ -7,12 +7,12 @@ Loss: weighted MSE + LPIPS + cross-entropy of the composed and the rendered mask
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from semcast.domains import NUM_PARTS, PARTS
 from semcast.generative.encoder import EncoderConfig, FaceEncoder
@@ -22,11 +22,12 @@ from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
-from semcast.train.data import Faces, load_faces, random_flip, shuffled
+from semcast.train.data import load_all_faces, load_faces, random_flip, shuffled
 from semcast.train.eigen_parts import initialise
-from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.picture import PictureLoss, Weights, outside_union, shrink
 from semcast.train.pretrained import load_generator, prepare
+from semcast.train.recipe import Recipe
+from semcast.train.schedule import Schedule
 from semcast.weights import save
 
 
@@ -42,114 +43,128 @@ class Settings:
     rate: float = 6e-4
     closed_form: float = 0.5
     code_noise: float = 0.2
-    losses: Weights = field(default_factory=Weights)
+    losses: Weights = Weights()
+    schedule: Schedule = Schedule(floor=0.1)
     seed: int = 0
     warm_start: bool = False
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Writes ``out/generator.safetensors`` (encoder and generator); ``warm_start`` begins from the shipped ones."""
-    torch.manual_seed(settings.seed)
-    encoder, generator = FaceEncoder(EncoderConfig()), SemanticGenerator(GeneratorConfig())
-    networks = torch.nn.ModuleDict({"encoder": encoder, "generator": generator})
-    optimiser = torch.optim.Adam(
-        [
-            {"params": [p for n, p in networks.named_parameters() if not _closed_form(n)]},
-            {"params": [p for n, p in networks.named_parameters() if _closed_form(n)]},
-        ],
-        settings.rate, betas=(0.9, 0.99),
-    )  # fmt: skip
-    average = Averaged(networks)
-    labelled = load_faces(data / "faces256", "train", 128)
-    prepare(generator, labelled.labels, settings.losses.a, settings.losses.b)
-    random = torch.Generator()
-    loss = PictureLoss(settings.losses, labelled.labels, random)
-    trainer = Trainer(
-        out,
-        {"networks": networks, "optimiser": optimiser, "average": average, **loss.state()},
-        {"recipe": "generator", **asdict(settings), **asdict(generator.config), "encoder": asdict(encoder.config)},
-        resume=resume, every_s=240,
-    )  # fmt: skip
-    random.manual_seed(settings.seed + trainer.first)
-    if trainer.first == 0:
-        if settings.warm_start:
-            shipped_encoder, shipped_generator, _ = load_generator("generative")
-            encoder.load_state_dict(shipped_encoder.state_dict())
-            generator.load_state_dict(shipped_generator.state_dict() | {"care": generator.care})
-        else:
-            initialise(encoder, generator, labelled, load_sketch("face"))
-        average.values = {k: v.detach().clone() for k, v in networks.state_dict().items()}
-    channels_last(networks)
-    val = load_faces(data / "faces256", "val", 256, limit=64)
+class GeneratorRecipe(Recipe):
+    """Encoder and generator; writes ``generator.safetensors``. ``warm_start`` begins from the shipped ones."""
 
-    def photos(start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        if start < settings.small_steps:
-            more = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
-            unknown = torch.full((len(more), 128, 128), 255, dtype=torch.uint8)
-            both = Faces(
-                torch.cat((labelled.images, more.images)).contiguous(memory_format=torch.channels_last),
-                torch.cat((labelled.labels, unknown)), (),
-            )  # fmt: skip
-            del more, unknown
-            batches = shuffled(len(both), settings.batch, settings.seed, start)
-            for _ in range(start, settings.small_steps):
+    name, defaults = "generator", Settings()
+    settings: Settings
+
+    def build(self) -> None:
+        """Networks in two groups, losses, photos."""
+        s, data = self.settings, self.job.data
+        self.encoder, self.generator = FaceEncoder(EncoderConfig()), SemanticGenerator(GeneratorConfig())
+        networks = nn.ModuleDict({"encoder": self.encoder, "generator": self.generator})
+        self.network = channels_last(networks.to(self.device))
+        named = list(networks.named_parameters())
+        groups = [
+            {"params": [p for name, p in named if _closed_form(name) == slow], "share": share}
+            for slow, share in ((False, 1.0), (True, s.closed_form))
+        ]
+        self.optimiser = torch.optim.Adam(groups, s.rate, betas=(0.9, 0.99))
+        self.labelled = load_faces(data / "faces256", "train", 128)
+        self.val = load_faces(data / "faces256", "val", 256, limit=64)
+        prepare(self.generator, self.labelled.labels, s.losses.a, s.losses.b)
+        self.picture_loss = PictureLoss(s.losses, self.labelled.labels, self.random, self.device)
+        self.adversary = self.picture_loss.adversary
+
+    def start(self) -> None:
+        """From what ships, or from the principal components of the parts."""
+        if self.settings.warm_start:
+            encoder, generator, _ = load_generator("generative")
+            self.encoder.load_state_dict(encoder.state_dict())
+            self.generator.load_state_dict(generator.state_dict() | {"care": self.generator.care})
+            return
+        self.network.cpu()  # closed forms are computed where all photos are
+        initialise(self.encoder, self.generator, self.labelled, load_sketch("face"))
+        channels_last(self.network.to(self.device))
+
+    def batches(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Small photos of both sets, then sharp ones at full size, with their masks."""
+        s = self.settings
+        if first < s.small_steps:
+            both = load_all_faces(self.job.data, 128)
+            batches = shuffled(len(both), self.whole, s.seed, first)
+            for _ in range(first, s.small_steps):
                 index = next(batches)
-                yield both.batch(index), both.labels[index]
-        faces = load_faces(data / "faces256", "train", 256)
-        for index in shuffled(len(faces), settings.batch, settings.seed + 1, max(0, start - settings.small_steps)):
-            yield faces.batch(index), faces.labels[index]
+                yield random_flip(both.batch(index), both.labels[index], self.random)
+            del both
+        faces = load_faces(self.job.data / "faces256", "train", 256)
+        for index in shuffled(len(faces), self.whole, s.seed + 1, max(0, first - s.small_steps)):
+            yield random_flip(faces.batch(index), faces.labels[index], self.random)
 
-    stream = photos(trainer.first)
+    def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The encoder's codes, a little noisy, rendered."""
+        (photo, mask), s, i = batch, self.settings, self.i
+        judged = max(0.0, min(1.0, (i - s.judge_from + 1) / 100))
+        with mixed(self.device):
+            codes = self.encoder(photo)
+        level = s.code_noise * self.rows(lambda n: torch.rand(n, 1, 1, generator=self.random), len(photo))
+        noise = self.rows(lambda n: torch.randn(n, *codes.shape[1:], generator=self.random), len(photo))
+        swap = i >= s.swap_from and (i % 2 == 0 or judged > 0)
+        return self.picture_loss(self.generator, codes + level * noise, photo, mask, swap=swap, judged=judged)
 
-    def step(i: int) -> dict[str, float]:
-        photo, mask = random_flip(*next(stream), random)
-        photo = photo.contiguous(memory_format=torch.channels_last)
-        generator.octaves = 2 if photo.shape[-1] == 128 else 3
-        judged = min(1.0, (i - settings.judge_from + 1) / 100)
-        for group, scale in zip(optimiser.param_groups, (1.0, settings.closed_form), strict=True):
-            group["lr"] = settings.rate * scale * warm_cosine(i, settings.steps, floor=0.1)
-        with mixed():
-            codes = encoder(photo)
-        level = torch.rand(len(photo), 1, 1, generator=random) * settings.code_noise
-        codes = codes + level * torch.randn(codes.shape, generator=random)
-        swap = i >= settings.swap_from and (i % 2 == 0 or judged > 0)
-        total, losses, made = loss(generator, codes, photo, mask, swap=swap, judged=judged)
-        descend(total, optimiser, average)
-        if judged > 0:
-            losses["judge"] = loss.judge_step(photo, mask, made)
-        return {k: float(v.detach()) for k, v in losses.items()}
+    def ship(self, network: nn.ModuleDict) -> None:
+        """Both networks in 16 bits."""
+        path = self.job.out / "generator.safetensors"
+        save(path, network.state_dict(), kind="generator", config=self.configuration())
 
-    def validate(_: int) -> dict[str, float]:
-        guess, made_by = FaceEncoder(encoder.config), SemanticGenerator(generator.config)
-        shipped = torch.nn.ModuleDict({"encoder": guess, "generator": made_by})
-        shipped.load_state_dict(average.values)
-        channels_last(shipped.eval())
-        made_by.octaves = generator.octaves
-        size = 64 * 2 ** (generator.octaves - 1)
-        psnr, dist, swap = [], [], []
+    @torch.no_grad()
+    def validate(self, network: nn.ModuleDict) -> dict[str, float]:
+        """Of the encoder's codes: PSNR, LPIPS, mIoU of the masks, and how local swaps are."""
+        encoder, generator = self._parts(network)
+        psnr, distance, swap = [], [], []
         total = torch.zeros(NUM_PARTS, NUM_PARTS, dtype=torch.long)
-        with torch.no_grad(), mixed():
-            for index in torch.arange(len(val)).split(16):
-                photo = F.interpolate(val.batch(index), (size, size), mode="area")
-                codes = guess(val.batch(index))
-                made = made_by(codes)
-                psnr.append(psnr_db(photo, made.image.clamp(0, 1)))
-                dist.append(loss.lpips(photo, made.image.clamp(0, 1)))
-                total += confusion(made.mask.argmax(1), shrink(val.labels[index], 64), NUM_PARTS)
-                for name in ("eyes", "mouth", "nose", "hair"):
-                    part = PARTS.index(name)
-                    other = made_by(swap_part(codes[:8], codes[8:], part))
-                    outside = outside_union(val.labels[index[:8]], val.labels[index[8:]], part, size)
-                    change = (other.image.clamp(0, 1) - made.image[:8].clamp(0, 1)).square()
-                    swap.append(1 - (change * outside).sum() / change.sum())
-        save(out / "generator.safetensors", average.values, kind="generator",
-             config={"encoder": asdict(encoder.config), "generator": asdict(generator.config)})  # fmt: skip
+        for index in torch.arange(len(self.val)).split(16):
+            whole, masks = self.val.batch(index).to(self.device), self.val.labels[index].to(self.device)
+            with mixed(self.device):
+                codes = encoder(whole)
+                made = generator(codes)
+                image = made.image.clamp(0, 1)
+                photo = F.interpolate(whole, image.shape[-2:], mode="area")
+                psnr.append(psnr_db(photo, image))
+                distance.append(self.picture_loss.lpips(photo, image))
+                total += confusion(made.mask.argmax(1).cpu(), shrink(masks, 64).cpu(), NUM_PARTS)
+                swap += swap_locality(generator, codes, image, masks)
         return {
-            "val_psnr": round(float(torch.cat(psnr).mean()), 2), "val_lpips": round(float(torch.cat(dist).mean()), 4),
+            "val_psnr": round(float(torch.cat(psnr).mean()), 2), "val_lpips": round(float(torch.cat(distance).mean()), 4),
             "val_miou": round(mean_iou(total), 4), "val_swap": round(float(torch.stack(swap).mean()), 3),
         }  # fmt: skip
 
-    trainer.run(settings.steps, step, after_save=validate)
+    @torch.no_grad()
+    def sheet(self, network: nn.ModuleDict) -> list[list[Tensor]]:
+        """Photos, and what the encoder's codes show."""
+        encoder, generator = self._parts(network)
+        photo = self.val.batch(torch.arange(min(6, len(self.val)))).to(self.device)
+        with mixed(self.device):
+            image = generator(encoder(photo)).image.float()
+        return [list(F.interpolate(photo, image.shape[-2:], mode="area")), list(image)]
+
+    def _parts(self, network: nn.ModuleDict) -> tuple[FaceEncoder, SemanticGenerator]:
+        encoder, generator = cast(FaceEncoder, network["encoder"]), cast(SemanticGenerator, network["generator"])
+        generator.octaves = 2 if self.i < self.settings.small_steps else 3
+        return encoder, generator
+
+    def configuration(self) -> dict[str, object]:
+        """Of both."""
+        return {"encoder": asdict(self.encoder.config), "generator": asdict(self.generator.config)}
+
+
+def swap_locality(generator: SemanticGenerator, codes: Tensor, image: Tensor, masks: Tensor) -> list[Tensor]:
+    """For four parts: of what changes when each is taken from the other half of the batch, the share inside both masks."""
+    found, half, size = [], len(codes) // 2, image.shape[-1]
+    for name in ("eyes", "mouth", "nose", "hair"):
+        part = PARTS.index(name)
+        other = generator(swap_part(codes[:half], codes[half : 2 * half], part))
+        outside = outside_union(masks[:half], masks[half : 2 * half], part, size)
+        change = (other.image.clamp(0, 1) - image[:half]).square()
+        found.append(1 - (change * outside).sum() / change.sum())
+    return found
 
 
 def _closed_form(name: str) -> bool:

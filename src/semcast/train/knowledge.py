@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS, PARTS, shape_code, texture_code
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing
 from semcast.generative.encoder import BOUND
 from semcast.generative.generator import SemanticGenerator
 from semcast.privacy.knowledge import KnowledgeBase, KnowledgeConfig
 from semcast.train.data import load_faces
 from semcast.train.loop import console
 from semcast.train.pretrained import cached_codes, codes_of, load_generator
+from semcast.train.recipe import Task
 
 NEAR = 512  # the photos that a donor is mixed from are among the nearest ones of the first
 NATURAL = 0.9  # a donor is that much as individual as a photo is
@@ -40,25 +41,36 @@ class Settings:
     codes: str = ""
 
 
-@torch.no_grad()
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Writes ``out/knowledge.safetensors``, and ``out/knowledge.json`` with how far every donor is from everybody."""
-    path = out / "knowledge.safetensors"
-    if path.exists() and not resume:
-        raise SemcastError(f"{out} already holds a run; go on with --resume or name another folder")
-    if path.exists():
-        return
-    encoder, generator, _ = load_generator(settings.source)
-    out.mkdir(parents=True, exist_ok=True)
-    cache = Path(settings.codes or out) / "codes.safetensors"
-    if settings.codes and not cache.is_file():
-        raise SemcastError(f"there is no {cache}")
-    codes = cached_codes(cache, lambda: codes_of(encoder, generator, load_faces(data / "faces256", "train", 128).images))
-    base, numbers = learn(codes, visibility(generator), settings)
-    base.save(path)
-    (out / "settings.json").write_text(json.dumps({"recipe": "knowledge", **asdict(settings)}, indent=1) + "\n")
-    (out / "knowledge.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    console.print(f"{path} written: {json.dumps(numbers)}", highlight=False)
+class KnowledgeTask(Task):
+    """Writes ``knowledge.safetensors``, and ``knowledge.json`` with how far every donor is from everybody."""
+
+    name, defaults = "knowledge", Settings()
+
+    @torch.no_grad()
+    def run(self) -> None:
+        """Learn it from the codes of the photos.
+
+        Raises:
+            SemcastError: the folder holds a run, or there are no codes where they are said to be.
+        """
+        settings, out = self.settings, self.job.out
+        path = out / "knowledge.safetensors"
+        if path.exists() and not self.job.resume:
+            raise BadInput(f"{out} already holds a run; go on with --resume or name another folder")
+        if path.exists() or not self.ranks.leads:
+            return
+        encoder, generator, _ = load_generator(settings.source)
+        out.mkdir(parents=True, exist_ok=True)
+        cache = Path(settings.codes or out) / "codes.safetensors"
+        if settings.codes and not cache.is_file():
+            raise Missing(f"there is no {cache}")
+        faces = self.job.data / "faces256"
+        codes = cached_codes(cache, lambda: codes_of(encoder, generator, load_faces(faces, "train", 128).images))
+        base, numbers = learn(codes, visibility(generator), settings)
+        base.save(path)
+        (out / "settings.json").write_text(json.dumps({"recipe": "knowledge", **asdict(settings)}, indent=1) + "\n")
+        (out / "knowledge.json").write_text(json.dumps(numbers, indent=1) + "\n")
+        console.print(f"{path} written: {json.dumps(numbers)}", highlight=False)
 
 
 def visibility(generator: SemanticGenerator) -> Tensor:
@@ -89,9 +101,9 @@ def learn(codes: Tensor, weight: Tensor, settings: Settings) -> tuple[KnowledgeB
     """
     count = len(codes) // 2
     if settings.mixed < 3:
-        raise SemcastError(f"a donor is mixed from at least 3 photos, not {settings.mixed}")
+        raise BadInput(f"a donor is mixed from at least 3 photos, not {settings.mixed}")
     if count <= settings.mixed:
-        raise SemcastError(f"a knowledge base needs more than {settings.mixed} photos, not {count}")
+        raise BadInput(f"a knowledge base needs more than {settings.mixed} photos, not {count}")
     config = KnowledgeConfig(codes.shape[2], min(settings.factors, count - 1), settings.donors)
     base = KnowledgeBase(config)
     base.mean.copy_(codes.mean(0))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import scipy.linalg
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semcast.domains import PARTS
 from semcast.linear.sketch import HEAD, Sketch, SketchConfig, to_vector, weight_vector
-from semcast.train.data import load_faces
+from semcast.train.data import Faces, load_all_faces, load_faces
 from semcast.train.loop import console
+from semcast.train.recipe import Task
 from semcast.weights import save
 
 # weight = 1 + a · (how often a pixel is eye, brow, nose or mouth) + b · (how often it is skin); see method 1b
@@ -62,39 +63,56 @@ def recalibrate(sketch: Sketch, images: Tensor) -> None:
     sketch.eigenvalues.copy_((sketch.eigenvalues * smooth).cummin(0).values)
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """From all training photos (labelled, unlabelled, and both mirrored); writes ``out/sketch-<preset>.safetensors``."""
-    config = SketchConfig(components=settings.components)
-    labelled = load_faces(data / "faces256", "train", 128)
-    unlabelled = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
+class LinearTask(Task):
+    """From all training photos (labelled, unlabelled, and both mirrored); writes ``sketch-<preset>.safetensors``."""
+
+    name, defaults = "linear", Settings()
+
+    def run(self) -> None:
+        """One covariance, an eigenvalue problem a preset."""
+        if not self.ranks.leads:
+            return
+        data, out, settings = self.job.data, self.job.out, self.settings
+        config = SketchConfig(components=settings.components)
+        labelled = load_faces(data / "faces256", "train", 128)
+        mean, covariance = moments(load_all_faces(data, 128), config)
+        out.mkdir(parents=True, exist_ok=True)
+        for name, (a, b) in list(PRESETS.items())[: settings.steps]:
+            path = out / f"sketch-{name}.safetensors"
+            if self.job.resume and path.exists():
+                continue
+            weight = weight_vector(pixel_weight(labelled.labels, a, b, config.side))
+            sketch = transform(mean, covariance, weight, config)
+            if a or b:
+                recalibrate(sketch, load_faces(data / "faces256", "train", 256).images)
+            settings_ = {**asdict(config), "a": a, "b": b}
+            save(path, sketch.state_dict(), kind="sketch", config=settings_, int8=("basis",), int4={"basis": HEAD})
+            console.print(f"{path} written")
+
+
+def moments(faces: Faces, config: SketchConfig) -> tuple[Tensor, NDArray[np.float32]]:
+    """Mean and covariance of photos and their mirror images, as the sketch sees them."""
     vectors = []
-    for faces in (labelled, unlabelled):
-        for index in torch.arange(len(faces)).split(500):
-            photos = faces.batch(index)
-            vectors += [to_vector(photos, config.side), to_vector(photos.flip(-1), config.side)]
+    for index in torch.arange(len(faces)).split(500):
+        photos = faces.batch(index)
+        vectors += [to_vector(photos, config.side), to_vector(photos.flip(-1), config.side)]
     stacked = torch.cat(vectors)
     mean = stacked.mean(0)
     centred = stacked - mean
-    covariance = (centred.T @ centred / len(centred)).numpy()
     console.print(f"covariance of {len(centred)} photos ready")
-    out.mkdir(parents=True, exist_ok=True)
-    for name, (a, b) in list(PRESETS.items())[: settings.steps]:
-        path = out / f"sketch-{name}.safetensors"
-        if resume and path.exists():
-            continue
-        weight = weight_vector(pixel_weight(labelled.labels, a, b, config.side))
-        weighted = covariance * np.outer(weight.numpy(), weight.numpy())
-        last = len(weighted) - 1
-        values, vectors_ = scipy.linalg.eigh(
-            weighted, subset_by_index=(last - config.components + 1, last), overwrite_a=True, check_finite=False
-        )
-        sketch = Sketch(config)
-        sketch.load_state_dict({
-            "mean": mean, "weight": weight,
-            "basis": torch.from_numpy(vectors_[:, ::-1].T.copy()), "eigenvalues": torch.from_numpy(values[::-1].copy()),
-        })  # fmt: skip
-        if a or b:
-            recalibrate(sketch, load_faces(data / "faces256", "train", 256).images)
-        settings_ = {**asdict(config), "a": a, "b": b}
-        save(path, sketch.state_dict(), kind="sketch", config=settings_, int8=("basis",), int4={"basis": HEAD})
-        console.print(f"{path} written")
+    return mean, (centred.T @ centred / len(centred)).numpy()
+
+
+def transform(mean: Tensor, covariance: NDArray[np.float32], weight: Tensor, config: SketchConfig) -> Sketch:
+    """The Karhunen-Loève transform of the weighted photos."""
+    weighted = covariance * np.outer(weight.numpy(), weight.numpy())
+    last = len(weighted) - 1
+    values, vectors = scipy.linalg.eigh(
+        weighted, subset_by_index=(last - config.components + 1, last), overwrite_a=True, check_finite=False
+    )
+    sketch = Sketch(config)
+    sketch.load_state_dict({
+        "mean": mean, "weight": weight,
+        "basis": torch.from_numpy(vectors[:, ::-1].T.copy()), "eigenvalues": torch.from_numpy(values[::-1].copy()),
+    })  # fmt: skip
+    return sketch

@@ -9,23 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from semcast.channels import make_channel
-from semcast.linear.repainted import LinearGan
-from semcast.linear.repainter import Painter, PainterConfig
-from semcast.linear.system import CARES, load_sketch
-from semcast.link import Budget
+from semcast.linear.repainter import Repainter
+from semcast.linear.system import CARES, LinearGan, load_sketch
+from semcast.link import Budget, Burst, to_complex
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
-from semcast.train.adversary import PatchJudge, feature_loss, judge_loss, painter_loss
-from semcast.train.data import Faces, load_faces, random_flip, shuffled
-from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
-from semcast.train.picture import perceptual, random_window
-from semcast.train.validation import over_awgn
+from semcast.train.adversary import Adversary, PatchDiscriminator
+from semcast.train.data import load_all_faces, load_faces, random_flip, shuffled
+from semcast.train.losses import perceptual, random_window
+from semcast.train.recipe import Recipe
+from semcast.train.schedule import Schedule
+from semcast.train.validation import over_awgn, shown_over_awgn
 from semcast.weights import load, save
 
 
@@ -41,6 +41,7 @@ class Settings:
     pixel: float = 4.0
     adversarial: float = 0.02
     matching: float = 0.3
+    schedule: Schedule = Schedule(floor=0.1)
     seed: int = 0
     warm_start: bool = False
 
@@ -52,91 +53,87 @@ def random_budget(generator: torch.Generator, symbols: tuple[int, int], snr: tup
     return Budget(k, snr[0] + v * (snr[1] - snr[0]))
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Writes ``out/painter.safetensors``; ``warm_start`` begins from the shipped painter."""
-    config = PainterConfig()
-    torch.manual_seed(settings.seed)
-    painter = Painter(config)
-    if settings.warm_start:
-        painter.load_state_dict(load("painter", kind="painter").tensors)
-    painter = channels_last(painter)
-    judge = channels_last(PatchJudge())
-    optimiser = torch.optim.Adam(painter.parameters(), settings.rate, betas=(0.9, 0.99))
-    judge_optimiser = torch.optim.Adam(judge.parameters(), 4e-4, betas=(0.0, 0.99))
-    average = Averaged(painter)
-    state = {"painter": painter, "judge": judge, "optimiser": optimiser, "judge_optimiser": judge_optimiser, "average": average}
-    trainer = Trainer(out, state, {"recipe": "linear-gan", **asdict(settings), **asdict(config)}, resume=resume)
-    systems = {care: LinearGan(load_sketch(care), painter) for care in CARES}
-    lpips, channel = perceptual(), make_channel("awgn")
-    generator = torch.Generator().manual_seed(settings.seed + trainer.first)
-    val = load_faces(data / "faces256", "val", 256, limit=48)
+class LinearGanRecipe(Recipe):
+    """The painter of ``linear-gan``; writes ``painter.safetensors``. ``warm_start`` begins from the shipped painter."""
 
-    def photos(start: int) -> Iterator[torch.Tensor]:
-        if start < settings.small_steps:
-            small = [load_faces(data / "faces256", "train", 128)]
-            small.append(load_faces(data / "faces160-unlabelled", "train", 128, labelled=False))
-            both = Faces(torch.cat([f.images for f in small]).contiguous(memory_format=torch.channels_last), None, ())
-            del small
-            batches = shuffled(len(both), settings.batch, settings.seed, start)
-            for _ in range(start, settings.small_steps):
-                yield both.batch(next(batches))
-        faces = load_faces(data / "faces256", "train", 256)
-        for index in shuffled(len(faces), settings.batch, settings.seed + 1, max(0, start - settings.small_steps)):
-            yield faces.batch(index)
+    name, defaults = "linear-gan", Settings()
+    settings: Settings
+    network: Repainter
 
-    stream = photos(trainer.first)
+    def build(self) -> None:
+        """The painter, the linear systems around it, the discriminator."""
+        s = self.settings
+        painter = Repainter()
+        if s.warm_start:
+            painter.load_state_dict(load("painter", kind="painter").tensors)
+        self.network = channels_last(painter.to(self.device))
+        self.optimiser = torch.optim.Adam(self.network.parameters(), s.rate, betas=(0.9, 0.99))
+        self.adversary = Adversary(
+            PatchDiscriminator(), adversarial=s.adversarial, matching=s.matching, device=self.device
+        )
+        self.systems = {care: LinearGan(load_sketch(care), self.network).to(self.device) for care in CARES}
+        self.lpips, self.channel = perceptual(self.device), make_channel("awgn")
+        self.val = load_faces(self.job.data / "faces256", "val", 256, limit=48)
 
-    def step(i: int) -> dict[str, float]:
-        photo, _ = random_flip(next(stream), None, generator)
-        photo = photo.contiguous(memory_format=torch.channels_last)
-        painter.octaves = 1 if i < settings.small_steps else 2
-        judged = i >= settings.judge_from
-        care = ("plain", "face", "face", "identity")[int(torch.randint(4, (), generator=generator))]
-        budget = random_budget(generator, (32, 1280), (-2, 20))
-        system = systems[care]
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * warm_cosine(i, settings.steps, floor=0.1)
+    def batches(self, first: int) -> Iterator[tuple[Tensor]]:
+        """Small photos of both sets, then sharp ones at full size."""
+        s = self.settings
+        if first < s.small_steps:
+            both = load_all_faces(self.job.data, 128)
+            batches = shuffled(len(both), self.whole, s.seed, first)
+            for _ in range(first, s.small_steps):
+                yield (random_flip(both.batch(next(batches)), None, self.random)[0],)
+            del both
+        faces = load_faces(self.job.data / "faces256", "train", 256)
+        for index in shuffled(len(faces), self.whole, s.seed + 1, max(0, first - s.small_steps)):
+            yield (random_flip(faces.batch(index), None, self.random)[0],)
+
+    @property
+    def octaves(self) -> int:
+        """How far above 64 px is painted now."""
+        return 1 if self.i < self.settings.small_steps else 2
+
+    def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """A random sketch, k and SNR; what arrives is painted."""
+        (photo,), s, adversary = batch, self.settings, self.adversary
+        assert adversary is not None
+        care = ("plain", "face", "face", "identity")[int(torch.randint(4, (), generator=self.random))]
+        budget, system = random_budget(self.random, (32, 1280), (-2, 20)), self.systems[care]
+        window = random_window(self.random)
         with torch.no_grad():
-            received = channel.draw(len(photo), budget.symbols, budget.snr_db, generator)(system.encode(photo, budget))
-            window = random_window(generator)
-            with mixed():
-                target = lpips.features(photo[window])
-        fake = system.paint(received)
+            reals = system.sketch.modulate(system.sketch.project(photo), budget.symbols, budget.snr_db)
+            received = self.cross(self.channel, Burst(to_complex(reals), budget))
+            with mixed(self.device):
+                target = self.lpips.features(photo[window])
+        fake = system.paint(received, self.octaves)
         losses = {"mse": F.mse_loss(fake, photo)}
-        with mixed():
-            losses["lpips"] = lpips.distance(target, lpips.features(fake[window])).mean()
-            total = settings.pixel * losses["mse"] + losses["lpips"]
-            if judged:
-                for p in judge.parameters():
-                    p.requires_grad_(False)
-                score, features = judge(fake)
-                with torch.no_grad():
-                    _, real_features = judge(photo)
-                losses["adversarial"] = painter_loss(score)
-                losses["matching"] = feature_loss(real_features, features)
-                ramp = min(1.0, (i - settings.judge_from) / 100)
-                total = total + ramp * (
-                    settings.adversarial * losses["adversarial"] + settings.matching * losses["matching"]
-                )
-        descend(total, optimiser, average)
-        if judged:
-            for p in judge.parameters():
-                p.requires_grad_(True)
-            with mixed():
-                both, _ = judge(torch.cat((photo, fake.detach().clamp(0, 1))))
-            losses["judge"] = judge_loss(*both.chunk(2))
-            judge_optimiser.zero_grad(set_to_none=True)
-            losses["judge"].backward()
-            judge_optimiser.step()
-        return {k: float(v.detach()) for k, v in losses.items()}
+        with mixed(self.device):
+            losses["lpips"] = self.lpips.distance(target, self.lpips.features(fake[window])).mean()
+        total = s.pixel * losses["mse"] + losses["lpips"]
+        if self.i >= s.judge_from:
+            strength = min(1.0, (self.i - s.judge_from) / 100)
+            asked, named = adversary.losses((photo,), (fake,), strength)
+            total, losses = total + asked, losses | named
+        return total, losses
 
-    def validate(_: int) -> dict[str, float]:
-        shipped = Painter(config)
-        shipped.load_state_dict(average.values)
-        shipped.octaves = painter.octaves
-        system = LinearGan(load_sketch("face"), channels_last(shipped.eval()))
-        save(out / "painter.safetensors", average.values, kind="painter", config=asdict(config), int8=("",))
-        return over_awgn(system, val, lpips=lpips)
+    def ship(self, network: Repainter) -> None:
+        """In 8 bits."""
+        path = self.job.out / "painter.safetensors"
+        save(path, network.state_dict(), kind="painter", config=self.configuration(), int8=("",))
 
-    trainer.every_s = 240
-    trainer.run(settings.steps, step, after_save=validate)
+    def system(self, network: Repainter) -> LinearGan:
+        """The link with this painter, at the size that is trained now."""
+        network.octaves = self.octaves
+        return LinearGan(load_sketch("face"), network).to(self.device)
+
+    def validate(self, network: Repainter) -> dict[str, float]:
+        """PSNR and LPIPS over AWGN."""
+        return over_awgn(self.system(network), self.val, lpips=self.lpips)
+
+    def sheet(self, network: Repainter) -> list[list[Tensor]]:
+        """Photos and what arrives of them."""
+        return shown_over_awgn(self.system(network), self.val)
+
+    def configuration(self) -> dict[str, object]:
+        """The painter's."""
+        return asdict(self.network.config)

@@ -10,7 +10,7 @@ shipped model's is [-2, 20].
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,14 +19,15 @@ from torch import Tensor
 from semcast.channels import make_channel
 from semcast.generative.channel_codec import ChannelCodec, CodecConfig
 from semcast.generative.system import Generative, prefix
-from semcast.link import Burst
+from semcast.link import Burst, Received
 from semcast.networks.blocks import channels_last
 from semcast.train.data import load_faces, shuffled
 from semcast.train.linear_gan import random_budget
-from semcast.train.loop import Averaged, Trainer, descend, warm_cosine
 from semcast.train.picture import PictureLoss, Weights
 from semcast.train.pretrained import cached_codes, codes_of, load_flow, load_generator, prepare
-from semcast.train.validation import over_awgn
+from semcast.train.recipe import Recipe
+from semcast.train.schedule import Schedule
+from semcast.train.validation import over_awgn, shown_over_awgn
 from semcast.weights import save
 
 # matrices and kernels kept in 8 bits; what is left in 16 is small or decides the picture's last step
@@ -52,100 +53,102 @@ class Settings:
     snr_low: float = -2.0
     snr_high: float = 20.0
     clean: float = 0.25
-    losses: Weights = field(default_factory=Weights)
+    losses: Weights = Weights()
+    schedule: Schedule = Schedule(warm=50, floor=0.1)
     seed: int = 0
     source: str = "generative"
     flow: str = ""
     codes: str = ""
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Writes ``out/generative.safetensors``; starts from ``source`` (the shipped link by default)."""
-    torch.manual_seed(settings.seed)
-    encoder, generator, link = load_generator(settings.source)
-    flow = load_flow(settings.flow, link)
-    codec = link.codec if link is not None and not settings.flow else ChannelCodec(CodecConfig(dims=flow.config.dims))
-    codec.importance.copy_(flow.importance)
-    system = channels_last(Generative(encoder, generator, flow, codec))
-    optimiser = torch.optim.Adam(
-        [
-            {"params": [*codec.parameters(), *flow.couplings.parameters()]},
-            {"params": [*generator.parameters()]},
-        ],
-        settings.rate, betas=(0.9, 0.99),
-    )  # fmt: skip
-    average = Averaged(system, 0.995)
-    labelled = load_faces(data / "faces256", "train", 128)
-    prepare(generator, labelled.labels, settings.losses.a, settings.losses.b)
-    encoder.requires_grad_(False)
-    out.mkdir(parents=True, exist_ok=True)
-    cache = Path(settings.codes or out) / "codes.safetensors"
-    latents = cached_codes(cache, lambda: codes_of(encoder, generator, labelled.images))
-    random = torch.Generator()
-    loss = PictureLoss(settings.losses, labelled.labels, random)
-    trainer = Trainer(
-        out, {"system": system, "optimiser": optimiser, "average": average, **loss.state()},
-        {"recipe": "link", **asdict(settings)}, resume=resume, every_s=240,
-    )  # fmt: skip
-    flow.refresh()
-    random.manual_seed(settings.seed + trainer.first)
-    val = load_faces(data / "faces256", "val", 256, limit=48)
-    channel = make_channel("awgn")
+class LinkRecipe(Recipe):
+    """The link; writes ``generative.safetensors``, starts from ``source`` (the shipped link by default)."""
 
-    def photos(start: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    name, defaults = "link", Settings()
+    settings: Settings
+    network: Generative
+    decay = 0.995
+
+    def build(self) -> None:
+        """All four networks, of which the encoder stays as it is; the codes of the photos."""
+        s, data, out = self.settings, self.job.data, self.job.out
+        encoder, generator, link = load_generator(s.source)
+        flow = load_flow(s.flow, link)
+        codec = link.codec if link is not None and not s.flow else ChannelCodec(CodecConfig(dims=flow.config.dims))
+        codec.importance.copy_(flow.importance)
+        self.network = channels_last(Generative(encoder, generator, flow, codec).to(self.device))
+        groups = [{"params": [*codec.parameters(), *flow.couplings.parameters()]}, {"params": [*generator.parameters()]}]
+        self.optimiser = torch.optim.Adam(groups, s.rate, betas=(0.9, 0.99))
+        self.labelled = load_faces(data / "faces256", "train", 128)
+        self.val = load_faces(data / "faces256", "val", 256, limit=48)
+        prepare(generator, self.labelled.labels, s.losses.a, s.losses.b)
+        encoder.requires_grad_(False)
+        with self.ranks.first():
+            out.mkdir(parents=True, exist_ok=True)
+            cache = Path(s.codes or out) / "codes.safetensors"
+            self.latents = cached_codes(cache, lambda: codes_of(encoder, generator, self.labelled.images))
+        self.picture_loss = PictureLoss(s.losses, self.labelled.labels, self.random, self.device)
+        self.adversary, self.channel = self.picture_loss.adversary, make_channel("awgn")
+
+    def batches(self, first: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Photos, masks and codes, half of them mirrored."""
-        for stop, size in ((settings.small_steps, 128), (1 << 30, 256)):
-            if start >= stop:
+        self.network.flow.refresh()
+        for stop, size in ((self.settings.small_steps, 128), (1 << 60, 256)):
+            if first >= stop:
                 continue
-            faces = labelled if size == 128 else load_faces(data / "faces256", "train", 256)
-            batches = shuffled(len(faces), settings.batch, settings.seed + 2, start)
-            for _ in range(start, stop):
+            faces = self.labelled if size == 128 else load_faces(self.job.data / "faces256", "train", 256)
+            batches = shuffled(len(faces), self.whole, self.settings.seed + 2, first)
+            for _ in range(first, stop):
                 index = next(batches)
                 photo, mask = faces.batch(index), faces.labels[index]
-                mirror = torch.rand(len(index), generator=random) < 0.5
+                mirror = torch.rand(len(index), generator=self.random) < 0.5
                 photo = torch.where(mirror[:, None, None, None], photo.flip(-1), photo)
                 mask = torch.where(mirror[:, None, None], mask.flip(-1), mask)
-                yield photo.contiguous(memory_format=torch.channels_last), mask, latents[index + len(faces) * mirror]
-            start = stop
+                yield photo, mask, self.latents[index + len(faces) * mirror]
+            first = stop
 
-    stream = photos(trainer.first)
-
-    def step(i: int) -> dict[str, float]:
-        photo, mask, latent = next(stream)
-        adapting = i >= settings.codec_steps
-        generator.octaves = 3 if i >= settings.small_steps else 2
-        generator.requires_grad_(adapting)
-        # the noise rises: from the quiet end of the range to all of it over the first third of stage 2
-        quiet = max(0.0, 1 - 3 * i / max(1, settings.codec_steps))
-        low = settings.snr_low + quiet * (settings.snr_high - settings.snr_low) * 0.9
-        budget = random_budget(random, (32, 1280), (low, settings.snr_high))
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * warm_cosine(i, settings.steps, warm=50, floor=0.1)
-        normal = flow.to_normal(latent)
-        received = channel.draw(len(photo), budget.symbols, budget.snr_db, random)(Burst(codec.encode(normal, budget), budget))
-        if float(torch.rand((), generator=random)) < 0.2 and budget.symbols >= 64:  # only the start of the burst arrived
-            received = prefix(received, int(torch.randint(32, budget.symbols, (), generator=random)))
-        estimate = codec.decode(received)
-        codes = flow.to_codes(estimate)
-        if adapting and float(torch.rand((), generator=random)) < settings.clean:
+    def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Codes through the channel, and the picture of what arrives of them."""
+        (photo, mask, latent), s, link, i = batch, self.settings, self.network, self.i
+        adapting = i >= s.codec_steps
+        link.generator.requires_grad_(adapting)
+        normal = link.flow.to_normal(latent)
+        estimate = link.codec.decode(self._received(normal))
+        codes = link.flow.to_codes(estimate)
+        if adapting and self.coin(s.clean):
             codes = latent  # the generator must not forget what clean codes look like
-        judged = min(1.0, (i - settings.judge_from + 1) / 50)
-        total, losses, made = loss(generator, codes, photo, mask, swap=adapting and i % 2 == 0, judged=max(0.0, judged))
+        judged = min(1.0, max(0.0, (i - s.judge_from + 1) / 50))
+        total, losses = self.picture_loss(link.generator, codes, photo, mask, swap=adapting and i % 2 == 0, judged=judged)
         losses["latent"] = (estimate - normal.detach()).square().mean()  # MSE(N, N̂)
-        descend(total + settings.latent * losses["latent"], optimiser, average)
-        if judged > 0:
-            losses["judge"] = loss.judge_step(photo, mask, made)
-        return {k: float(v.detach()) for k, v in losses.items()}
+        return total + s.latent * losses["latent"], losses
 
-    def validate(_: int) -> dict[str, float]:
-        kept = {k: v.detach().clone() for k, v in system.state_dict().items()}
-        system.load_state_dict(average.values)
-        flow.refresh()
-        numbers = over_awgn(system, val, lpips=loss.lpips)
-        tensors = {k: v for k, v in system.state_dict().items() if k != "flow.inverse_matrix"}
-        save(out / "generative.safetensors", tensors, kind="generative", config=system.configuration(), int8=INT8, int4=INT4)
-        system.load_state_dict(kept)
-        flow.refresh()
-        return numbers
+    def _received(self, normal: Tensor) -> Received:
+        """N through a channel of random k and SNR; now and then only the start of the burst arrives."""
+        s = self.settings
+        # the noise rises: from the quiet end of the range to all of it over the first third of stage 2
+        quiet = max(0.0, 1 - 3 * self.i / max(1, s.codec_steps))
+        low = s.snr_low + quiet * (s.snr_high - s.snr_low) * 0.9
+        budget = random_budget(self.random, (32, 1280), (low, s.snr_high))
+        received = self.cross(self.channel, Burst(self.network.codec.encode(normal, budget), budget))
+        if self.coin(0.2) and budget.symbols >= 64:
+            received = prefix(received, int(torch.randint(32, budget.symbols, (), generator=self.random)))
+        return received
 
-    trainer.run(settings.steps, step, after_save=validate)
+    def ship(self, network: Generative) -> None:
+        """Most matrices in 8 bits, some in 4."""
+        tensors = {k: v for k, v in network.state_dict().items() if k != "flow.inverse_matrix"}
+        path = self.job.out / "generative.safetensors"
+        save(path, tensors, kind="generative", config=network.configuration(), int8=INT8, int4=INT4)
+
+    def validate(self, network: Generative) -> dict[str, float]:
+        """PSNR and LPIPS over AWGN."""
+        return over_awgn(self._ready(network), self.val, lpips=self.picture_loss.lpips)
+
+    def sheet(self, network: Generative) -> list[list[Tensor]]:
+        """Photos and what arrives of them."""
+        return shown_over_awgn(self._ready(network), self.val)
+
+    def _ready(self, network: Generative) -> Generative:
+        network.flow.refresh()
+        network.generator.octaves = 2 if self.i < self.settings.small_steps else 3
+        return network

@@ -1,141 +1,162 @@
-"""The one training loop: progress, a log, checkpoints often, resume from the last, an averaged copy to ship."""
+"""The one training loop: progress, a log, checkpoints often, resume from the last, validation of the averaged copy."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
 
-from semcast.errors import SemcastError
+from semcast.errors import Damaged, SemcastError
+from semcast.photos import to_uint8, write_image
+from semcast.pictures import grid
+from semcast.train.schedule import averaged
+
+if TYPE_CHECKING:
+    from semcast.train.recipe import Recipe
 
 console = Console(stderr=True)
 CHECKPOINT = "checkpoint.pt"
 
 
-class Averaged:
-    """Exponential moving average of a module's parameters, warmed up so that early steps do not linger."""
+class Means:
+    """Means of what steps reported; not every step reports everything."""
 
-    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
-        self.module, self.decay, self.updates = module, decay, 0
-        self.values = {k: v.detach().clone() for k, v in module.state_dict().items()}
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
 
-    @torch.no_grad()
-    def update(self) -> None:
-        """Move the average towards the current parameters."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for key, value in self.module.state_dict().items():
-            if value.is_floating_point():
-                self.values[key].lerp_(value.detach(), 1 - decay)
-            else:
-                self.values[key].copy_(value)
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Take in what a step reported.
 
+        Raises:
+            SemcastError: a value is not finite.
+        """
+        for key, value in values.items():
+            if not math.isfinite(value):
+                raise SemcastError(f"training diverged at step {step}: {key} is {value}")
+            self.sums[key] = self.sums.get(key, 0.0) + value
+            self.counts[key] = self.counts.get(key, 0) + 1
 
-def warm_cosine(step: int, steps: int, *, warm: int = 100, floor: float = 0.05) -> float:
-    """Learning-rate factor: linear warm-up, then a cosine from 1 down to ``floor``."""
-    if step < warm:
-        return (step + 1) / warm
-    progress = min(1.0, (step - warm) / max(1, steps - warm))
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def descend(loss: Tensor, optimiser: torch.optim.Optimizer, average: Averaged, *, clip: float = 1.0) -> None:
-    """One step down the loss, the norm of the gradient of all that is optimised at most ``clip``; the average follows."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
-    optimiser.step()
-    average.update()
+    def take(self) -> dict[str, float]:
+        """The means since the last time."""
+        found = {key: round(total / self.counts[key], 5) for key, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return found
 
 
 class Trainer:
-    """Runs ``step(i) -> {name: value}`` from where the last run stopped, and saves what ``state`` holds.
+    """Runs a recipe from where its last run stopped to its last step or minute.
 
-    Args:
-        out: the run's folder; it gets ``log.jsonl``, ``settings.json`` and ``checkpoint.pt``.
-        state: everything that must survive an interruption, by name: modules, optimisers, :class:`Averaged`.
-        settings: written beside the log, so that a run explains itself.
-        resume: go on from ``out/checkpoint.pt``; without it, a folder that holds one is refused.
+    The run's folder gets ``log.jsonl`` (one line a report and a validation), ``settings.json``, ``checkpoint.pt``, the weights,
+    and ``sheets/STEP.png`` where the recipe has pictures to show.
     """
 
-    def __init__(
-        self, out: Path, state: dict[str, object], settings: dict[str, object], *, resume: bool, every_s: float = 90.0
-    ) -> None:
-        self.out, self.state, self.every_s, self.first, self.seconds = out, state, every_s, 0, 0.0
-        out.mkdir(parents=True, exist_ok=True)
-        path = out / CHECKPOINT
-        if path.exists() and not resume:
-            raise SemcastError(f"{out} already holds a run; go on with --resume or name another folder")
-        if path.exists():
-            self._restore(path)
-        (out / "settings.json").write_text(json.dumps(settings, indent=1, default=str) + "\n")
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.out, self.ranks = recipe, recipe.job.out, recipe.ranks
+        self.first, self.seconds = 0, 0.0
+        self.begun = time.monotonic()
+        path = self.out / CHECKPOINT
+        saved = torch.load(path, weights_only=True, map_location=recipe.device) if path.exists() else None
+        if saved is None:
+            recipe.start()
+        self.ranks.copy(recipe.network)
+        self.average = averaged(recipe.network, recipe.decay)
+        if saved is not None:
+            self._restore(saved)
+        if self.ranks.leads:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / "settings.json").write_text(json.dumps(recipe.described(), indent=1, default=str) + "\n")
 
-    def _restore(self, path: Path) -> None:
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-        for name, thing in self.state.items():
-            if name not in saved["state"]:
-                continue
-            if isinstance(thing, Averaged):
-                thing.values, thing.updates = saved["state"][name], int(saved["step"])
-            else:
-                thing.load_state_dict(saved["state"][name])  # type: ignore[attr-defined]
-        self.first, self.seconds = int(saved["step"]), float(saved["seconds"])
+    def _things(self) -> dict[str, Any]:
+        """What survives an interruption, by name."""
+        recipe = self.recipe
+        things = {"network": recipe.network, "optimiser": recipe.optimiser, "average": self.average, **recipe.state()}
+        return things if recipe.adversary is None else {**things, "adversary": recipe.adversary}
 
-    def save(self, step: int, seconds: float) -> None:
-        """Write the checkpoint after ``seconds`` of this run; it appears whole or not at all."""
-        state = {
-            k: (v.values if isinstance(v, Averaged) else v.state_dict())  # type: ignore[attr-defined]
-            for k, v in self.state.items()
-        }
+    def _restore(self, saved: dict[str, Any]) -> None:
+        try:
+            for name, thing in self._things().items():
+                thing.load_state_dict(saved["state"][name])
+            self.recipe.random.set_state(saved["random"].cpu())
+            self.first, self.seconds = int(saved["step"]), float(saved["seconds"])
+        except (KeyError, RuntimeError, ValueError, TypeError):
+            raise Damaged(f"{self.out / CHECKPOINT} is of another recipe or version; name another folder") from None
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint; it appears whole or not at all."""
+        state = {name: thing.state_dict() for name, thing in self._things().items()}
+        seconds = self.seconds + time.monotonic() - self.begun
         part = self.out / (CHECKPOINT + ".part")
-        torch.save({"state": state, "step": step, "seconds": self.seconds + seconds}, part)
+        torch.save({"state": state, "random": self.recipe.random.get_state(), "step": step, "seconds": seconds}, part)
         part.replace(self.out / CHECKPOINT)
 
-    def run(
-        self,
-        steps: int,
-        step: Callable[[int], dict[str, float]],
-        *,
-        report_every: int = 50,
-        after_save: Callable[[int], dict[str, float]] | None = None,
-    ) -> None:
-        """Train to ``steps``; Ctrl-C saves and leaves. ``after_save`` measures on val and its numbers are logged."""
-        sums: dict[str, float] = {}
-        count, saved_at, begun = 0, time.monotonic(), time.monotonic()
-        i = self.first
+    def spent(self) -> float:
+        """Share of the minutes that is over; 0 where there is no limit."""
+        minutes = self.recipe.job.minutes
+        return 0.0 if minutes is None else self.ranks.agree((time.monotonic() - self.begun) / (60 * minutes))
+
+    def run(self) -> None:
+        """Train; Ctrl-C saves and leaves."""
+        recipe, steps = self.recipe, int(self.recipe.settings.steps)
+        schedule = recipe.settings.schedule
+        stream = recipe.batches(self.first)
+        means, busy, reported, saved_at, i = Means(), 0.0, self.first, time.monotonic(), self.first
+        validated = self.first
+        try:
+            while i < steps and (spent := self.spent()) < 1:
+                began = time.monotonic()
+                recipe.i = i
+                means.add(i, recipe.advance(next(stream), schedule(i, steps, spent)))
+                self.average.update_parameters(recipe.network)
+                i += 1
+                busy += time.monotonic() - began
+                if i % recipe.report_every == 0:
+                    self.report(i, means, recipe.whole * (i - reported) / busy)
+                    busy, reported = 0.0, i
+                if time.monotonic() - saved_at > recipe.every_s and i < steps:
+                    self.validate(i)
+                    saved_at, validated = time.monotonic(), i
+        except KeyboardInterrupt:
+            if self.ranks.leads:
+                self.save(i)
+            raise SemcastError(f"stopped at step {i}; go on with --resume") from None
+        if i > reported:
+            self.report(i, means, recipe.whole * (i - reported) / busy)
+        if i > validated:
+            self.validate(i)
+
+    def report(self, step: int, means: Means, photos_per_s: float) -> None:
+        """One line of the log: means since the last, and how many photos a second all processes see."""
+        found, seconds = means.take(), self.seconds + time.monotonic() - self.begun
+        line = {"step": step, "seconds": round(seconds, 1), "photos_per_s": round(photos_per_s, 2), **found}
+        left = (int(self.recipe.settings.steps) - step) * self.recipe.whole / photos_per_s / 60
+        if self.recipe.job.minutes is not None:
+            left = min(left, self.recipe.job.minutes - (time.monotonic() - self.begun) / 60)
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in found.items())
+        self._log(line, f"{step}/{self.recipe.settings.steps}  {left:.1f} min left  {photos_per_s:.1f} photos/s  {shown}")
+
+    def validate(self, step: int) -> None:
+        """Save, write the averaged weights, measure them on val, and show pictures of them."""
+        if not self.ranks.leads:
+            return
+        self.save(step)
+        network = self.average.module
+        self.recipe.ship(network)
+        line = {"step": step, **self.recipe.validate(network)}
+        self._log(line, f"val {json.dumps(line)}")
+        rows = [[to_uint8(tile) for tile in row] for row in self.recipe.sheet(network)]
+        if rows:
+            (self.out / "sheets").mkdir(exist_ok=True)
+            write_image(self.out / "sheets" / f"{step:07d}.png", grid(rows))
+
+    def _log(self, line: dict[str, Any], shown: str) -> None:
+        if not self.ranks.leads:
+            return
         with (self.out / "log.jsonl").open("a") as log:
-            try:
-                for i in range(self.first, steps):
-                    for key, value in step(i).items():
-                        if not math.isfinite(value):
-                            raise SemcastError(f"training diverged at step {i}: {key} is {value}")
-                        sums[key] = sums.get(key, 0.0) + value
-                    count += 1
-                    now = time.monotonic()
-                    if (i + 1) % report_every == 0 or i + 1 == steps:
-                        means = {k: round(v / count, 5) for k, v in sums.items()}
-                        rate = (now - begun) / max(1, i + 1 - self.first)
-                        line = {"step": i + 1, "seconds": round(self.seconds + now - begun, 1), **means}
-                        log.write(json.dumps(line) + "\n")
-                        log.flush()
-                        left = rate * (steps - i - 1)
-                        shown = "  ".join(f"{k} {v:.4g}" for k, v in means.items())
-                        console.print(f"{i + 1}/{steps}  {left / 60:.1f} min left  {shown}", highlight=False)
-                        sums, count = {}, 0
-                    if now - saved_at > self.every_s or i + 1 == steps:
-                        self.save(i + 1, now - begun)
-                        if after_save is not None:
-                            line = {"step": i + 1, **after_save(i + 1)}
-                            log.write(json.dumps(line) + "\n")
-                            log.flush()
-                            console.print("val", json.dumps(line), highlight=False)
-                        saved_at = time.monotonic()
-            except KeyboardInterrupt:
-                self.save(i, time.monotonic() - begun)
-                raise SemcastError(f"stopped at step {i}; go on with --resume") from None
+            log.write(json.dumps(line) + "\n")
+        console.print(shown, highlight=False)
+

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.domains import NUM_PARTS, PARTS
-from semcast.errors import SemcastError
-from semcast.generative.generator import SemanticGenerator, swap_part
-from semcast.metrics.perceptual import Lpips, missing
-from semcast.networks.blocks import channels_last
+from semcast.generative.generator import Rendering, SemanticGenerator, swap_part
+from semcast.metrics.perceptual import Lpips
 from semcast.networks.precision import mixed
-from semcast.train.adversary import DualJudge, feature_loss, judge_loss, painter_loss
+from semcast.train.adversary import Adversary, DualDiscriminator
 from semcast.train.linear import pixel_weight
+from semcast.train.losses import perceptual, random_window
 
 # how often each part is swapped in training: those that every face shows
 SWAPPED = tuple(PARTS.index(p) for p in ("skin", "eyes", "eyes", "brows", "mouth", "mouth", "nose", "hair", "background"))
@@ -35,24 +33,6 @@ class Weights:
     b: float = 1.0
 
 
-def perceptual() -> Lpips:
-    """LPIPS-squeeze, which training needs."""
-    lpips = Lpips.load("squeeze")
-    if lpips is None:
-        raise SemcastError(f"training needs LPIPS: {missing('squeeze')}")
-    return channels_last(lpips.eval())
-
-
-def random_window(random: torch.Generator) -> tuple[EllipsisType, slice, slice]:
-    """All of a picture but up to 7 rows at its top and 7 columns at its left, to be compared by LPIPS.
-
-    SqueezeNet strides by 2 three times: seen always from the same corner, its gradient leaves a texture of period 8 in the
-    picture that the distance itself does not see. Another corner at each step sees it.
-    """
-    top, left = torch.randint(8, (2,), generator=random).tolist()
-    return (..., slice(top, None), slice(left, None))
-
-
 def shrink(mask: Tensor, size: int) -> Tensor:
     """Part labels at another size (nearest), int64."""
     return F.interpolate(mask[:, None].float(), (size, size), mode="nearest")[:, 0].long()
@@ -66,7 +46,7 @@ def outside_union(mask: Tensor, other: Tensor, part: int, size: int) -> Tensor:
 
 def weighted_lpips(lpips: Lpips, target: list[Tensor], features: list[Tensor], weight: Tensor) -> Tensor:
     """LPIPS of feature maps with each position weighted by what the pixels there weigh (``weight`` ``[S, S]``, mean 1)."""
-    total = torch.zeros(())
+    total = torch.zeros((), device=weight.device)
     for a, b, head in zip(target, features, lpips.heads, strict=True):
         here = F.interpolate(weight[None, None], a.shape[-2:], mode="area")
         total = total + (((a - b).square() * head).sum(1, keepdim=True) * here).mean()
@@ -76,26 +56,27 @@ def weighted_lpips(lpips: Lpips, target: list[Tensor], features: list[Tensor], w
 class PictureLoss:
     """Weighted MSE + weighted LPIPS + masks + locality of part swaps + a dual-branch discriminator that also judges the swaps.
 
+    ``adversary`` is to take its step after the painter's.
+
     Args:
         masks: labelled part masks ``[N, S, S]``, for the pixel weights.
         random: where the choice of the part to swap comes from.
     """
 
-    def __init__(self, weights: Weights, masks: Tensor, random: torch.Generator) -> None:
+    def __init__(
+        self, weights: Weights, masks: Tensor, random: torch.Generator, device: torch.device | str = "cpu"
+    ) -> None:
         self.weights, self.random = weights, random
-        self.lpips = perceptual()
-        self.judge = channels_last(DualJudge(NUM_PARTS))
-        self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), 4e-4, betas=(0.0, 0.99))
-        weight = pixel_weight(masks, weights.a, weights.b, 128)
+        self.lpips = perceptual(device)
+        self.adversary = Adversary(
+            DualDiscriminator(NUM_PARTS), adversarial=weights.adversarial, matching=weights.matching, device=device
+        )
+        weight = pixel_weight(masks, weights.a, weights.b, 128).to(device)
         self.pixel_weight = weight / weight.mean()
-
-    def state(self) -> dict[str, object]:
-        """What a checkpoint must hold."""
-        return {"judge": self.judge, "judge_optimiser": self.judge_optimiser}
 
     def __call__(
         self, generator: SemanticGenerator, codes: Tensor, photo: Tensor, mask: Tensor, *, swap: bool, judged: float
-    ) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Render the codes and judge the picture.
 
         Args:
@@ -105,58 +86,51 @@ class PictureLoss:
             judged: strength of the adversarial losses, 0 to 1.
 
         Returns:
-            the total, each loss by name, and the pictures and masks for :meth:`judge_step`.
+            the total, and each loss by name.
         """
-        w, size, half = self.weights, photo.shape[-1], len(photo) // 2
-        weight = F.interpolate(self.pixel_weight[None, None], (size, size), mode="bilinear")[0, 0]
-        losses: dict[str, Tensor] = {}
-        with mixed():
-            window = random_window(self.random)
-            with torch.no_grad():
-                target = self.lpips.features(photo[window])
-            made = generator(codes)
-            losses["mse"] = ((made.image - photo).square() * weight).mean()
-            losses["psnr"] = -10 * (made.image.detach().clamp(0, 1) - photo).square().mean((1, 2, 3)).log10().mean()
-            losses["lpips"] = weighted_lpips(
-                self.lpips, target, self.lpips.features(made.image[window]), weight[window[1:]]
-            )
-            losses["coarse"] = _mask_loss(made.coarse, mask)
-            losses["mask"] = _mask_loss(made.mask, mask)
-            total = w.pixel * losses["mse"] + losses["lpips"] + w.mask * (losses["coarse"] + losses["mask"])
+        with mixed(photo.device):
+            octaves = (photo.shape[-1] // generator.config.grid).bit_length() - 1  # the picture is as large as the photo
+            made = generator(codes, octaves)
+            total, losses = self._alike(made, photo, mask)
             images, masks = [made.image], [made.mask]
             if swap:
-                part = SWAPPED[int(torch.randint(len(SWAPPED), (), generator=self.random))]
-                other = generator(swap_part(codes[:half], codes[half : 2 * half], part))
-                shown = made.mask.detach().argmax(1)
-                outside = outside_union(shown[:half], shown[half : 2 * half], part, size)
-                losses["swap"] = ((other.image - made.image[:half].detach()).square() * outside).mean()
-                total = total + w.swap * losses["swap"]
+                other, losses["swap"] = self._swap(generator, codes, made, octaves)
+                total = total + self.weights.swap * losses["swap"]
                 images.append(other.image)
                 masks.append(other.mask)
-            fake, fake_mask = torch.cat(images), torch.cat(masks).float().softmax(1)
             if judged > 0:
-                self.judge.requires_grad_(False)
-                scores, features = self.judge(fake, fake_mask)
-                with torch.no_grad():
-                    _, real_features = self.judge(photo, _one_hot(mask))
-                losses["adversarial"] = torch.stack([painter_loss(s) for s in scores]).mean()
-                losses["matching"] = feature_loss(real_features, [f[: len(photo)] for f in features])
-                total = total + judged * (w.adversarial * losses["adversarial"] + w.matching * losses["matching"])
-        return total, losses, (fake, fake_mask)
+                fake = torch.cat(images), torch.cat(masks).float().softmax(1)
+                asked, named = self.adversary.losses((photo, _one_hot(mask)), fake, judged)
+                total, losses = total + asked, losses | named
+        return total, losses
 
-    def judge_step(self, photo: Tensor, mask: Tensor, made: tuple[Tensor, Tensor]) -> Tensor:
-        """One step of the discriminator: real photos with their masks against pictures and masks of the generator."""
-        self.judge.requires_grad_(True)
-        fake, fake_mask = made
-        with mixed():
-            scores, _ = self.judge(
-                torch.cat((photo, fake.detach().clamp(0, 1))), torch.cat((_one_hot(mask), fake_mask.detach()))
-            )
-            loss = torch.stack([judge_loss(s[: len(photo)], s[len(photo) :]) for s in scores]).mean()
-        self.judge_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.judge_optimiser.step()
-        return loss.detach()
+    def _alike(self, made: Rendering, photo: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """How far picture and masks are from the photo's."""
+        w, size = self.weights, photo.shape[-1]
+        weight = F.interpolate(self.pixel_weight[None, None], (size, size), mode="bilinear")[0, 0]
+        window = random_window(self.random)
+        with torch.no_grad():
+            target = self.lpips.features(photo[window])
+        losses = {
+            "mse": ((made.image - photo).square() * weight).mean(),
+            "psnr": -10 * (made.image.detach().clamp(0, 1) - photo).square().mean((1, 2, 3)).log10().mean(),
+            "lpips": weighted_lpips(self.lpips, target, self.lpips.features(made.image[window]), weight[window[1:]]),
+            "coarse": _mask_loss(made.coarse, mask),
+            "mask": _mask_loss(made.mask, mask),
+        }
+        total = w.pixel * losses["mse"] + losses["lpips"] + w.mask * (losses["coarse"] + losses["mask"])
+        return total, losses
+
+    def _swap(
+        self, generator: SemanticGenerator, codes: Tensor, made: Rendering, octaves: int
+    ) -> tuple[Rendering, Tensor]:
+        """One part of the second half of the batch put into the first, and what that changes where neither shows the part."""
+        half = len(codes) // 2
+        part = SWAPPED[int(torch.randint(len(SWAPPED), (), generator=self.random))]
+        other = generator(swap_part(codes[:half], codes[half : 2 * half], part), octaves)
+        shown = made.mask.detach().argmax(1)
+        outside = outside_union(shown[:half], shown[half : 2 * half], part, made.image.shape[-1])
+        return other, ((other.image - made.image[:half].detach()).square() * outside).mean()
 
 
 def _mask_loss(logits: Tensor, mask: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from semcast.generative.encoder import EncoderConfig, FaceEncoder
 from semcast.generative.flow import CodeFlow, FlowConfig
 from semcast.generative.generator import GeneratorConfig, SemanticGenerator
+from semcast.generative.inversion import correct
 from semcast.generative.system import Generative
-from semcast.generative.tangent import newton
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
 from semcast.train.linear import pixel_weight
@@ -48,16 +48,16 @@ def load_flow(source: str, link: Generative | None) -> CodeFlow:
 
 @torch.no_grad()
 def codes_of(encoder: FaceEncoder, generator: SemanticGenerator, images: Tensor) -> Tensor:
-    """Inversion of uint8 photos and, after them all, of their mirror images: ``[2 N, 28, code]``."""
-    views = []
+    """Inversion of uint8 photos and, after them all, of their mirror images: ``[2 N, 28, code]``, on the processor."""
+    views, device = [], next(encoder.parameters()).device
     for mirror in (False, True):
         codes = []
         for index in track(torch.arange(len(images)).split(32), "inverting", console=console, transient=True):
-            photo = images[index].float().div_(255)
+            photo = images[index].to(device).float().div_(255)
             photo = (photo.flip(-1) if mirror else photo).contiguous(memory_format=torch.channels_last)
-            with mixed():
+            with mixed(device):
                 guess = encoder(photo).float()
-            codes.append(newton(generator, guess, photo))
+            codes.append(correct(generator, guess, photo).cpu())
         views.append(torch.cat(codes))
     return torch.cat(views)
 

@@ -7,9 +7,10 @@ discriminator at two scales with feature matching.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from itertools import product
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,22 +24,23 @@ from semcast.codec.concepts import (
     SIZE,
     STEPS,
     at_64,
+    cells_of,
     one_hot,
-    parsed_layout,
-    quantised,
+    quantise,
 )
-from semcast.codec.layout_coder import cells_of
-from semcast.codec.painter import BRANCHES, CELL, Painted, SceneCodec, branch_of
-from semcast.domains import IGNORED, Domain, domain_named
+from semcast.codec.encoder import parse_layout
+from semcast.codec.painter import BRANCHES, CELL, Painting, SceneCodec, branch_of
+from semcast.domains import IGNORED, domain_named
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import confusion, mean_iou
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
-from semcast.networks.scene_parser import SceneParser
-from semcast.train.adversary import DualJudge, PatchJudge, feature_loss, judge_loss, painter_loss
+from semcast.networks.segmenter import SceneParser
+from semcast.train.adversary import Adversary, DualDiscriminator, Judged, PatchDiscriminator
 from semcast.train.data import load_scenes, random_mirror, shuffled
-from semcast.train.loop import CHECKPOINT, Averaged, Trainer, warm_cosine
-from semcast.train.picture import perceptual
+from semcast.train.losses import Window, coarse_square, perceptual, random_square
+from semcast.train.recipe import Recipe
+from semcast.train.schedule import Schedule
 from semcast.weights import save
 
 LIKELY = (0.22, 0.22, 0.22, 0.16, 0.1, 0.08)
@@ -85,7 +87,8 @@ class Settings:
     parsed: float = 0.5
     single: float = 0.2
     noisy: float = 0.25
-    losses: Losses = field(default_factory=Losses)
+    losses: Losses = Losses()
+    schedule: Schedule = Schedule()
     seed: int = 0
     warm_start: str = ""
 
@@ -115,7 +118,7 @@ class RateModel(nn.Module):
             same = _before(cells + 1, axis) == cells + 1
             known += [_before(made, axis) * same[:, None], same[:, None].float()]
         mean, spread = self.layers(torch.cat((*known, one_hot(levels, LEVELS)), 1)).float().chunk(2, 1)
-        half = (1 / torch.tensor(STEPS, dtype=torch.float32)[levels.long()])[:, None]
+        half = (1 / torch.tensor(STEPS, dtype=torch.float32, device=levels.device)[levels.long()])[:, None]
         scale = F.softplus(spread) + 0.02
         upper = torch.where(made + half > 0.999, 1.0, ((made + half - mean) / scale).sigmoid())
         lower = torch.where(made - half < -0.999, 0.0, ((made - half - mean) / scale).sigmoid())
@@ -128,19 +131,19 @@ def _before(x: Tensor, axis: int) -> Tensor:
     return F.pad(x, pad).narrow(axis, 0, x.shape[axis])
 
 
-class SceneJudge(nn.Module):
+class SceneDiscriminator(nn.Module):
     """Is the picture natural, and does it belong to the layout? At 256 px with the layout, at 128 px without."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.fine, self.coarse = DualJudge(classes, (24, 48, 96, 128, 160)), PatchJudge((24, 48, 96, 128))
+        self.fine, self.coarse = DualDiscriminator(classes, (24, 48, 96, 128, 160)), PatchDiscriminator((24, 48, 96, 128))
 
-    def forward(self, image: Tensor, masks: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, image: Tensor, masks: Tensor) -> Judged:
         """Image ``[B, 3, S, S]``, one-hot layout ``[B, classes, S/4, S/4]``, S a multiple of 32 → scores and features
         of all scales."""
         scores, features = self.fine(image, masks)
-        score, more = self.coarse(F.avg_pool2d(image, 2))
-        return [*scores, score], features + more
+        coarse, more = self.coarse(F.avg_pool2d(image, 2))
+        return scores + coarse, features + more
 
 
 def layout_of(labels: Tensor, side: int, classes: int) -> Tensor:
@@ -166,114 +169,172 @@ def upsampled(layout: Tensor) -> Tensor:
 def random_levels(cells: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     """Levels of each cell ``[B, GRID, GRID]``: of the photos a tenth is skipped, three tenths have one level, the rest one a
     concept."""
-    batch = len(cells)
+    return random_table(len(cells), classes, generator).to(cells.device).gather(1, cells.flatten(1).long()).view_as(cells)
+
+
+def random_table(count: int, classes: int, generator: torch.Generator) -> Tensor:
+    """What :func:`random_levels` gives each category of each photo, ``[count, classes]``."""
     likely = torch.tensor(LIKELY)
-    table = torch.multinomial(likely, batch * classes, replacement=True, generator=generator).view(batch, classes)
-    kind = torch.rand(batch, 1, generator=generator)
+    table = torch.multinomial(likely, count * classes, replacement=True, generator=generator).view(count, classes)
+    kind = torch.rand(count, 1, generator=generator)
     table = torch.where(kind < 0.4, table[:, :1], table)
-    table = torch.where(kind < 0.1, 0, table)
-    return table.gather(1, cells.flatten(1).long()).view_as(cells)
+    return torch.where(kind < 0.1, 0, table)
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Train on the domain's shards; writes ``out/codec-<domain>.safetensors``.
+class Described(NamedTuple):
+    """What a step codes of each photo: layout ``[B, 64, 64]``, cells and levels ``[B, GRID, GRID]``."""
 
-    Raises:
-        SemcastError: no data, no LPIPS, or no parser where the settings ask for one.
-    """
-    domain, w = domain_named(settings.domain), settings.losses
-    classes = len(domain.classes)
-    torch.manual_seed(settings.seed)
-    parser = None
-    if settings.parsed > 0 or w.parsing > 0:
-        parser = SceneParser.load(domain).requires_grad_(False)
-    codec = SceneCodec.load(settings.warm_start.removeprefix("codec-")) if settings.warm_start else SceneCodec()
-    codec = channels_last(codec.train())
-    coder, judge, lpips = RateModel(), channels_last(SceneJudge(classes)), perceptual()
-    optimiser = torch.optim.Adam([*codec.parameters(), *coder.parameters()], settings.rate, betas=(0.9, 0.99))
-    judge_optimiser = torch.optim.Adam(judge.parameters(), 4e-4, betas=(0.0, 0.99))
-    scenes = load_scenes(data, domain, "train", SIZE)
-    random = torch.Generator().manual_seed(settings.seed * 7919)
-    if not settings.warm_start and not (resume and (out / CHECKPOINT).exists()):
-        start_linearly(codec, scenes.batch(torch.arange(min(400, len(scenes)))), random)
-    average = Averaged(codec, 0.998)
-    state: dict[str, object] = {
-        "codec": codec, "coder": coder, "judge": judge, "optimiser": optimiser, "judge_optimiser": judge_optimiser,
-        "average": average,
-    }  # fmt: skip
-    config = {"encoder": asdict(codec.encoder.config), "painter": asdict(codec.painter.config), "domain": domain.name}
-    trainer = Trainer(out, state, {"recipe": "scene-codec", **asdict(settings), **config}, resume=resume, every_s=240)
-    batches = shuffled(len(scenes), settings.batch, settings.seed, trainer.first)
-    random.manual_seed(settings.seed * 7919 + trainer.first)
+    layout: Tensor
+    cells: Tensor
+    levels: Tensor
 
-    def coin() -> float:
-        return float(torch.rand((), generator=random))
 
-    def step(i: int) -> dict[str, float]:
-        index = next(batches)
-        photo, mask = random_mirror(scenes.batch(index), scenes.masks[index], domain, random)
-        photo = photo.contiguous(memory_format=torch.channels_last)
-        side = SIDES[int(torch.randint(len(SIDES), (), generator=random))]
-        if parser is not None and coin() < settings.parsed:
-            layout = parsed_layout(parser, photo, side)
+class SceneCodecRecipe(Recipe):
+    """The semantic codec's encoder and painter of a domain; writes ``codec-<domain>.safetensors``."""
+
+    name, defaults = "scene-codec", Settings()
+    settings: Settings
+    network: SceneCodec
+    decay = 0.998
+
+    def build(self) -> None:
+        """Codec, rate model, parser, discriminator.
+
+        Raises:
+            SemcastError: no data, no LPIPS, or no parser where the settings ask for one.
+        """
+        s = self.settings
+        self.domain = domain_named(s.domain)
+        self.classes = len(self.domain.classes)
+        self.parser = None
+        if s.parsed > 0 or s.losses.parsing > 0:
+            self.parser = SceneParser.load(self.domain).requires_grad_(False).to(self.device)
+        codec = SceneCodec.load(s.warm_start.removeprefix("codec-")) if s.warm_start else SceneCodec()
+        self.network, self.coder = channels_last(codec.to(self.device).train()), RateModel().to(self.device)
+        self.optimiser = torch.optim.Adam([p for part in self.parameters() for p in part], s.rate, betas=(0.9, 0.99))
+        self.adversary = Adversary(
+            SceneDiscriminator(self.classes), adversarial=s.losses.adversarial, matching=s.losses.matching, device=self.device
+        )
+        self.lpips = perceptual(self.device)
+        self.scenes = load_scenes(self.job.data, self.domain, "train", SIZE)
+        self.val = load_scenes(self.job.data, self.domain, "val", SIZE, limit=24)
+
+    def start(self) -> None:
+        """Both linear paths in closed form, unless it goes on from a codec."""
+        if not self.settings.warm_start:
+            self.network.cpu()
+            start_linearly(self.network, self.scenes.batch(torch.arange(min(400, len(self.scenes)))), self.random)
+            channels_last(self.network.to(self.device))
+
+    def state(self) -> dict[str, Any]:
+        """The rate model."""
+        return {"coder": self.coder}
+
+    def parameters(self) -> list[list[nn.Parameter]]:
+        """Codec and rate model are clipped apart."""
+        return [list(self.network.parameters()), list(self.coder.parameters())]
+
+    def batches(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Photos and labels."""
+        for index in shuffled(len(self.scenes), self.whole, self.settings.seed, first):
+            yield random_mirror(self.scenes.batch(index), self.scenes.masks[index], self.domain, self.random)
+
+    def describe(self, photo: Tensor, mask: Tensor) -> Described:
+        """A side of the layout, the parser's or the dataset's, and levels, all at random."""
+        side = SIDES[int(torch.randint(len(SIDES), (), generator=self.random))]
+        if self.parser is not None and self.coin(self.settings.parsed):
+            layout = parse_layout(self.parser, photo, side).cpu()
         else:
-            layout = layout_of(mask, side, classes)
-        cells = torch.from_numpy(cells_of(layout.numpy()))
-        layout = upsampled(layout)
-        levels = random_levels(cells, classes, random)
-        judged = min(1.0, max(0.0, (i - settings.judged_from) / 200))
-        kind = coin()  # mostly the fused picture, now and then that of one branch alone
-        branch = BRANCHES[0] if kind >= settings.single else BRANCHES[1 + int(kind < settings.single / 2)]
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * warm_cosine(i, settings.steps)
-        corner = torch.randint(SIZE - settings.window + 1, (2,), generator=random).tolist()
-        with mixed():
-            with torch.no_grad():
-                target = lpips.features(_square(photo, corner, settings.window))
-            features = codec.encoder(photo, layout)
-            made = quantised(features, levels, random if coin() < settings.noisy else None)
+            layout = layout_of(mask, side, self.classes).cpu()
+        cells = torch.from_numpy(cells_of(layout.numpy())).to(self.device)
+        table = self.rows(lambda n: random_table(n, self.classes, self.random), len(photo))
+        levels = table.gather(1, cells.flatten(1).long()).view_as(cells)
+        return Described(upsampled(layout).to(self.device), cells, levels)
+
+    def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Picture, bits, and late the discriminator; LPIPS, parsing and discriminator see a random square."""
+        (photo, mask), s, codec = batch, self.settings, self.network
+        layout, cells, levels = described = self.describe(photo, mask)
+        kind = float(torch.rand((), generator=self.random))  # mostly the fused picture, now and then that of one branch alone
+        branch = BRANCHES[0] if kind >= s.single else BRANCHES[1 + int(kind < s.single / 2)]
+        square = random_square(self.random, SIZE, s.window)
+        noise = self.random if self.coin(s.noisy) else None
+        with mixed(self.device):
+            made = quantise(codec.encoder(photo, layout), levels, noise)
             painted = codec.painter(layout, made, one_hot(levels, LEVELS))
             image = branch_of(painted, branch)
-            losses = _picture_losses(painted, image, photo, w)
-            losses["lpips"] = w.lpips * lpips.distance(target, lpips.features(_square(image, corner, settings.window))).mean()
-            bits = coder(made, cells, levels)
-            losses["bits"] = w.bits * min(1.0, i / max(1, settings.bits_from)) * bits.mean()
-            if parser is not None and w.parsing > 0:
-                losses["parsing"] = w.parsing * _parsing_loss(
-                    parser, _square(image, corner, settings.window), _square(mask, corner, settings.window), i
-                )
-            if judged > 0:
-                around = [4 * (c // 4) for c in corner]  # the layout has a fourth of the side
-                masks = one_hot(_square(layout, [c // 4 for c in around], settings.window // 4), classes)
-                real_part, made_part = (_square(x, around, settings.window) for x in (photo, image))
-                judge.requires_grad_(False)
-                scores, shown = judge(made_part, masks)
-                with torch.no_grad():
-                    _, real = judge(real_part, masks)
-                losses["adversarial"] = judged * w.adversarial * torch.stack([painter_loss(s) for s in scores]).mean()
-                losses["matching"] = judged * w.matching * feature_loss(real, shown)
-        total = torch.stack(list(losses.values())).sum()
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        nn.utils.clip_grad_norm_(coder.parameters(), 1.0)
-        optimiser.step()
-        average.update()
-        if judged > 0:
-            losses["judge"] = _judge_step(judge, judge_optimiser, real_part, made_part, masks)
+            losses = _picture_losses(painted, image, photo, s.losses)
+            losses["lpips"] = s.losses.lpips * self.lpips(photo[square], image[square]).mean()
+            bits = self.coder(made, cells, levels)
+            losses["bits"] = s.losses.bits * min(1.0, self.i / max(1, s.bits_from)) * bits.mean()
+            if self.parser is not None and s.losses.parsing > 0:
+                losses["parsing"] = s.losses.parsing * _parsing_loss(self.parser, image[square], mask[square], self.i)
+        total, judged = torch.stack(list(losses.values())).sum(), self._judged(photo, image, described, square)
+        if judged is not None:
+            total, losses = total + judged[0], losses | judged[1]
         coded = (levels > 0).sum((1, 2)) * CHANNELS
         losses["bits_a_value"] = bits.sum() / coded.sum().clamp_min(1)
         losses["psnr"] = psnr_db(photo, image.detach().clamp(0, 1)).mean()
         losses["share"] = painted.share.mean()
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return total, losses
 
-    validate = Validation(data, domain, coder, lpips, parser)
+    def _judged(
+        self, photo: Tensor, image: Tensor, described: Described, square: Window
+    ) -> tuple[Tensor, dict[str, Tensor]] | None:
+        """What the discriminator asks for, once it takes part: of the square, moved to the layout's grid."""
+        strength = min(1.0, (self.i - self.settings.judged_from) / 200)
+        if strength <= 0 or self.adversary is None:
+            return None
+        quarter, around = coarse_square(square, 4)  # the layout has a fourth of the side
+        masks = one_hot(described.layout[quarter], self.classes)
+        return self.adversary.losses((photo[around], masks), (image[around], masks), strength)
 
-    def after_save(_: int) -> dict[str, float]:
-        save(out / f"codec-{domain.name}.safetensors", average.values, kind="scene-codec", config=config, int8=("",))
-        return validate(average)
+    def ship(self, network: SceneCodec) -> None:
+        """In 8 bits."""
+        path = self.job.out / f"codec-{self.domain.name}.safetensors"
+        save(path, network.state_dict(), kind="scene-codec", config=self.configuration(), int8=("",))
 
-    trainer.run(settings.steps, step, after_save=after_save)
+    def configuration(self) -> dict[str, Any]:
+        """Of encoder and painter."""
+        encoder, painter = self.network.encoder.config, self.network.painter.config
+        return {"encoder": asdict(encoder), "painter": asdict(painter), "domain": self.domain.name}
+
+    def _val(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The photos of val, and their layouts and cells at side 32."""
+        photo = self.val.batch(torch.arange(len(self.val))).to(self.device, memory_format=torch.channels_last)
+        masks = self.val.masks
+        layout = parse_layout(self.parser, photo, 32).cpu() if self.parser else layout_of(masks, 32, self.classes)
+        return photo, upsampled(layout).to(self.device), torch.from_numpy(cells_of(layout.numpy())).to(self.device)
+
+    @torch.no_grad()
+    def validate(self, network: SceneCodec) -> dict[str, float]:
+        """With every concept skipped, at 3 and at 17 steps: PSNR (dB), LPIPS, bits by the rate model, with a parser mIoU."""
+        (photo, layout, cells), found = self._val(), dict[str, float]()
+        for level in (0, 2, 5):
+            levels = torch.full((len(photo), GRID, GRID), level, device=self.device)
+            with mixed(self.device):
+                made = quantise(network.encoder(photo, layout), levels)
+                image = network.painter(layout, made, one_hot(levels, LEVELS)).image.clamp(0, 1)
+                found[f"val_lpips_{level}"] = round(float(self.lpips(photo, image).mean()), 4)
+            found[f"val_psnr_{level}"] = round(float(psnr_db(photo, image).mean()), 2)
+            found[f"val_bits_{level}"] = round(float(self.coder(made, cells, levels).mean()), 1)
+            if self.parser is not None:
+                with mixed(self.device):
+                    seen = self.parser.labels(image).cpu()
+                found[f"val_miou_{level}"] = round(mean_iou(confusion(seen, self.val.masks, self.classes)), 4)
+        return found
+
+    @torch.no_grad()
+    def sheet(self, network: SceneCodec) -> list[list[Tensor]]:
+        """Photos, and what is painted of them with every concept skipped, at 3 and at 17 steps."""
+        photo, layout, _ = (thing[:6] for thing in self._val())
+        rows = [list(photo)]
+        for level in (0, 2, 5):
+            levels = torch.full((len(photo), GRID, GRID), level, device=self.device)
+            with mixed(self.device):
+                made = quantise(network.encoder(photo, layout), levels)
+                rows.append(list(network.painter(layout, made, one_hot(levels, LEVELS)).image.float()))
+        return rows
 
 
 @torch.no_grad()
@@ -297,7 +358,7 @@ def start_linearly(codec: SceneCodec, photos: Tensor, random: torch.Generator) -
     linear.bias.copy_(-weight @ mean)  # type: ignore[union-attr]
 
     own = torch.multinomial(torch.tensor(LIKELY), len(photos) * GRID**2, replacement=True, generator=random)
-    made = quantised(linear(photos).tanh(), own.view(-1, GRID, GRID))
+    made = quantise(linear(photos).tanh(), own.view(-1, GRID, GRID))
     half, kernel = CELL // 2, codec.painter.linear.weight  # [CHANNELS, 3, 2 CELL, 2 CELL]
     centre = photos.mean((0, 2, 3))
     codec.painter.linear.bias.copy_(centre)  # type: ignore[union-attr]
@@ -315,12 +376,7 @@ def start_linearly(codec: SceneCodec, photos: Tensor, random: torch.Generator) -
             kernel[..., top : top + half, left : left + half] = found[i, j]
 
 
-def _square(x: Tensor, corner: list[int], side: int) -> Tensor:
-    """The square of ``side`` from ``[..., H, W]`` whose top left corner that is."""
-    return x[..., corner[0] : corner[0] + side, corner[1] : corner[1] + side]
-
-
-def _picture_losses(painted: Painted, image: Tensor, photo: Tensor, w: Losses) -> dict[str, Tensor]:
+def _picture_losses(painted: Painting, image: Tensor, photo: Tensor, w: Losses) -> dict[str, Tensor]:
     alone = ((painted.whole - photo).square().mean() + (painted.parts - photo).square().mean()) / 2
     return {
         "mse": w.mse * (image - photo).square().mean(),
@@ -336,48 +392,3 @@ def _parsing_loss(parser: SceneParser, image: Tensor, mask: Tensor, step: int) -
     labels = mask[:, row::2, column::2].long()
     loss = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
     return loss / (labels != IGNORED).sum().clamp_min(1)
-
-
-def _judge_step(judge: SceneJudge, optimiser: torch.optim.Optimizer, photo: Tensor, image: Tensor, masks: Tensor) -> Tensor:
-    """One step of the discriminator: photos against pictures, each with the layout that was sent."""
-    judge.requires_grad_(True)
-    with mixed():
-        scores, _ = judge(torch.cat((photo, image.detach().clamp(0, 1))), masks.repeat(2, 1, 1, 1))
-        loss = torch.stack([judge_loss(s[: len(photo)], s[len(photo) :]) for s in scores]).mean()
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    return loss.detach()
-
-
-class Validation:
-    """What the averaged networks do on 24 photos of val: layout side 32, every concept skipped, at 3 steps, at 17 steps."""
-
-    def __init__(self, data: Path, domain: Domain, coder: RateModel, lpips: nn.Module, parser: SceneParser | None) -> None:
-        self.scenes = load_scenes(data, domain, "val", SIZE, limit=24)
-        self.classes, self.coder, self.lpips, self.parser = len(domain.classes), coder, lpips, parser
-
-    @torch.no_grad()
-    def __call__(self, average: Averaged) -> dict[str, float]:
-        """At each level PSNR (dB), LPIPS, bits of the features by the rate model, and with a parser mIoU."""
-        codec = SceneCodec(average.module.encoder.config, average.module.painter.config)  # type: ignore[arg-type, union-attr]
-        codec.load_state_dict(average.values)
-        channels_last(codec.eval())
-        photo = self.scenes.batch(torch.arange(len(self.scenes))).contiguous(memory_format=torch.channels_last)
-        masks = self.scenes.masks
-        layout = parsed_layout(self.parser, photo, 32) if self.parser else layout_of(masks, 32, self.classes)
-        cells = torch.from_numpy(cells_of(layout.numpy()))
-        layout, found = upsampled(layout), {}
-        for level in (0, 2, 5):
-            levels = torch.full((len(photo), GRID, GRID), level)
-            with mixed():
-                made = quantised(codec.encoder(photo, layout), levels)
-                image = codec.painter(layout, made, one_hot(levels, LEVELS)).image.clamp(0, 1)
-                found[f"val_lpips_{level}"] = round(float(self.lpips(photo, image).mean()), 4)
-            found[f"val_psnr_{level}"] = round(float(psnr_db(photo, image).mean()), 2)
-            found[f"val_bits_{level}"] = round(float(self.coder(made, cells, levels).mean()), 1)
-            if self.parser is not None:
-                with mixed():
-                    seen = self.parser(image).argmax(1)
-                found[f"val_miou_{level}"] = round(mean_iou(confusion(seen, masks, self.classes)), 4)
-        return found

@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from semcast.codec.feature_coder import CHANNELS, FeatureTables, learned_tables
-from semcast.codec.layout_coder import CATEGORIES, GRID, LAG, NEAR, OUTSIDE, SIDES, LayoutCoder, LayoutTables, reduced
+from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, SIDES, reduce_labels
+from semcast.codec.feature_coder import FeatureTables, learn_tables
+from semcast.codec.layout_coder import LAG, NEAR, OUTSIDE, LayoutCoder, LayoutTables
 from semcast.domains import Domain, domain_named
-from semcast.errors import SemcastError
+from semcast.errors import Damaged, Missing
 from semcast.networks.precision import mixed
 from semcast.sources import shard_members
 from semcast.train.data import shuffled
-from semcast.train.loop import console, warm_cosine
+from semcast.train.loop import console
+from semcast.train.recipe import Task
+from semcast.train.schedule import warm_cosine
 from semcast.weights import load, save
 
 _TOP, _LEFT = -min(dy for dy, _ in NEAR), -min(dx for _, dx in NEAR)
@@ -118,9 +121,9 @@ def load_layouts(folder: Path, split: str, side: int) -> Tensor:
     """
     shards = sorted(folder.glob(f"{split}-*.tar"))
     if not shards:
-        raise SemcastError(f"no {split}-*.tar in {folder}")
+        raise Missing(f"no {split}-*.tar in {folder}")
     masks = [mask for shard in shards for _, _, mask in shard_members(shard) if mask is not None]
-    return torch.from_numpy(np.stack([reduced(np.asarray(Image.open(io.BytesIO(mask))), side) for mask in masks]))
+    return torch.from_numpy(np.stack([reduce_labels(np.asarray(Image.open(io.BytesIO(mask))), side) for mask in masks]))
 
 
 def learned_layout(layouts: Tensor, domain: Domain, settings: Settings) -> LayoutTables:
@@ -147,23 +150,32 @@ def learned_layout(layouts: Tensor, domain: Domain, settings: Settings) -> Layou
     return network.whole()
 
 
-def train(data: Path, out: Path, *, resume: bool, settings: Settings) -> None:
-    """Learn and write ``out/bits-<domain>.safetensors``; a side that a run had finished is not learned again.
+class TablesTask(Task):
+    """Writes ``bits-<domain>.safetensors``; a side that a run had finished is not learned again."""
 
-    Raises:
-        SemcastError: no shards, an unknown domain, or a file of features that is not one.
-    """
-    domain = domain_named(settings.domain)
-    out.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {}
-    for side in SIDES:
-        tensors |= _layout_tensors(data / domain.folder, out / f"layout-{side}.safetensors", side, domain, resume, settings)
-    if settings.features:
-        learned = _features(settings.features).frequencies
-        tensors |= {f"features.{level}": torch.from_numpy(table) for level, table in learned.items()}
-    path = out / f"bits-{domain.name}.safetensors"
-    save(path, tensors, kind="bits", config={"domain": domain.name, "hidden": settings.hidden})
-    console.print(f"{path} written")
+    name, defaults = "tables", Settings()
+
+    def run(self) -> None:
+        """The layout networks, then the feature tables.
+
+        Raises:
+            SemcastError: no shards, an unknown domain, or a file of features that is not one.
+        """
+        if not self.ranks.leads:
+            return
+        settings, out, resume = self.settings, self.job.out, self.job.resume
+        domain = domain_named(settings.domain)
+        folder = self.job.data / domain.folder
+        out.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, Tensor] = {}
+        for side in SIDES:
+            tensors |= _layout_tensors(folder, out / f"layout-{side}.safetensors", side, domain, resume, settings)
+        if settings.features:
+            learned = _features(settings.features).frequencies
+            tensors |= {f"features.{level}": torch.from_numpy(table) for level, table in learned.items()}
+        path = out / f"bits-{domain.name}.safetensors"
+        save(path, tensors, kind="bits", config={"domain": domain.name, "hidden": settings.hidden})
+        console.print(f"{path} written")
 
 
 def _layout_tensors(folder: Path, path: Path, side: int, domain: Domain, resume: bool, settings: Settings) -> dict[str, Tensor]:
@@ -186,7 +198,7 @@ def _features(path: str) -> FeatureTables:
         with np.load(path) as file:
             features, cells = file["features"], file["cells"]
     except (OSError, KeyError, ValueError) as error:
-        raise SemcastError(f"{path} is no .npz with features and cells ({error})") from None
+        raise Damaged(f"{path} is no .npz with features and cells ({error})") from None
     if features.shape[1:] != (CHANNELS, GRID, GRID) or cells.shape != (len(features), GRID, GRID):
-        raise SemcastError(f"{path} needs features [N, 8, 16, 16] and cells [N, 16, 16]")
-    return learned_tables(features, cells)
+        raise Damaged(f"{path} needs features [N, 8, 16, 16] and cells [N, 16, 16]")
+    return learn_tables(features, cells)

@@ -1,0 +1,170 @@
+"""``evaluate`` and ``evaluate_codecs``: what a script calls, and what the verbs of the command line do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from semcast.api import load_system
+from semcast.bench import cluster, codecs, engine
+from semcast.bench.codecs import CodecRecord
+from semcast.bench.inputs import gather
+from semcast.bench.records import Record
+from semcast.bench.sweep import FACE, PHOTO, Plan, Sweep
+from semcast.bench.table import Table
+from semcast.channels import make_channel
+from semcast.domains import domain_named
+from semcast.errors import BadInput
+from semcast.files import check_file
+from semcast.link import BitCodec, Channel, System
+from semcast.metrics.report import Metrics
+
+Track = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+"""Opens a progress bar for so many records; what it gives is told how many more there are."""
+
+
+def evaluate(
+    systems: System | str | Iterable[System | str], photos: Any, *, channels: Channel | str | Iterable[Channel | str] = "awgn",
+    snr_db: float | Iterable[float] = 10.0, symbols: int | Iterable[int] = 640, out: Path | str | None = None, draws: int = 1,
+    seed: int = 0, design_snr_db: float | None = None, domain: str | None = None, aligned: bool = False,
+    limit: int | None = None, metrics: Metrics | None = None, identity: Sequence[Path | str] = (), vgg: bool = False,
+    workers: int | str = 1, force: bool = False, progress: Track | None = None,
+) -> Table[Record]:  # fmt: skip
+    """Send photos over channels with systems, and measure what arrives.
+
+    Every combination is measured once; for one seed all systems meet the same noise. Where ``out`` exists it is gone on with:
+    what it holds is not measured again, and results of other code or weights are refused.
+
+    Args:
+        systems: objects, or names of those that ship.
+        photos: a folder, a tar shard, paths, or an iterable of arrays, tensors, PIL images or pictures.
+        channels: objects or names.
+        snr_db: Es/N0 of the channel in dB.
+        symbols: k, complex symbols of data a photo.
+        out: JSONL, a line a result, written as it is measured; None keeps nothing.
+        draws: independent channels a point.
+        seed: the channel's randomness follows from it.
+        design_snr_db: what the transmitter expects, where the channel does something else.
+        domain: ``face`` looks for a face and aligns it, ``street`` squeezes to a square, ``photo`` sends a photo as it is; by
+            default ``face`` for paths and ``photo`` for pictures.
+        aligned: the faces are cropped like those of training already.
+        limit: the first photos alone.
+        metrics: what is measured; None: all that this computer has the files for, with ``identity`` and ``vgg``.
+        identity: ONNX face recognisers.
+        vgg: LPIPS with VGG16 too, ten times as slow.
+        workers: processes of this computer, or the address of a dask scheduler (one that only trusted computers reach).
+        force: start ``out`` afresh.
+        progress: opens a progress bar.
+
+    Raises:
+        BadInput: an argument, or a system that sends more power than it promises.
+        SemcastError: weights or a library are missing, or ``out`` holds something else.
+    """
+    sources = gather(photos, limit)
+    frame = domain or (FACE if _are_paths(photos) else PHOTO)
+    plan = Plan(_numbers(snr_db), tuple(_list(symbols)), draws, seed, aligned, frame, design_snr_db)
+    target = _target(out)
+    links, over = _list(systems), [make_channel(each) if isinstance(each, str) else each for each in _list(channels)]
+    load = partial(build, plan, links, over, metrics, [Path(path).absolute() for path in identity], vgg)
+    sweep = load()
+    named = metrics is None and all(isinstance(each, str) for each in links)
+    opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
+    with cluster.measuring(workers, sweep, load if named else None) as measure, opened as step:
+        outcome = engine.run(sweep, sources, target, force=force, progress=step, measure=measure)
+    return Table(outcome.records, outcome.measured, sweep.skipped + outcome.refused, list(sweep.metrics.notes))
+
+
+def evaluate_codecs(
+    codecs_: BitCodec | str | Iterable[BitCodec | str],
+    photos: Any,
+    *,
+    max_bytes: int | Iterable[int] = (300, 500, 1000),
+    out: Path | str | None = None,
+    domain: str = "street",
+    care: str | None = None,
+    limit: int | None = None,
+    workers: int | str = 1,
+    force: bool = False,
+    progress: Track | None = None,
+) -> Table[CodecRecord]:
+    """Code photos in so many bytes, without a channel, and measure what can still be seen and how it looks.
+
+    Args:
+        codecs_: objects, or names of :data:`~semcast.rivals.bit_codecs.BIT_CODECS`.
+        photos: as :func:`evaluate` takes them; a tar shard brings its labels.
+        max_bytes: budgets, everything counted.
+        out: JSONL, a line a result; None keeps nothing.
+        domain: ``street`` or ``face`` (cropped already), or ``photo`` for photos as they are, which nobody judges.
+        care: categories that count more, ``person,car=2``, for the semantic codec.
+        limit, workers, force, progress: as of :func:`evaluate`.
+
+    Raises:
+        BadInput: an argument, or a codec that makes more bytes than it may.
+        SemcastError: weights or a library are missing, or ``out`` holds something else.
+    """
+    sources = gather(photos, limit)
+    target = _target(out)
+    chosen = _list(codecs_)
+    load = partial(build_codecs, domain, chosen, tuple(_list(max_bytes)), care)
+    sweep = load()
+    note = codecs.missing("squeeze")
+    named = all(isinstance(each, str) for each in chosen)
+    opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
+    with cluster.measuring(workers, sweep, load if named else None) as measure, opened as step:
+        outcome = engine.run(sweep, sources, target, force=force, progress=step, measure=measure)
+    return Table(outcome.records, outcome.measured, outcome.refused, [note] if note else [])
+
+
+def build(
+    plan: Plan, systems: Sequence[System | str], channels: Sequence[Channel], metrics: Metrics | None, identity: Sequence[Path],
+    vgg: bool,
+) -> Sweep:  # fmt: skip
+    """Make a sweep of objects and names; of names alone this is what every worker does too.
+
+    Raises:
+        SemcastError: a name is unknown, or weights or a library are missing.
+    """
+    domain = FACE if plan.domain == PHOTO else domain_named(plan.domain).name
+    links = [load_system(each, domain=domain).eval() if isinstance(each, str) else each.eval() for each in systems]
+    return Sweep(plan, links, channels, metrics or Metrics.load(identity, vgg))
+
+
+def build_codecs(domain: str, chosen: Sequence[BitCodec | str], max_bytes: Sequence[int], care: str | None) -> codecs.CodecSweep:
+    """Make a sweep of codecs, of objects or names; of names alone this is what every worker does too.
+
+    Raises:
+        SemcastError: a name is unknown, or weights or a library are missing.
+    """
+    return codecs.load(domain, chosen, max_bytes, care)[0]
+
+
+def _target(out: Path | str | None) -> Path | None:
+    if out is None:
+        return None
+    check_file(Path(out), True, ".jsonl")
+    return Path(out)
+
+
+def _list(things: Any) -> list[Any]:
+    """One or several as a list; the second of two equal ones is dropped."""
+    found = list(things) if isinstance(things, Iterable) and not isinstance(things, (str, System)) else [things]
+    if not found:
+        raise BadInput("an empty list: give at least one")
+    return [each for i, each in enumerate(found) if not any(each is other or _equal(each, other) for other in found[:i])]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return isinstance(one, (str, int, float)) and isinstance(other, (str, int, float)) and one == other
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in _list(values))
+
+
+def _are_paths(photos: Any) -> bool:
+    if isinstance(photos, (str, Path)):
+        return True
+    return isinstance(photos, Sequence) and bool(photos) and isinstance(photos[0], (str, Path))

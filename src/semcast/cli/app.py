@@ -1,0 +1,106 @@
+"""The command line: the verbs, and how whatever goes wrong ends. Verbs that compute import torch, so help is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from semcast.cli.console import ready_streams, say
+from semcast.cli.measure import evaluate, evaluate_codec
+from semcast.cli.models import data, fetch, models
+from semcast.cli.options import grouped
+from semcast.cli.sem import decode, encode, inspect
+from semcast.cli.send import demo, sample, transmit
+from semcast.cli.study import report, reproduce
+from semcast.cli.train import train
+from semcast.errors import SemcastError
+
+app = typer.Typer(
+    name="semcast",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""
+    Send a face as a few dozen to a few hundred radio symbols, and see who comes out.
+
+    [bold]Conventions.[/bold] k [dim](--symbols)[/dim] counts complex symbols of data per photo,
+    pilots come on top; a 256 x 256 photo is n = 196608 numbers, so k = 64
+    is k / n = 1/3072. Mean symbol power is 1, SNR is Es/N0 in dB (the
+    average one under fading). For one seed all systems meet the same noise.
+
+    [bold]Try[/bold] [cyan]semcast demo[/cyan] and [cyan]semcast transmit me.jpg --symbols 64 --snr 0[/cyan]
+
+    Bad input ends with one sentence and exit code 2; nothing that exists
+    is overwritten without -f. Weights are looked for in $SEMCAST_WEIGHTS
+    first, the files that metrics need in $SEMCAST_SHARED/weights.
+    """,
+)
+
+VERBS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Send": (demo, transmit, sample),
+    "Files of meaning": (encode, decode, inspect),
+    "Measure": (evaluate, evaluate_codec, reproduce, report),
+    "Models and data": (models, fetch, data, train),
+}
+"""The verbs by the panel of the help that shows them; each is called what its function is."""
+
+for _panel, _verbs in VERBS.items():
+    for _verb in _verbs:
+        app.command(_verb.__name__.replace("_", "-"), rich_help_panel=_panel)(grouped(_verb))
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"semcast {version('semcast')}")
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            print("semcast (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """What comes before the verb."""
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    say("semcast: " + " ".join(message.split()))
+    sys.exit(code)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; whatever goes wrong ends in one sentence: exit 2 for the user's mistake, 1 for ours."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    ready_streams()
+    try:
+        code = app(given or ["--help"], prog_name="semcast", standalone_mode=False)
+    except SemcastError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:  # noqa: BLE001 - the last resort
+        if type(error).__name__ == "Abort":  # what older typers make of Ctrl-C
+            _fail("stopped", 130)
+        if hasattr(error, "format_message"):  # how typer reports a wrong command line, whichever click it carries
+            where = getattr(getattr(error, "ctx", None), "command_path", "semcast")
+            _fail(f"{error.format_message().rstrip('.')} (see {where} --help)", 2)
+        if os.environ.get("SEMCAST_DEBUG") == "1":
+            raise
+        _fail(f"sorry, this should not happen: {type(error).__name__}: {error} (SEMCAST_DEBUG=1 shows where)", 1)
+    if code == 130:
+        _fail("stopped", 130)
+    sys.exit(code if isinstance(code, int) else 0)

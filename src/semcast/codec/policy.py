@@ -1,0 +1,169 @@
+"""The learned allocation: a small perceptron that takes one step a concept, by reinforcement learning (Huang et al., 2023).
+
+:class:`Walk` is the episode (what can be done, what is seen), :class:`Policy` what decides in it, ``train/allocation.py`` how it
+is learned. What it observes costs the sender next to nothing: neither a score nor a decoded pixel is among it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from semcast.codec.choice import Choice, Options, weigh_levels
+from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, LEVELS, SIDES
+from semcast.domains import Domain
+from semcast.errors import BadInput
+from semcast.weights import load
+
+FIELDS = (
+    ("choosing the side", 1), ("side", len(SIDES)), ("category", CATEGORIES), ("share of cells", 1), ("energy", CHANNELS),
+    ("spread", CHANNELS), ("cost of each level / bits left", LEVELS - 1), ("bits left / budget", 1), ("budget", 1),
+    ("cells to come", 1), ("cost to come at levels 1 to 3 / bits left", 3), ("mean level so far", 1),
+    ("empty file / budget, each side", len(SIDES)), ("all at level 2 / budget, each side", len(SIDES)),
+    ("error of a value at each level", LEVELS - 1), ("error removed per bit by each level", LEVELS - 1),
+    ("the same of all concepts", LEVELS - 1),
+)  # fmt: skip
+"""What a policy observes: names and how many numbers each, all about 0 to 2."""
+
+OBSERVED = sum(count for _, count in FIELDS)
+
+
+class Walk:
+    """An allocation taken step by step: first the side, then a level for each concept in the order of the file.
+
+    Action a is the a-th of :data:`SIDES` in the first step and the level a after it. Only what fits is allowed, and skipping
+    always fits once a side is chosen.
+    """
+
+    def __init__(self, options: Options, max_bytes: int) -> None:
+        self.options, self.max_bytes = options, max_bytes
+        self.open = options.open_sides(max_bytes)
+        self.side = 0
+        self.levels: list[int] = []
+
+    @property
+    def choice(self) -> Choice:
+        """The steps so far, what is to come skipped; before the first step the coarsest side that fits."""
+        empty = self.options.empty(self.side or self.open[0])
+        return Choice(empty.side, (*self.levels, *empty.levels[len(self.levels) :]))
+
+    @property
+    def done(self) -> bool:
+        """Whether every concept has its level."""
+        return bool(self.side) and len(self.levels) == len(self.options.sides[self.side].empty())
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Tell which actions fit, ``[LEVELS]``."""
+        mask = np.zeros(LEVELS, bool)
+        if not self.side:
+            mask[[SIDES.index(side) for side in self.open]] = True
+            return mask
+        choice, i = self.choice, len(self.levels)
+        mask[:] = [self.options.size(choice.change(i, level)) <= self.max_bytes for level in range(LEVELS)]
+        mask[0] = True
+        return mask
+
+    def take(self, action: int) -> None:
+        """Take a step."""
+        if self.side:
+            self.levels.append(action)
+        else:
+            self.side = SIDES[action]
+
+    def observation(self) -> NDArray[np.float32]:
+        """Observe what the encoder knows cheaply, float32 ``[OBSERVED]`` (:data:`FIELDS`)."""
+        choice = self.choice
+        side = self.options.sides[choice.side]
+        sizes, i = side.sizes, min(len(self.levels), len(side.concepts) - 1)
+        left = max(1.0, 8.0 * (self.max_bytes - self.options.size(choice)))
+        cells = np.array([len(concept.cells) for concept in side.concepts])
+        features = side.features.reshape(CHANNELS, -1)
+        one_side, category = np.zeros(len(SIDES)), np.zeros(CATEGORIES)
+        if self.side:
+            features = features[:, side.concepts[i].cells]
+            one_side[SIDES.index(self.side)] = category[side.concepts[i].category] = 1
+        coded = cells[: len(self.levels)]
+        errors, bits = (side.errors[i], sizes.bits[i]) if self.side else (side.errors.sum(0), sizes.bits.sum(0))
+        fields = (
+            [not self.side],
+            one_side,
+            category,
+            [cells[i] / GRID**2 if self.side else 1],
+            np.sqrt(np.square(features).mean(1)),
+            features.std(1),
+            np.minimum(sizes.bits[i, 1:] / left, 2),
+            [left / (8 * self.max_bytes)],
+            [math.log2(self.max_bytes / 512)],
+            [cells[len(self.levels) :].sum() / GRID**2],
+            np.minimum(sizes.bits[i + 1 :, 1:4].sum(0) / left, 4) / 2,
+            [coded @ np.array(self.levels) / max(1, coded.sum()) / (LEVELS - 1) if len(coded) else 0],
+            self._of_sides(lambda side: self.options.size(self.options.empty(side)) / self.max_bytes),
+            self._of_sides(lambda side: self.options.sides[side].sizes.bits[:, 2].sum() / (8 * self.max_bytes)),
+            errors[1:] / (CHANNELS * (cells[i] if self.side else GRID**2)),
+            weigh_levels(errors, bits),
+            side.worth,
+        )
+        return np.concatenate([np.asarray(field, np.float32) for field in fields])
+
+    def _of_sides(self, value: Callable[[int], float]) -> list[float]:
+        return [min(value(side), 4) / 2 if side in self.options.sides else 2 for side in SIDES]
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Widths of the hidden layers; ``inputs`` is what it observes."""
+
+    hidden: tuple[int, ...] = (128, 128)
+    inputs: int = OBSERVED
+
+
+class Policy(nn.Module):
+    """A small perceptron: what :class:`Walk` observes → a preference for each action."""
+
+    def __init__(self, config: PolicyConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PolicyConfig()
+        widths = (config.inputs, *config.hidden)
+        layers: list[nn.Module] = []
+        for i, width in enumerate(config.hidden):
+            layers += [nn.Linear(widths[i], width), nn.Tanh()]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], LEVELS))
+        self.fingerprint = ""
+
+    @classmethod
+    def load(cls, domain: Domain | str) -> Policy:
+        """Load the shipped policy of a domain (or of its name), weights ``allocation-<domain>``.
+
+        Raises:
+            Missing: there are no such weights.
+            BadInput: they observe something else.
+        """
+        name = domain if isinstance(domain, str) else domain.name
+        checkpoint = load(f"allocation-{name}", kind="allocation")
+        config = checkpoint.configuration(PolicyConfig)
+        if config.inputs != OBSERVED:
+            raise BadInput(f"{checkpoint.path} observes {config.inputs} numbers, this version gives {OBSERVED}")
+        policy = cls(config)
+        policy.load_state_dict(checkpoint.tensors)
+        policy.fingerprint = checkpoint.fingerprint
+        return policy.eval()
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """``[..., OBSERVED]`` → preferences ``[..., LEVELS]``."""
+        preferences: Tensor = self.layers(observation)
+        return preferences
+
+    @torch.no_grad()
+    def allocate(self, options: Options, max_bytes: int) -> Choice:
+        """Take the allowed action that it prefers, step by step; an :data:`~semcast.codec.choice.Allocation`."""
+        walk, device = Walk(options, max_bytes), next(self.parameters()).device
+        while not walk.done:
+            preferences = self(torch.from_numpy(walk.observation()).to(device)).cpu().numpy()
+            walk.take(int(np.where(walk.allowed(), preferences, -np.inf).argmax()))
+        return walk.choice

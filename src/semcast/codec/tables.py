@@ -1,0 +1,69 @@
+"""What the entropy coder of a domain expects: the shipped tables of layouts and features, under one fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from semcast.codec.concepts import SIDES, Concept, Layout, find_concepts
+from semcast.codec.feature_coder import FeatureTables, default_tables
+from semcast.codec.layout_coder import LayoutCoder, LayoutTables
+from semcast.domains import DOMAINS, domain_named
+from semcast.weights import load
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All that the entropy coder of a domain expects.
+
+    Args:
+        domain: its name.
+        layouts: a coder for each side.
+        features: the tables of the features.
+        fingerprint: of the weights they came from; it seeds the checks.
+    """
+
+    domain: str
+    layouts: Mapping[int, LayoutCoder]
+    features: FeatureTables
+    fingerprint: str
+
+    @property
+    def importance(self) -> tuple[int, ...]:
+        """What a cell of each category counts."""
+        return domain_named(self.domain).importance
+
+    @property
+    def seed(self) -> int:
+        """Where the checks begin."""
+        text = f"{self.fingerprint} {self.importance}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:2], "big")
+
+    @classmethod
+    def load(cls, domain: str) -> Tables:
+        """Load the tables that ship, ``bits-<domain>``; a process reads them once.
+
+        Raises:
+            BadInput: the domain is unknown.
+            Missing: there are no such weights.
+        """
+        return load_tables(domain_named(domain).name)
+
+    def find_concepts(self, layout: Layout, care: Mapping[int, int] | None = None) -> tuple[Concept, ...]:
+        """List the concepts of a layout in the order of the file, all of them skipped."""
+        return find_concepts(layout, self.importance, care)
+
+
+@lru_cache(maxsize=len(DOMAINS))
+def load_tables(domain: str) -> Tables:
+    """Load the tables of a domain; ``load_tables.cache_clear()`` forgets those that were read."""
+    checkpoint = load(f"bits-{domain}", kind="bits")
+    layouts = {}
+    for side in SIDES:
+        named = {name: tensor.numpy() for name, tensor in checkpoint.part(f"layout{side}").items()}
+        layouts[side] = LayoutCoder(LayoutTables(**named))
+    features = checkpoint.part("features")
+    learned = FeatureTables({int(level): tensor.numpy() for level, tensor in features.items()})
+    return Tables(domain, layouts, learned if features else default_tables(), checkpoint.fingerprint)

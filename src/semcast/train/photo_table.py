@@ -1,0 +1,205 @@
+"""J of any choice looked up instead of decoded: a table of what each photo's concepts cost and err, and the true decodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semcast.codec.choice import Choice, Options, Side
+from semcast.codec.codec import Networks
+from semcast.codec.concepts import CATEGORIES, GRID, LEVELS, SIDES, SIZE
+from semcast.codec.criterion import bits_per_pixel, score
+from semcast.codec.score import preview
+from semcast.domains import IGNORED
+from semcast.errors import Missing
+from semcast.metrics.perceptual import Lpips
+from semcast.networks.precision import mixed
+from semcast.train.data import Scenes
+from semcast.train.loop import console
+
+Photo = Callable[[int], Options]
+"""The number of a photo → what there is to choose from."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoTable:
+    """What J of any choice is made of, to a first approximation: the errors of uniform allocations, concept by concept.
+
+    Each photo is decoded with all concepts at the same level, at each level and side. The error of a cell is then taken to
+    depend on its own level alone, so that for any levels
+
+        LPIPS ≈ Σ_concepts lpips[side, level, concept],      counts ≈ Σ_concepts counts[side, level, concept],
+
+    exact for uniform levels; mIoU follows from the counts. What it leaves out is what a concept's features do to others: the
+    painter sees beyond a cell, and GroupNorm sees everything. Arrays, N photos:
+
+    Args:
+        layouts: by side, uint8 ``[N, side, side]``.
+        features: by side, float32 ``[N, CHANNELS, GRID, GRID]``.
+        lpips: ``[N, SIDES, LEVELS, CATEGORIES]``, each concept's share of LPIPS.
+        counts: hit and shown pixels ``[N, SIDES, LEVELS, CATEGORIES, 2, CATEGORIES]``.
+        truth: pixels of each category ``[N, CATEGORIES]``.
+    """
+
+    layouts: dict[int, NDArray[np.uint8]]
+    features: dict[int, NDArray[np.float32]]
+    lpips: NDArray[np.float32]
+    counts: NDArray[np.int32]
+    truth: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @classmethod
+    def of(cls, networks: Networks, scenes: Scenes) -> PhotoTable:
+        """Decode every photo at every level and side (18 pictures each)."""
+        rows: list[_Row] = []
+        for i in range(len(scenes)):
+            rows.append(_row(networks, scenes.batch(torch.tensor([i])), scenes.masks[i : i + 1]))
+            if (i + 1) % 50 == 0:
+                console.print(f"table: {i + 1} of {len(scenes)} photos", highlight=False)
+        return cls(
+            {side: np.stack([row.sides[side].layout for row in rows]) for side in SIDES},
+            {side: np.stack([row.sides[side].features for row in rows]) for side in SIDES},
+            np.stack([row.lpips for row in rows]), np.stack([row.counts for row in rows]), np.stack([row.truth for row in rows]),
+        )  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        """As .npz."""
+        named: dict[str, NDArray[Any]] = {f"layouts_{side}": value for side, value in self.layouts.items()}
+        named |= {f"features_{side}": value for side, value in self.features.items()}
+        part = path.with_suffix(".part.npz")
+        np.savez_compressed(part, lpips=self.lpips, counts=self.counts, truth=self.truth, **named)  # type: ignore[arg-type]
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> PhotoTable:
+        """From .npz."""
+        with np.load(path) as file:
+            layouts = {side: file[f"layouts_{side}"] for side in SIDES}
+            features = {side: file[f"features_{side}"] for side in SIDES}
+            return cls(layouts, features, file["lpips"], file["counts"], file["truth"])
+
+    def options(self, networks: Networks, i: int) -> Options:
+        """Photo i to choose from, with J looked up."""
+        sides = {side: networks.side(self.layouts[side][i], self.features[side][i]) for side in SIDES}
+        options = Options(sides, lambda choices: [self.score(options, i, choice) for choice in choices])
+        return options
+
+    def score(self, options: Options, i: int, choice: Choice) -> float:
+        """The approximation of J of photo i."""
+        side = options.sides[choice.side]
+        k, levels = SIDES.index(choice.side), np.array(choice.levels)
+        categories = np.array([concept.category for concept in side.concepts])
+        lpips = float(self.lpips[i, k, levels, categories].sum())
+        hit, seen = self.counts[i, k, levels, categories].sum(0)
+        union = self.truth[i] + seen - hit
+        there = union > 0
+        miou = float((hit[there] / union[there]).mean()) if there.any() else 1.0
+        return score(bits_per_pixel(options.size(choice)), miou, lpips)
+
+
+class _Row(NamedTuple):
+    """What the table holds of one photo."""
+
+    sides: dict[int, Side]
+    lpips: NDArray[np.float32]
+    counts: NDArray[np.int32]
+    truth: NDArray[np.int64]
+
+
+def _row(networks: Networks, photo: Tensor, mask: Tensor) -> _Row:
+    """One photo ``[1, 3, 256, 256]`` with its labels ``[1, 256, 256]``."""
+    lpips = _lpips_of(networks)
+    photo = photo.contiguous(memory_format=torch.channels_last)
+    sides = networks.sides(photo)
+    errors = np.zeros((len(SIDES), LEVELS, CATEGORIES), np.float32)
+    counts = np.zeros((len(SIDES), LEVELS, CATEGORIES, 2, CATEGORIES), np.int32)
+    truth = mask[0].numpy()
+    known = truth != IGNORED
+    with torch.no_grad(), mixed():
+        target = lpips.features(photo)
+    for k, side in enumerate(SIDES):
+        concepts = sides[side].concepts
+        pictures = preview(networks.codec, sides, [Choice(side, (level,) * len(concepts)) for level in range(LEVELS)])
+        with torch.no_grad(), mixed():
+            maps = lpips_cells(lpips, target, lpips.features(pictures)).numpy()
+        labels = networks.labels(pictures).numpy()
+        owner = np.zeros(GRID * GRID, np.int64)
+        for concept in concepts:
+            owner[concept.cells] = concept.category
+        pixels = owner.reshape(GRID, GRID).repeat(SIZE // GRID, 0).repeat(SIZE // GRID, 1)
+        for level in range(LEVELS):
+            errors[k, level] = np.bincount(owner, maps[level].reshape(-1), CATEGORIES)
+            seen = pixels * CATEGORIES + labels[level]
+            right = known & (labels[level] == truth)
+            for row, where in enumerate((right, known)):
+                found = np.bincount(seen[where], minlength=CATEGORIES**2)
+                counts[k, level, :, row] = found.reshape(CATEGORIES, CATEGORIES)
+    return _Row(sides, errors, counts, np.bincount(truth[known], minlength=CATEGORIES).astype(np.int64))
+
+
+def _lpips_of(networks: Networks) -> Lpips:
+    if networks.lpips is None:
+        raise Missing("the recipe allocation needs LPIPS: set SEMCAST_SHARED to the folder whose weights/ has it")
+    return networks.lpips
+
+
+def lpips_cells(lpips: Lpips, target: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
+    """Each cell's share of LPIPS, ``[B, GRID, GRID]``: it sums to the distance.
+
+    Args:
+        target: features of the photo, ``[1, C, H, W]`` a layer.
+        features: those of the pictures.
+    """
+    total = torch.zeros(len(features[0]), GRID, GRID)
+    for a, b, weight in zip(target, features, lpips.heads, strict=True):
+        here = ((a - b).square() * weight).sum(1, keepdim=True).float()
+        cells = F.adaptive_avg_pool2d(here, GRID) if here.shape[-1] >= GRID else F.interpolate(here, (GRID, GRID), mode="area")
+        cells = cells * (here.mean((2, 3), keepdim=True) / cells.mean((2, 3), keepdim=True).clamp_min(1e-12))
+        total = total + cells[:, 0] / GRID**2
+    return total
+
+
+class Exact:
+    """Photos with J by true decodes against the labels of the dataset."""
+
+    def __init__(self, networks: Networks, scenes: Scenes, table: PhotoTable) -> None:
+        self.networks, self.scenes, self.table = networks, scenes, table
+
+    def __call__(self, i: int) -> Options:
+        """Photo i."""
+        sides = self.table.options(self.networks, i).sides
+        photo = self.scenes.batch(torch.tensor([i])).contiguous(memory_format=torch.channels_last)
+        return Options(sides, self.networks.score(photo, self.scenes.masks[i : i + 1], sides))
+
+
+def kept_table(path: Path, networks: Networks, scenes: Scenes, resume: bool) -> PhotoTable:
+    """The table of these photos, made once a run."""
+    if resume and path.exists():
+        return PhotoTable.load(path)
+    table = PhotoTable.of(networks, scenes)
+    table.save(path)
+    return table
+
+
+def look_up(networks: Networks, table: PhotoTable) -> Photo:
+    """Photos of a table; their options are kept, for what they know of sizes is asked again and again."""
+    kept: dict[int, Options] = {}
+
+    def photo(i: int) -> Options:
+        if i not in kept:
+            kept[i] = table.options(networks, i)
+        return kept[i]
+
+    return photo
+
+
