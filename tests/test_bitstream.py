@@ -502,6 +502,7 @@ def test_model_number_is_16_bits() -> None:
     assert 0 <= model_number("a" * 64, "b" * 64) < 1 << 16
 
 
+@pytest.mark.slow
 def test_recipe_learns_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps on a shard of our own, then feature tables on top of the layout networks learned before."""
     import io

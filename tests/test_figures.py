@@ -215,6 +215,7 @@ def stand_ins(name: str, **_: Any) -> Mosaic:
     raise SemcastError(f"unknown system {name!r}")
 
 
+@pytest.mark.slow
 def test_all_with_what_there_is(faces: Path, tmp_path: Path, few: None) -> None:
     pytest.importorskip("matplotlib")
     said: list[str] = []
