@@ -46,7 +46,7 @@ from semcast.privacy.system import Private
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.rivals.jscc import Jscc, JsccConfig
 from semcast.studies.bounds import Ceiling, Floor
-from semcast.train.adversary import DualJudge, PatchJudge
+from semcast.train.adversary import DualDiscriminator, PatchDiscriminator
 
 CODE = 8
 GENERATOR = GeneratorConfig(
@@ -175,9 +175,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Tensor]
         lambda: ScenePainter(ScenePainterConfig((16, 16, 8, 8, 4), (8, 4, 4), 2, CATEGORIES)), paint_scene,
     ),
     "policy": (Policy, lambda n: square(n(meta(3, OBSERVED)))),
-    "patch discriminator": (lambda: PatchJudge((8, 8)), lambda n: square(n(meta(2, 3, 64, 64))[0])),
+    "patch discriminator": (lambda: PatchDiscriminator((8, 8)), lambda n: square(n(meta(2, 3, 64, 64))[0][-1])),
     "dual discriminator": (
-        lambda: DualJudge(NUM_PARTS), lambda n: square(n(meta(2, 3, 256, 256), meta(2, NUM_PARTS, 64, 64))[0][-1]),
+        lambda: DualDiscriminator(NUM_PARTS), lambda n: square(n(meta(2, 3, 256, 256), meta(2, NUM_PARTS, 64, 64))[0][-1]),
     ),
 }  # fmt: skip
 
