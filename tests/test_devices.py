@@ -32,7 +32,8 @@ from semcast.generative.inversion import Descent, Guess, Newton
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
 from semcast.generative.variants import VARIANTS, EndToEnd, variant
-from semcast.linear.repainter import Repainter, RepainterConfig
+from semcast.linear.learned import Correction, CorrectionConfig, LearnedSketch
+from semcast.linear.repainter import Repainter, RepainterConfig, SmoothRepainter
 from semcast.linear.sketch import Sketch, SketchConfig
 from semcast.linear.system import Linear, LinearGan
 from semcast.link import Budget, Received, System
@@ -252,6 +253,11 @@ def private(system: System, **how: Any) -> Private:
     return made
 
 
+def learned() -> LearnedSketch:
+    sketch, correction = Sketch(SketchConfig(components=64)), Correction(CorrectionConfig(components=64))
+    return LearnedSketch(sketch, SmoothRepainter(), correction)
+
+
 def eyes() -> Tensor:
     mask = torch.zeros(256, 256, dtype=torch.bool)
     mask[96:148, 64:192] = True
@@ -267,6 +273,7 @@ SYSTEMS: dict[str, Callable[[], System]] = {
     "end-to-end": lambda: EndToEnd(link()),
     "linear": lambda: Linear(Sketch(SketchConfig(components=64))),
     "linear-gan": gan,
+    "sketch": learned,
     "deepjscc": lambda: DeepJscc({8192: Jscc(blocks())}),
     "private generative": lambda: private(link(), mask=eyes()),
     "private generative, refined": lambda: private(with_(link(), refinement=Refine(1)), coarse=True),
