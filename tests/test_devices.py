@@ -32,7 +32,8 @@ from semcast.generative.inversion import Descent, Guess, Newton
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
 from semcast.generative.variants import VARIANTS, EndToEnd, variant
-from semcast.linear.repainter import Repainter, RepainterConfig
+from semcast.linear.learned import Correction, CorrectionConfig, LearnedSketch
+from semcast.linear.repainter import Repainter, RepainterConfig, SmoothRepainter
 from semcast.linear.sketch import Sketch, SketchConfig
 from semcast.linear.system import Linear, LinearGan
 from semcast.link import Budget, Received, System
@@ -46,7 +47,7 @@ from semcast.privacy.system import Private
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.rivals.jscc import Jscc, JsccConfig
 from semcast.studies.bounds import Ceiling, Floor
-from semcast.train.adversary import DualJudge, PatchJudge
+from semcast.train.adversary import DualDiscriminator, PatchDiscriminator
 
 CODE = 8
 GENERATOR = GeneratorConfig(
@@ -175,9 +176,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Tensor]
         lambda: ScenePainter(ScenePainterConfig((16, 16, 8, 8, 4), (8, 4, 4), 2, CATEGORIES)), paint_scene,
     ),
     "policy": (Policy, lambda n: square(n(meta(3, OBSERVED)))),
-    "patch discriminator": (lambda: PatchJudge((8, 8)), lambda n: square(n(meta(2, 3, 64, 64))[0])),
+    "patch discriminator": (lambda: PatchDiscriminator((8, 8)), lambda n: square(n(meta(2, 3, 64, 64))[0][-1])),
     "dual discriminator": (
-        lambda: DualJudge(NUM_PARTS), lambda n: square(n(meta(2, 3, 256, 256), meta(2, NUM_PARTS, 64, 64))[0][-1]),
+        lambda: DualDiscriminator(NUM_PARTS), lambda n: square(n(meta(2, 3, 256, 256), meta(2, NUM_PARTS, 64, 64))[0][-1]),
     ),
 }  # fmt: skip
 
@@ -252,6 +253,11 @@ def private(system: System, **how: Any) -> Private:
     return made
 
 
+def learned() -> LearnedSketch:
+    sketch, correction = Sketch(SketchConfig(components=64)), Correction(CorrectionConfig(components=64))
+    return LearnedSketch(sketch, SmoothRepainter(), correction)
+
+
 def eyes() -> Tensor:
     mask = torch.zeros(256, 256, dtype=torch.bool)
     mask[96:148, 64:192] = True
@@ -267,6 +273,7 @@ SYSTEMS: dict[str, Callable[[], System]] = {
     "end-to-end": lambda: EndToEnd(link()),
     "linear": lambda: Linear(Sketch(SketchConfig(components=64))),
     "linear-gan": gan,
+    "sketch": learned,
     "deepjscc": lambda: DeepJscc({8192: Jscc(blocks())}),
     "private generative": lambda: private(link(), mask=eyes()),
     "private generative, refined": lambda: private(with_(link(), refinement=Refine(1)), coarse=True),

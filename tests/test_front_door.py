@@ -24,7 +24,7 @@ from semcast.photos import read_mark, to_tensor
 from semcast.rivals.photo_codecs import CODECS
 from semcast.sources import doubts
 
-OURS = ("generative", "linear", "linear-gan", "deepjscc", "webp")
+OURS = ("sketch", "generative", "linear", "linear-gan", "deepjscc", "webp")
 SOURCE = Path(sc.__file__).resolve().parents[1]
 CHANNELS = (sc.AWGN(), sc.Rayleigh(pilots=8), sc.Rician(k_factor_db=10.0, block=64, pilots=4))
 

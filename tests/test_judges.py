@@ -14,7 +14,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from semcast.networks.face_parser import FaceParser
 from test_metrics import noisy, pictures, tiny_onnx
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from semcast.metrics.pixel import ms_ssim, psnr_db
 from semcast.metrics.report import NAMES, TRAINED_ON, Metrics
 from semcast.metrics.ssimulacra import ssimulacra2
 from semcast.metrics.tone import find_skin, ita, tabulate, thirds, to_lab, tone_error
+from semcast.networks.segmenter import FaceParser
 
 
 def judge() -> EfficientNet:

@@ -11,6 +11,7 @@ import torch
 
 from semcast.domains import FACE
 from semcast.generative.system import Generative
+from semcast.linear.learned import LearnedSketch
 from semcast.linear.sketch import SketchConfig
 from semcast.linear.system import LinearGan
 from semcast.metrics.perceptual import missing
@@ -56,6 +57,14 @@ def test_linear_gan(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path))
     assert LinearGan.load().painter.octaves == 2
     assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == ["0000002.png", "0000003.png"]
+
+
+def test_sketch(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = trained("sketch", data, tmp_path, "more_every=2", "persons=1")
+    assert {"mse", "mse_whole", "person", "texture", "discriminator", "lpips_more"} <= set(lines[-2]) | set(lines[0])
+    assert "psnr_64_0" in lines[-1]
+    monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path))
+    assert LearnedSketch.load().painter.octaves == 2
 
 
 def test_generator_then_flow_then_link(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

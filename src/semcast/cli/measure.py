@@ -61,7 +61,7 @@ def evaluate(
     photos: Photos,
     out: Results,
     force: Afresh = False,
-    systems: SystemNames = "linear-gan,linear",
+    systems: SystemNames = "sketch,linear",
     channels: ChannelNames = "awgn",
     snr: SnrList = "0,5,10",
     symbols: SymbolList = "64,640",
@@ -77,7 +77,7 @@ def evaluate(
 ) -> None:
     """Send many photos over many channels; one JSON line each, resumable, and a table of means.
 
-    [cyan]semcast evaluate faces256/test-000.tar --aligned --systems linear-gan,linear -o r.jsonl[/cyan]
+    [cyan]semcast evaluate faces256/test-000.tar --aligned --systems sketch,linear -o r.jsonl[/cyan]
     [cyan]semcast evaluate photos/ --snr 0,10 --workers 8 -o r.jsonl[/cyan]
     [cyan]semcast evaluate photos/ --systems linear,avif,avif:16qam-1/2 --symbols 8192 -o r.jsonl[/cyan]
     [cyan]semcast evaluate street256/test-000.tar --domain street --systems rl-asc,avif --symbols 1024 -o r.jsonl[/cyan]

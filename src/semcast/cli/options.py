@@ -22,7 +22,7 @@ import typer
 from semcast.errors import BadInput
 
 SENDING, WRITING, METRICS, WORKERS, PRIVACY = "Link", "Output", "Measuring", "Workers", "Privacy"
-SYSTEMS = ("generative", "linear-gan", "linear", "deepjscc", "deepjscc-perceptual")
+SYSTEMS = ("sketch", "generative", "linear-gan", "linear", "deepjscc", "deepjscc-perceptual")
 CODED = ("rl-asc", "jpeg", "jpeg2000", "webp", "avif", "hevc")
 ALLOCATIONS = ("rl-asc", "uniform", "area", "random", "greedy")
 """Repeated here so that help and completion need not import what computes; a test compares them."""

@@ -99,7 +99,7 @@ def transmit(
     """Send photos over a simulated channel and write the faces that arrive.
 
     [cyan]semcast transmit me.jpg[/cyan]
-    [cyan]semcast transmit me.jpg --symbols 64 --snr 0 --system linear-gan -o face.png[/cyan]
+    [cyan]semcast transmit me.jpg --symbols 64 --snr 0 --system generative -o face.png[/cyan]
     [cyan]semcast transmit me.jpg --channel rayleigh --pilots 8 --json[/cyan]
     [cyan]semcast transmit me.jpg --private eyes,hair[/cyan]
     [cyan]semcast transmit photos/ -o received --json[/cyan]

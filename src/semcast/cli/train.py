@@ -11,7 +11,7 @@ from semcast.cli.options import Device, among
 from semcast.errors import BadInput
 
 RECIPES = (
-    "parser", "linear", "linear-gan", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
+    "parser", "linear", "linear-gan", "sketch", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
     "scene-parser", "judge", "tables", "scene-codec", "features", "allocation",
 )  # fmt: skip
 
@@ -42,7 +42,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train one of the models that ship, or a recipe of your own; Ctrl-C saves, --resume goes on.
 
-    [cyan]semcast train linear-gan --data data --out runs/linear-gan --set steps=2000[/cyan]
+    [cyan]semcast train sketch --data data --out runs/sketch --minutes 120[/cyan]
     [cyan]semcast train mine.py:Recipe --data photos/ --out runs/mine --minutes 30[/cyan]
     [cyan]torchrun --nproc-per-node 2 -m semcast train linear-gan --data data --out runs/two[/cyan]
     """

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from semcast.domains import PARTS
 from semcast.errors import SemcastError
-from semcast.networks.face_parser import FaceParser
+from semcast.networks.segmenter import FaceParser
 
 THIRDS = ("darkest third", "middle third", "lightest third")
 SKIN = PARTS.index("skin")

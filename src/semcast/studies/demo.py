@@ -20,7 +20,7 @@ from semcast.pictures import beside, enlarged, fitted, grid
 
 SYMBOLS = (640, 64)
 SNR_DB = (10.0, 5.0, 0.0)
-SYSTEMS = ("generative", "linear-gan", "linear")
+SYSTEMS = ("sketch", "generative", "linear")
 MAX_BYTES = (300, 500, 1000)
 CODECS = ("rl-asc", "avif", "jpeg2000")
 
