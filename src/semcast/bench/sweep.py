@@ -181,7 +181,8 @@ class Sweep(Work[Record]):
 
         PSNR always is: a line without it is of a picture that holds no numbers, and nothing else can be measured of that.
         """
-        return record.psnr_db is not None and any(getattr(record, name) is None for name in self._measurable - set(record.without or ()))
+        wanted = self._measurable - set(record.without or ())
+        return record.psnr_db is not None and any(getattr(record, name) is None for name in wanted)
 
     @cached_property
     def _measurable(self) -> frozenset[str]:
