@@ -143,6 +143,10 @@ def test_lines_made_without_a_metric_are_completed(tmp_path: Path) -> None:
         def measure(self, photo, received):
             return super().measure(photo, received) | {"identity": 0.5} if photo.shape[-1] > 40 else {"psnr_db": 1.0}
 
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    lines[0] |= {"psnr_db": None, "identity": None}  # a picture of no numbers: measured, and null
+    out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert measure(Tiles(), out=out, metrics=Pixels(recogniser=True)).measured == 0
     there = tmp_path / "s.jsonl"
     assert measure(Tiles(), out=there, metrics=Small(recogniser=True)).records[0].without == ["identity"]
     assert measure(Tiles(), out=there, metrics=Small(recogniser=True)).measured == 0

@@ -177,8 +177,12 @@ class Sweep(Work[Record]):
         return metrics | {"points": hashlib.sha256(settings).hexdigest()[:12]} | weights
 
     def lacks(self, record: Record) -> bool:
-        """Tell whether LPIPS or identity, say, was not available when it was measured, and is now."""
-        return any(getattr(record, name) is None for name in self._measurable - set(record.without or ()))
+        """Tell whether LPIPS or identity, say, was not available when it was measured, and is now.
+
+        PSNR always is: a line without it is of a picture that holds no numbers, and nothing else can be measured of that.
+        """
+        wanted = self._measurable - set(record.without or ())
+        return record.psnr_db is not None and any(getattr(record, name) is None for name in wanted)
 
     @cached_property
     def _measurable(self) -> frozenset[str]:
@@ -292,7 +296,7 @@ class Sweep(Work[Record]):
             aligned=self.plan.aligned,
             weights=self.weights[tuple(describe_system(point.system).values())],
             **pick(values),  # type: ignore[arg-type]
-            without=sorted(self._measurable - values.keys()) or None,
+            without=sorted(self._measurable - {name for name, value in values.items() if math.isfinite(value)}) or None,
             side_bytes=crossing.burst.side_bytes,
             encode_s=round(crossing.encode_s, 5),
             decode_s=round(crossing.decode_s, 5),
