@@ -9,7 +9,8 @@ from torch import Tensor
 
 from semcast.channels import AWGN, CHANNELS, FADE_FLOOR, Draw, Rayleigh, Rician, make_channel
 from semcast.errors import DoesNotFit, SemcastError
-from semcast.link import Budget, Burst, Channel, Received, generator_for, noise_var, to_complex, to_real, unit_power
+from semcast.hashes import generator_for
+from semcast.link import Budget, Burst, Channel, Received, noise_var, to_complex, to_real, unit_power
 
 EVERY: list[Channel] = [
     AWGN(),

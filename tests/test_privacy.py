@@ -16,6 +16,7 @@ from semcast.api import CODED, SYSTEMS, load_system
 from semcast.bench.records import parse, read
 from semcast.channels import make_channel
 from semcast.cli import main
+from semcast.crossing import cross
 from semcast.domains import PARTS
 from semcast.errors import SemcastError
 from semcast.generative.encoder import BOUND
@@ -23,7 +24,8 @@ from semcast.generative.generator import BOXES
 from semcast.generative.inversion import Guess
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
-from semcast.link import Budget, System, cross, generator_for
+from semcast.hashes import generator_for
+from semcast.link import Budget, System
 from semcast.metrics.report import Metrics
 from semcast.photos import read_aligned, read_mask, to_tensor
 from semcast.privacy.blind import Blind, blend, box_of, find_region, fit_region, hide

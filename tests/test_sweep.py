@@ -18,8 +18,10 @@ from semcast.bench.records import KEY, read
 from semcast.bench.sweep import Plan, Sweep, summary
 from semcast.bench.tables import means
 from semcast.channels import make_channel
+from semcast.crossing import cross
 from semcast.errors import SemcastError
-from semcast.link import Budget, System, cross, generator_for
+from semcast.hashes import generator_for
+from semcast.link import Budget, System
 from semcast.metrics.report import Metrics
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import read_aligned, to_tensor

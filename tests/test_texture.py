@@ -15,8 +15,10 @@ from torch import Tensor
 
 from semcast.api import load_system
 from semcast.channels import make_channel
+from semcast.crossing import cross
 from semcast.errors import SemcastError
-from semcast.link import Budget, cross, generator_for
+from semcast.hashes import generator_for
+from semcast.link import Budget
 from semcast.metrics.texture import Texture, gather, measure_texture
 
 SIDE = 128

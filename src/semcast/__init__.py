@@ -55,10 +55,11 @@ if TYPE_CHECKING:
     )
     from semcast.bench import evaluate, evaluate_codecs
     from semcast.channels import AWGN, Rayleigh, Rician, make_channel
+    from semcast.crossing import Crossing
     from semcast.errors import BadInput, Damaged, DoesNotFit, Missing, SemcastError
     from semcast.generative.inversion import Descent, Guess, Newton
     from semcast.generative.refinement import Refine
-    from semcast.link import BitCodec, Budget, Burst, Channel, Crossing, Received, Reception, System, unit_power
+    from semcast.link import BitCodec, Budget, Burst, Channel, Received, Reception, System, unit_power
     from semcast.privacy.blind import Blind
     from semcast.privacy.filter import Filter
 

@@ -13,15 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semcast.crossing import Crossing, cross
 from semcast.domains import domain_named
 from semcast.errors import BadInput, Missing, SemcastError
 from semcast.framing import Picture, as_pixels
 from semcast.generative.inversion import Inversion, inversion_named
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
+from semcast.hashes import generator_for
 from semcast.linear.learned import LearnedSketch
 from semcast.linear.system import CARES, Linear, LinearGan
-from semcast.link import BitCodec, Budget, Channel, Crossing, System, cross, generator_for
+from semcast.link import BitCodec, Budget, Channel, System
 from semcast.mark import Mark
 from semcast.networks.precision import choose_device
 from semcast.photos import Photo as Pixels

@@ -12,21 +12,19 @@ Conventions (every module, every plot):
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
-from time import perf_counter
 from typing import Any, ClassVar, Literal, Protocol, overload
 
 import torch
 from torch import Tensor, nn
 
 from semcast.errors import BadInput, Damaged, DoesNotFit
+from semcast.hashes import generator_for, hash_numbers, hash_source
 from semcast.mark import Mark
 from semcast.photos import Photo, write_image
 
@@ -245,7 +243,7 @@ class System(nn.Module):
     @property
     def version(self) -> str:
         """Changes with what the class computes: by default a hash of its source. Subclasses may set a string instead."""
-        return _source_hash(type(self), System)
+        return hash_source(type(self), System)
 
     @property
     def paints(self) -> bool:
@@ -258,15 +256,9 @@ class System(nn.Module):
         The version counts too where there are no such numbers, and for every class that does not ship with semcast: its code
         may change between two runs.
         """
-        sha, state = hashlib.sha256(), self.state_dict()
-        for name, tensor in sorted(state.items()):
-            if self.derived and name.startswith(self.derived):
-                continue
-            sha.update(name.encode())
-            sha.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
-        if not state or not type(self).__module__.startswith("semcast."):
-            sha.update(self.version.encode())
-        return sha.hexdigest()[:12]
+        state = self.state_dict()
+        code = "" if state and type(self).__module__.startswith("semcast.") else self.version
+        return hash_numbers(state, but=self.derived, code=code)
 
     def check(self, budget: Budget) -> None:
         """Raises DoesNotFit where this system cannot work with the budget."""
@@ -323,28 +315,15 @@ def _decode_door(own: Callable[[Any, Received], Reception]) -> Callable[[Any, Re
             received = replace(received, symbols=symbols.to(device), noise_var=received.noise_var.to(device))
         with torch.set_grad_enabled(torch.is_grad_enabled() and (self.training or symbols.requires_grad)):
             reception = own(self, received)
-        return replace(reception, mark=partial(_mark, self, received.budget)) if self.paints else reception
+        return replace(reception, mark=partial(mark_of, self, received.budget)) if self.paints else reception
 
     return decode
 
 
-def _mark(system: System, budget: Budget, channel: str = "", snr_db: float | None = None) -> Mark:
+def mark_of(system: System, budget: Budget, channel: str = "", snr_db: float | None = None) -> Mark:
     """What a file says of a picture that this system painted."""
     met = float(budget.snr_db if snr_db is None else snr_db)
     return Mark(system.name, budget.symbols, met, channel, system.fingerprint())
-
-
-def _source_hash(cls: type, base: type) -> str:
-    """Twelve hexadecimal digits of the source of a class and of its bases above ``base``; of their code where none is kept."""
-    sha = hashlib.sha256()
-    for part in cls.__mro__[: cls.__mro__.index(base)]:
-        try:
-            sha.update(inspect.getsource(part).encode())
-        except (OSError, TypeError):  # typed into a console
-            for name, member in sorted(vars(part).items()):
-                code = getattr(inspect.unwrap(member) if callable(member) else member, "__code__", None)
-                sha.update(f"{name} {code.co_code if code else ''!r} {code.co_names if code else ''!r}".encode())
-    return sha.hexdigest()[:12]
 
 
 class Channel(ABC):
@@ -403,7 +382,7 @@ class BitCodec(Protocol):
     @property
     def version(self) -> str:
         """Changes with the bytes that it makes: by default a hash of the class's source."""
-        return _source_hash(type(self), BitCodec)
+        return hash_source(type(self), BitCodec)
 
     @abstractmethod
     def compress(self, image: Photo, max_bytes: int) -> bytes:
@@ -414,61 +393,3 @@ class BitCodec(Protocol):
     def decompress(self, stream: bytes) -> Photo:
         """Bytes → uint8 ``[height, width, 3]``. Raises Damaged where the stream is."""
         ...
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """What was sent, what came out, and the seconds that the transmitter and the receiver took."""
-
-    burst: Burst
-    reception: Reception
-    encode_s: float
-    decode_s: float
-
-
-def generator_for(seed: int, name: str, draw: int = 0) -> torch.Generator:
-    """The channel's randomness for one photo: the same for every system, SNR and k, another per photo and draw."""
-    told = f"{seed}\n{name}\n{draw}".encode(errors="surrogateescape")  # a file's name need not be UTF-8
-    digest = hashlib.sha256(told).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-OVER_POWER = 1.001
-"""What a burst's mean power may be where every burst promises 1: rounding of half precision stays below it."""
-
-
-def check_power(system: System, burst: Burst) -> None:
-    """Raises BadInput where a burst is louder than its system promises: SNR would be had for nothing.
-
-    A system that promises its power in the mean over photos cannot be judged by one burst.
-    """
-    most = float(burst.power.max())
-    if system.power == "burst" and not most <= OVER_POWER:
-        raise BadInput(f"{system.name} sends bursts of mean power {most:.3g} where it promises 1: scale them (unit_power)")
-
-
-@torch.no_grad()
-def cross(
-    system: System, channel: Channel, image: Tensor, budget: Budget, generator: torch.Generator, *, snr_db: float | None = None
-) -> Crossing:
-    """Send an image ``[1, 3, H, W]`` in [0, 1] as ``budget.symbols`` symbols; the channel's pilots come on top.
-
-    Args:
-        snr_db: the channel's Es/N0 in dB, where it is not the one that the budget expects.
-
-    Raises:
-        SemcastError: the system does not work with this budget, sends too much power, or something that is not finite arrived.
-    """
-    met = budget.snr_db if snr_db is None else snr_db
-    realisation = channel.draw(len(image), budget.symbols, met, generator)
-    begun = perf_counter()
-    burst = system.encode(image, budget)
-    encoded = perf_counter()
-    check_power(system, burst)
-    received = realisation(burst).checked()
-    arrived = perf_counter()
-    reception = system.decode(received)
-    decoded = perf_counter()
-    if reception.mark:
-        reception = replace(reception, mark=partial(_mark, system, budget, channel.name, met))
-    return Crossing(burst, reception, encoded - begun, decoded - arrived)

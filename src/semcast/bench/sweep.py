@@ -23,9 +23,11 @@ from semcast.bench.inputs import Given
 from semcast.bench.records import HEADINGS, METRICS, Record, mean, pick
 from semcast.bench.settings import Settings, describe_channel, describe_system
 from semcast.bench.statistics import group
+from semcast.crossing import cross
 from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
-from semcast.link import Budget, Channel, System, cross, generator_for
+from semcast.hashes import generator_for
+from semcast.link import Budget, Channel, System
 from semcast.metrics.report import Metrics
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
@@ -212,7 +214,7 @@ class Sweep(Work[Record]):
             self._heard(record)
 
     def accept(self, record: Record) -> None:
-        """Hold a system to its mean power over photos; that of every burst is held by :func:`~semcast.link.cross`.
+        """Hold a system to its mean power over photos; that of every burst is held by :func:`~semcast.crossing.cross`.
 
         Raises:
             BadInput: the mean over the bursts of a point is above 1 by more than chance, or other photos than those of

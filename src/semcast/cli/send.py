@@ -40,8 +40,9 @@ from semcast.cli.options import (
 from semcast.errors import SemcastError
 
 if TYPE_CHECKING:
+    from semcast.crossing import Crossing
     from semcast.framing import Picture
-    from semcast.link import Budget, Channel, Crossing, System
+    from semcast.link import Budget, Channel, System
     from semcast.mark import Mark
     from semcast.metrics.report import Metrics
     from semcast.privacy.system import Private, Protection

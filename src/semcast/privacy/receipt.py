@@ -12,8 +12,8 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from semcast.crossing import Crossing
 from semcast.errors import BadInput
-from semcast.link import Crossing
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.report import Metrics
 from semcast.privacy.blind import Blind, find_region

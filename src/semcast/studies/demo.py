@@ -9,10 +9,12 @@ from rich.table import Table
 
 from semcast.bench.records import HEADINGS
 from semcast.channels import make_channel
+from semcast.crossing import cross
 from semcast.domains import FACE
 from semcast.errors import SemcastError
 from semcast.face import align
-from semcast.link import Budget, System, cross, generator_for, source_samples
+from semcast.hashes import generator_for
+from semcast.link import Budget, System, source_samples
 from semcast.metrics.report import IDENTITIES, Metrics
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, to_tensor, to_uint8

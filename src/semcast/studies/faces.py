@@ -11,10 +11,12 @@ from semcast.bench.records import Record
 from semcast.bench.statistics import Interval
 from semcast.bench.sweep import Plan, Sweep
 from semcast.channels import make_channel
+from semcast.crossing import cross
 from semcast.errors import SemcastError
 from semcast.generative.system import Generative
 from semcast.generative.variants import VARIANTS, EndToEnd, load_paper_link, variant
-from semcast.link import Budget, Channel, System, cross, generator_for
+from semcast.hashes import generator_for
+from semcast.link import Budget, Channel, System
 from semcast.metrics.kid import EMBEDDER
 from semcast.metrics.perceptual import find_weights
 from semcast.metrics.report import Metrics

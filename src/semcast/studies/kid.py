@@ -16,8 +16,10 @@ from semcast.bench.records import Line
 from semcast.bench.statistics import Interval
 from semcast.bench.sweep import fingerprint
 from semcast.channels import make_channel
+from semcast.crossing import cross
 from semcast.errors import BadInput
-from semcast.link import Budget, System, cross, generator_for
+from semcast.hashes import generator_for
+from semcast.link import Budget, System
 from semcast.metrics.identity import Identity
 from semcast.metrics.kid import features, kid_interval
 from semcast.photos import to_tensor

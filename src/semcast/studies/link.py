@@ -29,7 +29,8 @@ from semcast.generative.inversion import Descent
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
 from semcast.generative.variants import variant
-from semcast.link import Budget, System, generator_for
+from semcast.hashes import generator_for
+from semcast.link import Budget, System
 from semcast.metrics.report import Metrics
 from semcast.metrics.semantic import counted_mean_iou, counts
 from semcast.networks.segmenter import FaceParser

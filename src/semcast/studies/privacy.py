@@ -34,7 +34,8 @@ from semcast.errors import BadInput, SemcastError
 from semcast.files import whole
 from semcast.generative.generator import BOXES
 from semcast.generative.system import Generative
-from semcast.link import Budget, generator_for, to_real
+from semcast.hashes import generator_for
+from semcast.link import Budget, to_real
 from semcast.metrics.report import Metrics
 from semcast.photos import Photo, to_tensor, to_uint8, write_image
 from semcast.pictures import beside, grid
