@@ -150,8 +150,9 @@ def test_lines_made_without_a_metric_are_completed(tmp_path: Path) -> None:
 
 def test_lines_of_older_forms_are_read_as_what_they_meant() -> None:
     old = {"image": "a", "system": "linear", "channel": "rayleigh", "snr_db": 0, "symbols": 72, "seed": 0, "draw": 0,
-           "care": None, "refine": 0, "fading": "block", "pilots": 8, "aligned": True, "weights": "w", "psnr_db": 20.0, "ms_ssim": 0.5,
-           "lpips_squeeze": None, "lpips_vgg": None, "identity": None, "side_bytes": 0, "encode_s": 0.1, "decode_s": 0.1,
+           "care": None, "refine": 0, "fading": "block", "pilots": 8, "aligned": True, "weights": "w", "psnr_db": 20.0,
+           "ms_ssim": 0.5, "lpips_squeeze": None, "lpips_vgg": None, "identity": None, "side_bytes": 0, "encode_s": 0.1,
+           "decode_s": 0.1,
            "ok": True, "domain": None}  # fmt: skip
     record = parse(json.dumps(old))
     assert record is not None and (record.symbols, record.uses, record.domain, record.power) == (64, 72, "face", None)

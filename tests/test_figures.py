@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,21 @@ from semcast.bench import plots
 from semcast.bench.plots import Curve, Line, Page, Panel
 from semcast.bench.records import Record, read
 from semcast.bench.statistics import Interval, by_photo, interval
-from semcast.bench.sweep import fingerprint
-from semcast.bench.tables import insert, render
+from semcast.bench.sweep import Plan, fingerprint
+from semcast.bench.tables import fill, render
 from semcast.cli import main
 from semcast.errors import SemcastError
 from semcast.metrics.report import Metrics
 from semcast.sources import find_photos
+from semcast.studies import faces as faces_module
 from semcast.studies import figures
 from semcast.studies.claims import claims, compare, outcome, verdict
-from semcast.studies.figures import Bench, Size, better_rows, codec_notes, curve_table, reproduce
+from semcast.studies.faces import FaceRun, Size
+from semcast.studies.figures import codec_notes, curve_table
+from semcast.studies.kid import KidRecord
+from semcast.studies.report import report
+from semcast.studies.rivals import better_rows
+from semcast.studies.study import FIGURES, STUDIES, reproduce
 
 TINY = Size(
     photos=2, snr_db=(0.0, 20.0), cliffs=1, flow_symbols=(64, 640), fading_snr_db=(10.0,), fading_photos=1, draws=2,
@@ -164,9 +170,9 @@ def test_tables_and_notes(tmp_path: Path) -> None:
     assert codec_notes(made_up()) == ["avif at k = 640 delivers no photo at 0 dB (the mean face is shown)."]
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "fig3.md").write_text("a table\n")
-    document = "<!-- results/fig3.png -->\n<!-- end -->"
-    picture = render(tmp_path / "results" / "fig3.png", tmp_path / "results" / "README.md")
-    assert "![fig3](fig3.png)" in insert(document, "results/fig3.png", picture)
+    (tmp_path / "results" / "fig3.png").touch()
+    (tmp_path / "results" / "README.md").write_text("<!-- results/fig3.png -->\n<!-- end -->")
+    assert "![fig3](fig3.png)" in fill(tmp_path / "results" / "README.md", tmp_path, {})
     assert render(tmp_path / "results" / "fig3.png", tmp_path / "README.md") == "![fig3](results/fig3.png)"
     assert render(tmp_path / "results" / "fig3.md") == "a table"
 
@@ -185,8 +191,19 @@ def faces(tmp_path: Path) -> Path:
     return folder
 
 
-def bench(faces: Path, out: Path, said: list[str], **options: Any) -> Bench:
-    return Bench(find_photos([faces]), out, TINY, Metrics({}, None, []), said.append, command="semcast reproduce", **options)
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for the systems, few points, and only the metrics that need no files."""
+    monkeypatch.setattr(faces_module, "load_system", stand_ins)
+    monkeypatch.setattr(faces_module, "AtCapacity", stand_ins)
+    monkeypatch.setattr(faces_module, "load_paper_link", lambda: stand_ins("generative"))
+    monkeypatch.setattr(Metrics, "load", classmethod(lambda cls, identity=None, vgg=True: cls({}, None, [])))
+    for name in (*FIGURES, "mismatch"):
+        monkeypatch.setitem(STUDIES, name, replace(STUDIES[name], sizes=(TINY, TINY)))
+
+
+def run_of(faces: Path, out: Path, said: list[str], **options: Any) -> FaceRun:
+    return FaceRun(sources=find_photos([faces]), out=out, size=TINY, metrics=Metrics({}, None, []), say=said.append, **options)
 
 
 def stand_ins(name: str, **_: Any) -> Mosaic:
@@ -198,13 +215,10 @@ def stand_ins(name: str, **_: Any) -> Mosaic:
     raise SemcastError(f"unknown system {name!r}")
 
 
-def test_all_with_what_there_is(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_with_what_there_is(faces: Path, tmp_path: Path, few: None) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(figures, "load_system", stand_ins)
-    monkeypatch.setattr(figures, "AtCapacity", stand_ins)
-    monkeypatch.setattr(figures, "load_paper_link", lambda: stand_ins("generative"))
     said: list[str] = []
-    written = {path.name for path in reproduce("all", bench(faces, tmp_path / "out", said))}
+    written = {path.name for path in reproduce("all", faces, tmp_path / "out", say=said.append, command="semcast reproduce")}
     assert {"fig3.png", "fig3.svg", "fig3.md", "fading.png", "rivals.md", "claims.md", "claims.json"} <= written
     records = read(tmp_path / "out" / "fig3-4.jsonl")
     assert len(records) == len({r.key for r in records}) == 2 * 2 * 5  # photos, SNRs; linear and linear-gan at both k
@@ -214,60 +228,99 @@ def test_all_with_what_there_is(faces: Path, tmp_path: Path, monkeypatch: pytest
     assert any(line.startswith("deepjscc is left out at k = 640: deepjscc works with 64") for line in said)
     assert all("\n" not in line for line in said)
     faded = read(tmp_path / "out" / "fading.jsonl")
-    assert {(r.symbols, r.pilots, r.channel) for r in faded} == {(64, 8, "rayleigh"), (640, 8, "rayleigh")}
+    assert {(r.symbols, r.uses, r.pilots, r.channel) for r in faded} == {(64, 72, 8, "rayleigh"), (640, 648, 8, "rayleigh")}
     about = json.loads((tmp_path / "out" / "run.json").read_text())["fig3"]
     assert about["photos"] == ["a.png", "b.png"] and about["versions"]["torch"] and about["weights"]
     assert len(json.loads((tmp_path / "out" / "claims.json").read_text())) == 13
+    assert report(tmp_path / "out", [], check=True) == []  # out of the records alone it is all the same
 
 
-def test_a_second_run_measures_nothing_again(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_snr_than_the_transmitter_expects(faces: Path, tmp_path: Path, few: None) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(figures, "load_system", stand_ins)
-    monkeypatch.setattr(figures, "AtCapacity", stand_ins)
-    monkeypatch.setattr(figures, "_opta", lambda bench: [])  # computed afresh each time, and not what is asked here
-    first = bench(faces, tmp_path / "out", [])
-    reproduce("fig3", first)
-    lines, picture = (tmp_path / "out" / "fig3-4.jsonl").read_bytes(), (tmp_path / "out" / "fig3.svg").read_bytes()
-    again = bench(faces, tmp_path / "out", [])
-    reproduce("fig3", again)
-    assert (tmp_path / "out" / "fig3-4.jsonl").read_bytes() == lines
-    assert (tmp_path / "out" / "fig3.svg").read_bytes() == picture
+    assert "mismatch.md" in {path.name for path in reproduce("mismatch", faces, tmp_path)}
+    records = read(tmp_path / "mismatch.jsonl")
+    assert {(r.snr_db, r.design_snr_db) for r in records} == {(10.0, None)} and len({r.system for r in records}) == 3
+    assert report(tmp_path, [], check=True) == []
+
+
+def test_a_second_run_measures_nothing_again(faces: Path, tmp_path: Path, few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(figures, "_opta", lambda run: [])  # computed afresh each time, and not what is asked here
+    first, again, forced = (run_of(faces, tmp_path, [], force=force) for force in (False, False, True))
+    figures.fig3(first)
+    lines, picture = (tmp_path / "fig3-4.jsonl").read_bytes(), (tmp_path / "fig3.svg").read_bytes()
+    figures.fig3(again)
+    assert (tmp_path / "fig3-4.jsonl").read_bytes() == lines
+    assert (tmp_path / "fig3.svg").read_bytes() == picture
     assert all(system is None or system.encoded == 0 for system in again._systems.values())  # type: ignore[attr-defined]
-    forced = bench(faces, tmp_path / "out", [], force=True)
-    reproduce("fig3", forced)
-    assert len((tmp_path / "out" / "fig3-4.jsonl").read_bytes().splitlines()) == len(lines.splitlines())
+    figures.fig3(forced)
+    assert len((tmp_path / "fig3-4.jsonl").read_bytes().splitlines()) == len(lines.splitlines())
 
 
 def test_the_link_that_ships_and_its_variants(faces: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    one = bench(faces, tmp_path, said).first(1)
-    awgn = figures.make_channel("awgn")
+    one = run_of(faces, tmp_path, said).first(1)
     curves = [Curve(64, name) for name in ("generative", "code-whitened", "digital-twin", "ceiling", "floor")]
-    records = one.sweep("few.jsonl", curves, figures.Plan((10.0,), (1,)), awgn)
+    records = one.sweep("few.jsonl", curves, Plan((10.0,), (1,)))
     psnr = {r.system: r.psnr_db for r in records}
     assert set(psnr) == {curve.system for curve in curves} and not said
-    again = bench(faces, tmp_path, [])
+    again = run_of(faces, tmp_path, [])
     assert all(fingerprint(again.system(name)) == fingerprint(one.system(name)) for name in psnr)  # or nothing could be resumed
     assert min(psnr["ceiling"], psnr["digital-twin"], psnr["code-whitened"]) > psnr["floor"]
 
 
-def test_bad_input(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = bench(faces, tmp_path / "r.jsonl", [])
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_documents_are_current() -> None:
+    """Every table of the documents is what the committed records say; `semcast report` makes it so."""
+    documents = [path for path in (ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
+    shown = [path for path in documents if "<!-- results/" in path.read_text()]
+    assert len(shown) >= 3
+    assert report(ROOT / "results", shown, check=True) == []
+
+
+def test_a_document_that_is_not_current_is_found_and_made_so(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "r.jsonl").write_text("".join(each.line() for each in made_up()))
+    document = tmp_path / "README.md"
+    document.write_text("# It\n<!-- results/r.jsonl -->\nold\n<!-- end -->\nrest\n")
+    assert report(results, [document], check=True) == [document] and "old" in document.read_text()
+    assert report(results, [document]) == [document]
+    text = document.read_text()
+    assert "| awgn | 64 | 0 | generative |" in text and text.endswith("<!-- end -->\nrest\n") and "old" not in text
+    assert report(results, [document], check=True) == []
+    document.write_text("<!-- results/gone.md -->\n<!-- end -->")
+    with pytest.raises(SemcastError, match="shows results/gone.md, which is not there"):
+        report(results, [document])
+
+
+def test_bad_input(faces: Path, tmp_path: Path, few: None, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SemcastError, match="name a folder"):
-        reproduce("fig3", given)
+        reproduce("fig3", faces, tmp_path / "r.jsonl")
     with pytest.raises(SemcastError, match="unknown study"):
-        reproduce("fig7", given)
-    (tmp_path / "rivals-kid.json").write_text("[1]")
-    with pytest.raises(SemcastError, match="rivals-kid.json"):
-        figures._known(tmp_path / "rivals-kid.json")
+        reproduce("fig7", faces, tmp_path)
+    (tmp_path / "rivals-kid.jsonl").write_text("[1]")
+    with pytest.raises(SemcastError, match="rivals-kid.jsonl"):
+        read(tmp_path / "rivals-kid.jsonl", KidRecord)
     for arguments, words in (
         (["fig7", faces, "-o", tmp_path / "x"], "unknown study 'fig7'"),
         (["fig3", tmp_path / "nowhere", "-o", tmp_path / "x"], "nowhere"),
-        (["link", faces, "--quick", "-o", tmp_path / "x.json"], "--quick"),
-        (["link", faces, "-o", tmp_path / "x"], "extension .json"),
+        (["link", faces, "--quick", "-o", tmp_path / "x"], "needs photos with masks"),
+        (["privacy", faces, "-o", tmp_path / "x"], "at least 4 photos"),
+        (["fig3", faces, "--identity", tmp_path / "no.onnx", "-o", tmp_path / "x"], "no.onnx does not exist"),
     ):
         with pytest.raises(SystemExit) as stopped:
             main(["reproduce", *map(str, arguments)])
         assert stopped.value.code == 2
         err = capsys.readouterr().err
         assert words in err and "Traceback" not in err and err.splitlines()[-1].startswith("semcast: ")
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_is_missing_is_said_before_any_work(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semcast.studies.study.find_spec", lambda name: None)
+    with pytest.raises(SemcastError, match=r"semcast\[plots\]"):
+        reproduce("fig3", faces, tmp_path / "x")
+    assert not (tmp_path / "x").exists()

@@ -16,6 +16,7 @@ from test_codecs import Greyscale  # noqa: E402
 from test_rl_asc import networks, photo_of, shipped  # noqa: E402, F401 - fixtures
 from test_sem import policy  # noqa: E402, F401 - a fixture
 
+from semcast.bench import plots
 from semcast.bench.codecs import CodecRecord
 from semcast.bench.records import read
 from semcast.codec.allocation import PLAIN
@@ -28,10 +29,12 @@ from semcast.metrics.perceptual import missing
 from semcast.networks.segmenter import Judge
 from semcast.photos import to_uint8
 from semcast.sources import find_photos
-from semcast.studies import codec as rl_asc
-from semcast.studies import targets
-from semcast.studies.codec import QUICK, Study, load_study, reproduce
-from semcast.studies.noise import BITS, NoiseRecord, pooled, with_bit_errors, with_index_errors
+from semcast.studies import codec_run, targets
+from semcast.studies import study as studies
+from semcast.studies.codec import measure_codec
+from semcast.studies.codec_run import QUICK, CodecRun, load_run
+from semcast.studies.noise import BITS, NoiseRecord, flip_bits, flip_indices, pool
+from semcast.studies.report import report
 from semcast.studies.search import OracleRecord
 from semcast.studies.targets import Target
 
@@ -42,52 +45,53 @@ SMALL = replace(
 
 
 @pytest.fixture
-def study(shipped: Path, policy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:  # noqa: F811
+def shard(shipped: Path, policy: None, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
     monkeypatch.setattr(Judge, "load", classmethod(lambda cls, domain: Greyscale()))
-    monkeypatch.setattr(rl_asc, "STANDARD", ("webp", "jpeg2000"))
-    sources = find_photos([shipped / "street256" / "val-000.tar"])
-    return load_study("street", sources, tmp_path / "out", SMALL, command="semcast reproduce rl-asc")
+    monkeypatch.setattr(codec_run, "STANDARD", ("webp", "jpeg2000"))
+    return shipped / "street256" / "val-000.tar"
 
 
-def test_the_whole_study_and_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_study_and_again(shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    written = {path.name for path in reproduce(study)}
+    monkeypatch.setitem(studies.STUDIES, "rl-asc", replace(studies.STUDIES["rl-asc"], sizes=(SMALL, SMALL)))
+    out = tmp_path / "out"
+    written = {path.name for path in studies.reproduce("rl-asc", shard, out, command="semcast reproduce rl-asc")}
     tables = {f"{name}.md" for name in ("rates", "paired", "branches", "noise", "targets")}
     pictures = {"rates.png", "rates.svg", "noise.png", "noise.svg", "sheet.png", "made.png"}
     assert written >= tables | pictures | {"targets.json", "run.json"}
-    found = json.loads((study.out / "targets.json").read_text())
+    found = json.loads((out / "targets.json").read_text())
     named = {target["what"]: target for target in found}
     assert len(named) == len(found) == 18 and named["encode, ms"]["value"] > 0
     assert named["mIoU / that of the best standard codec"]["value"] is not None
-    rows = (study.out / "rates.md").read_text().splitlines()
+    rows = (out / "rates.md").read_text().splitlines()
     assert {"rl-asc", "uniform", "area", "random", "webp", "original"} <= {row.split(" | ")[1] for row in rows[2:]}
-    spoilt = read(study.out / "noise.jsonl", NoiseRecord)
+    spoilt = read(out / "noise.jsonl", NoiseRecord)
     assert len(spoilt) == 2 * (2 + 2) * 3 and all(r.errors == 0 and r.decoded for r in spoilt if r.rate == 0)
     assert all(r.bytes > 300 for r in spoilt)  # indices and not the layout alone: else there is nothing to spoil
     assert all(r.errors > 0 for r in spoilt if r.rate == 0.1)
     whole = {r.image: r.hit for r in spoilt if r.rate == 0 and r.codec == "rl-asc" and r.test == BITS}
     assert all(r.hit == whole[r.image] for r in spoilt if r.rate == 0 and r.codec == "rl-asc")  # all tests begin alike
     if missing("squeeze") is None:
-        searched = read(study.out / "oracle.jsonl", OracleRecord)
+        searched = read(out / "oracle.jsonl", OracleRecord)
         assert {r.allocation for r in searched if r.case == "photo"} == {"rl-asc", "uniform", "random", "area", "greedy"}
         small = {r.allocation: r.score for r in searched if r.case == "small"}
         assert set(small) == {"rl-asc", "uniform", "random", "area", "greedy", "exhaustive"}
         assert max(small.values()) <= small["exhaustive"] + 1e-5
-        assert "exhaustive" in (study.out / "oracle.md").read_text()
-    before = {path.name: path.read_bytes() for path in study.out.glob("*.jsonl")}
-    monkeypatch.setattr(rl_asc.plots, "draw", lambda *_: [])  # drawn once is enough
-    again = replace(study, written=[], _begun=set())
-    reproduce(again)
-    assert {path.name: path.read_bytes() for path in study.out.glob("*.jsonl")} == before
-    study.policy.fingerprint = "another"
+        assert "exhaustive" in (out / "oracle.md").read_text()
+    before = {path.name: path.read_bytes() for path in out.glob("*.jsonl")}
+    assert report(out, [], check=True) == []  # out of the records alone it is all the same
+    monkeypatch.setattr(plots, "draw", lambda *_: [])  # drawn once is enough
+    again = load_run("street", find_photos([shard]), out, SMALL)
+    measure_codec(again)
+    assert {path.name: path.read_bytes() for path in out.glob("*.jsonl")} == before
+    again.policy.fingerprint = "another"
     with pytest.raises(SemcastError, match="another version of rl-asc|other networks"):
-        reproduce(replace(study, written=[], _begun=set()))
+        measure_codec(again)
 
 
-def test_command(run: Run, study: Study, shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    called = []
-    monkeypatch.setattr(rl_asc, "reproduce", lambda made: called.append(made) or [made.out / "x.md"])
-    shard = shipped / "street256" / "val-000.tar"
+def test_command(run: Run, shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    called: list[CodecRun] = []
+    monkeypatch.setattr("semcast.studies.codec.measure_codec", lambda made: called.append(made) or made.write("x.md", ""))
     code, _, err = run("reproduce", "rl-asc", shard, "--domain", "street", "--quick", "-o", "results/rl-asc")
     assert code == 0 and "x.md" in err and called[0].size == QUICK
     assert called[0].command.endswith("--domain street --quick -o rl-asc") and len(called[0].sources) == 2
@@ -100,8 +104,8 @@ def test_command(run: Run, study: Study, shipped: Path, monkeypatch: pytest.Monk
 
 def test_bit_errors_are_as_many_as_asked() -> None:
     data = bytes(1000)
-    assert with_bit_errors(data, 0.0, np.random.default_rng(0)) == (data, 0)
-    spoilt, errors = with_bit_errors(data, 0.1, np.random.default_rng(0))
+    assert flip_bits(data, 0.0, np.random.default_rng(0)) == (data, 0)
+    spoilt, errors = flip_bits(data, 0.1, np.random.default_rng(0))
     assert errors == sum(byte.bit_count() for byte in spoilt) and 650 < errors < 950 and len(spoilt) == len(data)
 
 
@@ -109,24 +113,24 @@ def test_index_errors_stay_in_their_alphabet(networks: Networks) -> None:  # noq
     codec = RlAsc(networks, PLAIN["uniform"], "uniform")
     stream = codec.compress(photo_of(3), 1500)
     sent = unpack(stream, networks.tables)
-    layout, concepts, errors = with_index_errors(sent, 0.0, np.random.default_rng(0), layout=True)
+    layout, concepts, errors = flip_indices(sent, 0.0, np.random.default_rng(0), layout=True)
     shown = to_uint8(paint(networks.codec, [layout], [concepts]))
     assert errors == 0 and np.array_equal(shown, codec.decompress(stream))
-    layout, concepts, errors = with_index_errors(sent, 0.5, np.random.default_rng(0), layout=False)
+    layout, concepts, errors = flip_indices(sent, 0.5, np.random.default_rng(0), layout=False)
     assert layout is sent.layout
     pairs = [(bad, good) for bad, good in zip(concepts, sent.concepts, strict=True) if good.indices is not None]
     assert pairs and all((bad.category, bad.level) == (good.category, good.level) for bad, good in pairs)
     assert errors == sum(int((bad.indices != good.indices).sum()) for bad, good in pairs)
     assert all(bad.indices.max() < STEPS[good.level] for bad, good in pairs)
-    layout, _, _ = with_index_errors(sent, 1.0, np.random.default_rng(0), layout=True)
+    layout, _, _ = flip_indices(sent, 1.0, np.random.default_rng(0), layout=True)
     assert (layout != sent.layout).all() and layout.max() < 19
 
 
-def test_draws_of_a_photo_are_pooled() -> None:
+def test_draws_of_a_photo_are_pool() -> None:
     def record(image: str, draw: int, hit: int, decoded: bool) -> NoiseRecord:
         return NoiseRecord(image, BITS, "webp", "street", 500, 0.1, draw, "", 500, 1, decoded, None, None, [hit], [10], [10])
 
-    found = pooled([record("a", 0, 10, True), record("a", 1, 0, False), record("b", 0, 5, True)])
+    found = pool([record("a", 0, 10, True), record("a", 1, 0, False), record("b", 0, 5, True)])
     assert [(p.hit, p.truth, p.decoded) for p in found] == [([10], [20], 0.5), ([5], [10], 1.0)]
 
 

@@ -13,6 +13,7 @@ from semcast.photos import Photo
 _GAP = 6
 _TEXT = 18
 _LINE = 28
+_FOLLOWING = 23
 _INK = (40, 40, 40)
 
 
@@ -40,15 +41,17 @@ def grid(
     height, width = tiles[0].shape[:2]
     font = ImageFont.load_default(_TEXT)
     left = _GAP + (int(max(font.getlength(name) for name in names)) + 2 * _GAP if names else 0)
-    top = _GAP + _LINE * (bool(title) + bool(columns))
+    captions = [wrap(caption, font, width) for caption in columns]
+    more = max((caption.count("\n") for caption in captions), default=0)
+    top = _GAP + _LINE * (bool(title) + bool(columns)) + _FOLLOWING * more
     across = max(map(len, rows))
     canvas = Image.new("RGB", (left + across * (width + _GAP), top + len(rows) * (height + _GAP)), "white")
     draw = ImageDraw.Draw(canvas)
     if title:
         draw.text((left, _GAP), title, _INK, font)
-    for x, caption in enumerate(columns):
+    for x, caption in enumerate(captions):
         place = (left + x * (width + _GAP) + width // 2, top - _GAP)
-        draw.text(place, caption, _INK, font, anchor="md")
+        draw.text(place, caption, _INK, font, anchor="md", align="center")
     for y, row in enumerate(rows):
         for x, tile in enumerate(row):
             canvas.paste(Image.fromarray(tile), (left + x * (width + _GAP), top + y * (height + _GAP)))
@@ -56,6 +59,18 @@ def grid(
             place = (left - 2 * _GAP, top + y * (height + _GAP) + height // 2)
             draw.text(place, names[y], _INK, font, anchor="rm")
     return np.asarray(canvas)
+
+
+def wrap(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """Break a caption between its words so that no line is wider than a tile; a word alone may be."""
+    lines = [""]
+    for word in caption.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def side_by_side(tiles: Sequence[Photo], captions: Sequence[str]) -> Photo:

@@ -169,10 +169,10 @@ def terms(work: Work[Any]) -> dict[str, str]:
 
 
 def _pickle(work: Work[Any]) -> bytes:
-    from distributed.protocol.pickle import dumps  # cloudpickle where it is needed: classes of a script or a notebook
+    import cloudpickle  # distributed brings it; it takes classes of a script or a notebook too
 
     try:
-        data: bytes = dumps(work)
+        data: bytes = cloudpickle.dumps(work)
     except Exception as error:  # noqa: BLE001 - anything may refuse to be pickled
         raise BadInput(f"this cannot be sent to workers ({_first_line(error)}): name systems instead of passing them") from None
     return data

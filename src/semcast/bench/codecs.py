@@ -23,7 +23,7 @@ from semcast.bench import engine
 from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
 from semcast.bench.inputs import Given
 from semcast.bench.records import Line, mean
-from semcast.bench.statistics import LEVEL, Interval
+from semcast.bench.statistics import LEVEL, Interval, group
 from semcast.bench.sweep import PHOTO
 from semcast.codec.criterion import Criterion, bits_per_pixel
 from semcast.domains import FACE, Domain, domain_named
@@ -326,12 +326,11 @@ HEADING = (
 
 def rows(records: Sequence[CodecRecord]) -> list[list[str]]:
     """Cells under :data:`HEADING`, a row for each budget x codec, best mIoU first; the original above all."""
-    groups: dict[tuple[int, str, str], list[CodecRecord]] = {}
-    for record in records:
-        name = record.codec + (f", {record.care}" if record.care else "")
-        groups.setdefault((record.max_bytes, name, record.reference), []).append(record)
+    def by(record: CodecRecord) -> tuple[int, str, str]:
+        return record.max_bytes, record.codec + (f", {record.care}" if record.care else ""), record.reference
+
     found = []
-    for (most, codec, reference), members in groups.items():
+    for (most, codec, reference), members in group(records, by).items():
         miou = set_miou(members) if members[0].hit else None
         raw = codec == Original.name
         cells = [

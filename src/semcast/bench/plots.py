@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from semcast.bench.records import Record
-from semcast.bench.statistics import Interval, interval
+from semcast.bench.statistics import Interval, group, interval
 from semcast.errors import SemcastError
 
 N = 3 * 256 * 256
 CONVENTIONS = (
-    "k complex channel uses (2k real dimensions), pilots included; n = 3 · 256 · 256. SNR = Es/N0 per complex symbol, "
+    "k complex symbols of data (2k real dimensions), pilots come on top; n = 3 · 256 · 256. SNR = Es/N0 per complex symbol, "
     "mean symbol power 1. PSNR per image on 8-bit values, then averaged; LPIPS: SqueezeNet at 256 px."
 )
 AXES = {
@@ -55,7 +55,7 @@ _RC: Any = {
 
 @dataclass(frozen=True, order=True)
 class Curve:
-    """One system at one k (pilots not counted), as its records name it."""
+    """One system at one k, as its records name it."""
 
     symbols: int
     system: str
@@ -118,22 +118,19 @@ class Page:
     conventions: str = CONVENTIONS
 
 
-def against_snr(records: Sequence[Record], metric: str, pilots: int = 0) -> dict[Curve, dict[float, Interval]]:
-    """The metric's interval for each curve and SNR; ``pilots`` are taken off k to name the curve."""
-    return _grouped(records, metric, lambda r: (Curve(r.symbols - pilots, r.system), r.snr_db))
+def against_snr(records: Sequence[Record], metric: str) -> dict[Curve, dict[float, Interval]]:
+    """Group the metric's intervals by curve and SNR of the channel."""
+    return _intervals(records, metric, lambda r: (Curve(r.symbols, r.system), r.snr_db))
 
 
 def against_k(records: Sequence[Record], metric: str) -> dict[Curve, dict[float, Interval]]:
     """The metric's interval for each system and k; the curves' own k is 0."""
-    return _grouped(records, metric, lambda r: (Curve(0, r.system), float(r.symbols)))
+    return _intervals(records, metric, lambda r: (Curve(0, r.system), float(r.symbols)))
 
 
-def _grouped(records: Sequence[Record], metric: str, place: Any) -> dict[Curve, dict[float, Interval]]:
-    groups: dict[tuple[Curve, float], list[Record]] = {}
-    for record in records:
-        groups.setdefault(place(record), []).append(record)
+def _intervals(records: Sequence[Record], metric: str, place: Any) -> dict[Curve, dict[float, Interval]]:
     curves: dict[Curve, dict[float, Interval]] = {}
-    for (curve, x), members in sorted(groups.items()):
+    for (curve, x), members in sorted(group(records, place).items()):
         if found := interval(members, metric):
             curves.setdefault(curve, {})[x] = found
     return curves
@@ -167,10 +164,12 @@ def draw(panels: Sequence[Panel], page: Page, stem: Path) -> list[Path]:
         across = min(len(panels), 2) if len(panels) != 3 else 3
         down = -(-len(panels) // across)
         beside = 1.35 if _names_outside(panels) else 0.0
-        width, height = 3.4 + 5.6 * across + beside, 1.3 + 4.2 * down
+        width = 3.4 + 5.6 * across + beside
+        bottom = 0.55 + 0.17 * len(_small_print(page, panels, width))
+        entries = len(_handles(panels)[0])  # beside the panels: a long legend must end above the small print
+        height = max(1.3 + 4.2 * down, 0.95 + 0.168 * entries + bottom - 0.45)
         figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
-        bottom = 0.55 + 0.17 * len(_small_print(page, panels, width))
         grid = figure.add_gridspec(
             down, across, left=0.72 / width, right=1 - (3.0 + beside) / width, bottom=bottom / height, top=1 - 0.75 / height,
             wspace=0.2, hspace=0.32,
@@ -182,10 +181,10 @@ def draw(panels: Sequence[Panel], page: Page, stem: Path) -> list[Path]:
             0.72 / width, 0.08 / height, "\n".join(_small_print(page, panels, width)), fontsize=7.5, color="#555555", va="bottom"
         )
         _legend(figure, panels, (1 - 2.85 / width, 1 - 0.75 / height))
-        return _written(figure, stem)
+        return _save(figure, stem)
 
 
-def _written(figure: Any, stem: Path) -> list[Path]:
+def _save(figure: Any, stem: Path) -> list[Path]:
     paths = []
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
         path = stem.with_name(stem.name + suffix)
@@ -259,7 +258,8 @@ def _name_levels(axes: Any, levels: Mapping[str, float], gap: float = 0.036) -> 
         at = max(height, at + gap)
         axes.annotate(
             name, (1, height), xycoords="axes fraction", xytext=(1.035, at), textcoords="axes fraction", fontsize=7.5,
-            va="center", color="#444444", arrowprops={"arrowstyle": "-", "color": "#999999", "lw": 0.6, "shrinkB": 0},
+            va="center", color="#444444",
+            arrowprops={"arrowstyle": "-", "color": "#999999", "lw": 0.6, "shrinkB": 0, "relpos": (0, 0.5)},
         )  # fmt: skip
 
 
@@ -292,8 +292,8 @@ def _fixed_marker(curve: Curve, panel: Panel) -> str:
     return "x+*1234"[names.index(curve.system) % 7]
 
 
-def _legend(figure: Any, panels: Sequence[Panel], place: tuple[float, float]) -> None:
-    """One for the page: systems under a heading for each k, the longest burst first."""
+def _handles(panels: Sequence[Panel]) -> tuple[list[Any], list[int]]:
+    """Entries of the legend, and which of them are headings: systems under each k, the longest burst first."""
     from matplotlib.lines import Line2D
 
     looks: dict[Curve, dict[str, Any]] = {}
@@ -315,6 +315,12 @@ def _legend(figure: Any, panels: Sequence[Panel], place: tuple[float, float]) ->
         titles.append(len(handles))
         handles.append(Line2D([], [], ls="", label="Gaussian model"))
         handles += [Line2D([], [], color=x.colour, ls=x.style, lw=1.2, label=name) for name, x in computed.items()]
+    return handles, titles
+
+
+def _legend(figure: Any, panels: Sequence[Panel], place: tuple[float, float]) -> None:
+    """One for the page."""
+    handles, titles = _handles(panels)
     legend = figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=place, fontsize=8.5, handlelength=2.8, labelspacing=0.35
     )

@@ -7,17 +7,32 @@ independent measurements. Differences of two systems are taken photo by photo, s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from semcast.bench.records import Record
 from semcast.errors import SemcastError
 
+R = TypeVar("R")
+K = TypeVar("K", bound=Hashable)
 LEVEL = 0.95
 VERIFIED = 0.40
 """Identity similarity under which a received face is not taken for the same person (metrics/identity.py)."""
+
+
+def group(records: Iterable[R], by: Callable[[R], K]) -> dict[K, list[R]]:
+    """Put records with one key together, the keys in the order in which they come.
+
+    >>> group([1, 2, 3, 4], lambda number: number % 2)
+    {1: [1, 3], 0: [2, 4]}
+    """
+    groups: dict[K, list[R]] = {}
+    for record in records:
+        groups.setdefault(by(record), []).append(record)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ def paired(first: Mapping[str, float], second: Mapping[str, float], *, seed: int
 
 
 def value(record: Record, metric: str) -> float | None:
-    """A metric of a record; ``outage`` is 1 where the receiver does not trust it or the person is not verified, else 0."""
+    """Take a metric of a record; ``outage`` is 1 where the receiver does not trust it or the person is not verified, else 0."""
     if metric == "outage":
         return float(not record.ok or (record.identity is not None and record.identity < VERIFIED))
     found: float | None = getattr(record, metric, None)
@@ -78,12 +93,10 @@ def value(record: Record, metric: str) -> float | None:
 
 def by_photo(records: Iterable[Record], metric: str) -> dict[str, float]:
     """The metric of each photo, averaged over its draws; photos without it are left out."""
-    sums: dict[str, list[float]] = {}
-    for record in records:
-        found = value(record, metric)
-        if found is not None and math.isfinite(found):
-            sums.setdefault(record.image, []).append(float(found))
-    return {name: sum(values) / len(values) for name, values in sums.items()}
+    found = ((record.image, value(record, metric)) for record in records)
+    known = [(image, float(each)) for image, each in found if each is not None and math.isfinite(each)]
+    photos = group(known, lambda pair: pair[0])
+    return {name: sum(each for _, each in pairs) / len(pairs) for name, pairs in photos.items()}
 
 
 def interval(records: Iterable[Record], metric: str) -> Interval | None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from inspect import signature
 from itertools import product
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -21,6 +22,7 @@ from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
 from semcast.bench.inputs import Given
 from semcast.bench.records import HEADINGS, METRICS, Record, mean, pick
 from semcast.bench.settings import Settings, describe_channel, describe_system
+from semcast.bench.statistics import group
 from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
 from semcast.link import Budget, Channel, System, cross, generator_for
@@ -86,12 +88,15 @@ class Point:
 
 
 def fingerprint(system: System) -> str:
-    """Take the system's own fingerprint; of a class that does not ship, its plain attributes (``times = 3``) count as well."""
+    """Take the system's own fingerprint; of a class that does not ship, what it was made with (``Repeat(times=3)``) counts too.
+
+    That is read off the attributes that are called like the arguments of ``__init__``.
+    """
     own = system.fingerprint()
     if type(system).__module__.startswith("semcast."):
         return own
-    public = ((name, value) for name, value in sorted(vars(system).items()) if not name.startswith("_") and name != "training")
-    plain = {name: value for name, value in public if isinstance(value, (str, int, float, tuple))}
+    given = {name: getattr(system, name, None) for name in sorted(signature(type(system).__init__).parameters)}
+    plain = {name: value for name, value in given.items() if isinstance(value, (str, int, float, tuple))}
     return hashlib.sha256(f"{own} {plain}".encode()).hexdigest()[:12] if plain else own
 
 
@@ -330,17 +335,17 @@ def _possible(points: Sequence[Point]) -> tuple[list[Point], list[str]]:
 
 def summary(records: Sequence[Record]) -> Table:
     """Average over photos and draws, a row for each system x channel x SNR x k."""
-    groups: dict[tuple[str, str, int, float], list[Record]] = {}
-    for record in records:
+    def by(record: Record) -> tuple[str, str, int, float]:
         system = record.system + (f", {record.private}" if record.private else "")
-        groups.setdefault((record.channel, system, record.symbols, record.snr_db), []).append(record)
+        return record.channel, system, record.symbols, record.snr_db
+
     shown = [name for name in METRICS if any(getattr(record, name) is not None for record in records)]
     table = Table(caption="means over photos and draws (of PSNR: of the dB)")
     for heading in ("channel", "system"):
         table.add_column(heading, no_wrap=True)
     for heading in ("k", "SNR dB", *(HEADINGS[name] for name in shown), "encode ms", "decode ms", "lines"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for (channel, system, symbols, snr), members in sorted(groups.items()):
+    for (channel, system, symbols, snr), members in sorted(group(records, by).items()):
         cells = [mean([getattr(r, name) for r in members], 2 if name.endswith("_db") else 3) for name in shown]
         times = [mean([1000 * getattr(r, name) for r in members], 1) for name in ("encode_s", "decode_s")]
         table.add_row(channel, system, str(symbols), f"{snr:g}", *cells, *times, str(len(members)))

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from semcast.bench.plots import Curve
 from semcast.bench.records import Record
-from semcast.bench.statistics import Interval, by_photo, interval, paired
+from semcast.bench.statistics import Interval, by_photo, group, interval, paired
 
 LOWER_IS_BETTER = frozenset(["lpips_squeeze", "lpips_vgg", "kid", "outage"])
 SLIGHTLY_DB = 2.0
@@ -81,11 +81,9 @@ def as_rows(found: Sequence[Claim]) -> list[list[str]]:
 
 
 def _by_snr(records: Sequence[Record], curve: Curve, metric: str) -> dict[float, dict[str, float]]:
-    groups: dict[float, list[Record]] = {}
-    for record in records:
-        if (record.system, record.symbols) == (curve.system, curve.symbols):
-            groups.setdefault(record.snr_db, []).append(record)
-    return {snr: values for snr, members in sorted(groups.items()) if (values := by_photo(members, metric))}
+    mine = (record for record in records if (record.system, record.symbols) == (curve.system, curve.symbols))
+    points = sorted(group(mine, lambda record: record.snr_db).items())
+    return {snr: values for snr, members in points if (values := by_photo(members, metric))}
 
 
 def _better(records: Sequence[Record], first: Curve, second: Curve, says: str) -> Claim:

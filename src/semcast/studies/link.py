@@ -1,4 +1,4 @@
-"""What the generative link can do at best and at least, measured on labelled photos (``semcast reproduce link``).
+"""``link``: what the generative link can do at best and at least, on labelled photos.
 
 Reference lines (a curve that is flat because it sits on its floor is not robust), masks of received faces, locality of
 part swaps, the gain of refinement, and speed against the paper's inversion.
@@ -6,17 +6,24 @@ part swaps, the gain of refinement, and speed against the paper's inversion.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
+from semcast.bench.records import Line
+from semcast.bench.sweep import fingerprint
 from semcast.channels import make_channel
-from semcast.domains import NUM_PARTS, PARTS
+from semcast.domains import NUM_PARTS, PARTS, parts_of
+from semcast.errors import BadInput
 from semcast.generative.generator import swap_part
 from semcast.generative.inversion import Descent
 from semcast.generative.refinement import Refine
@@ -24,128 +31,188 @@ from semcast.generative.system import Generative
 from semcast.generative.variants import variant
 from semcast.link import Budget, System, generator_for
 from semcast.metrics.report import Metrics
-from semcast.metrics.semantic import confusion, mean_iou
+from semcast.metrics.semantic import counted_mean_iou, counts
 from semcast.networks.segmenter import FaceParser
-from semcast.train.data import Faces, load_shard
+from semcast.photos import to_tensor
+from semcast.sources import SIZE, Source
+from semcast.studies.run import Point, Points, Run
 
 SWAPPED = ("skin", "eyes", "brows", "mouth", "nose", "hair")
+CLOSED = {f"closed-form code, k {k}, {how}": (name, k) for k in (64, 640)
+          for name, how in (("code-flow", "with couplings"), ("code-whitened", "without couplings"))}  # fmt: skip
+REFERENCES = ("ceiling", "encoder alone", "floor", "bottleneck 64", "bottleneck 640")
+REFINEMENTS = {"refine 0": 0, "refine 50": 50}
+FEW = 12
+"""Photos that are refined."""
 
 
 @dataclass(frozen=True)
-class Study:
-    """Photos with masks, the link, the other systems to measure masks of, and the tools."""
+class LinkRecord(Line):
+    """One photo in one view: metrics by name, or sums; for masks the pixel counts of each system's picture."""
 
-    faces: Faces
+    KEY: ClassVar[tuple[str, ...]] = ("image", "view")
+    REQUIRED: ClassVar[frozenset[str]] = frozenset(KEY) | {"version", "values"}
+
+    image: str
+    view: str
+    version: str
+    values: dict[str, float]
+    counted: dict[str, list[list[int]]] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class LinkRun(Run):
+    """A run over photos with masks.
+
+    Args:
+        link: the generative link.
+        others: systems whose masks are measured too.
+        parser: labels what arrives.
+        metrics: what is measured.
+    """
+
     link: Generative
     others: tuple[System, ...]
     parser: FaceParser
     metrics: Metrics
-    seed: int = 0
 
-    def photo(self, i: int) -> Tensor:
-        """Photo i, ``[1, 3, 256, 256]``."""
-        return self.faces.batch(torch.tensor([i])).contiguous()
+    @property
+    def version(self) -> str:
+        """Changes with the weights."""
+        return " ".join(fingerprint(system) for system in (self.link, *self.others))
 
-    def mean(self, picture: Callable[[Tensor, int], Tensor], count: int | None = None) -> dict[str, float]:
-        """Mean metrics of ``picture(photo, i)`` against the photos."""
-        sums: dict[str, float] = {}
-        count = min(count or len(self.faces), len(self.faces))
-        for i in range(count):
-            photo = self.photo(i)
-            for name, value in self.metrics.measure(photo, picture(photo, i).clamp(0, 1)).items():
-                sums[name] = sums.get(name, 0.0) + value / count
-        return {name: round(value, 4) for name, value in sums.items()} | {"photos": count}
+    def photo(self, source: Source) -> Tensor:
+        """Give a photo, ``[1, 3, 256, 256]``."""
+        return to_tensor(source.face(None)[0]).contiguous()
 
-    def cross(self, system: System, photo: Tensor, i: int, symbols: int, snr_db: float) -> Tensor:
-        """The photo after AWGN; the same noise for every system."""
-        channel = make_channel("awgn").draw(1, symbols, snr_db, generator_for(self.seed, self.faces.names[i]))
+    def parts(self, source: Source) -> Tensor:
+        """Give the parts of a photo by its mask, uint8 ``[1, 256, 256]``.
+
+        Raises:
+            BadInput: it has no mask.
+        """
+        if source.mask is None:
+            raise BadInput(f"{source.name} has no mask: the study of the link needs a shard of labelled photos")
+        with Image.open(io.BytesIO(source.mask), formats=["PNG"]) as image:
+            found = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.NEAREST))
+        return torch.from_numpy(parts_of(found))[None]
+
+    def cross(self, system: System, photo: Tensor, name: str, symbols: int, snr_db: float) -> Tensor:
+        """Send a photo over AWGN; the same noise for every system."""
+        channel = make_channel("awgn").draw(1, symbols, snr_db, generator_for(self.seed, name))
         return system(photo, channel, Budget(symbols, snr_db)).image
 
-
-def load_study(shard: Path, systems: tuple[System, ...], parser: FaceParser, metrics: Metrics, limit: int | None) -> Study:
-    """A study of the first ``limit`` photos of a labelled shard; the first system is the generative link."""
-    link = systems[0]
-    assert isinstance(link, Generative)
-    return Study(load_shard(shard, 256, limit), link, systems[1:], parser, metrics)
+    def following(self, name: str) -> Source:
+        """Give the photo after that one."""
+        names = [source.name for source in self.sources]
+        return self.sources[(names.index(name) + 1) % len(names)]
 
 
-@torch.no_grad()
-def references(study: Study) -> dict[str, dict[str, float]]:
-    """Generator ceiling (with the guess alone as well), noiseless bottleneck at both budgets, zero-information floor."""
-    link = study.link
-    lines = {
-        "ceiling": study.mean(lambda photo, _: link.render(link.invert(photo))),
-        "encoder alone": study.mean(lambda photo, _: link.render(link.guess(photo))),
-        "floor": study.mean(lambda photo, _: link.render(link.mean_code[None])),
-    }
-    for k in (64, 640):
-        lines[f"bottleneck {k}"] = study.mean(lambda photo, i, k=k: study.cross(link, photo, i, k, 60.0))  # type: ignore[misc]
-    return lines
+@dataclass
+class Viewer:
+    """Makes the records of a photo: one for each view."""
 
+    run: LinkRun
 
-@torch.no_grad()
-def flow_or_not(study: Study) -> dict[str, dict[str, float]]:
-    """The closed-form analog code of N (flow) and of the whitened codes alone (no couplings), nothing learned but the flow.
+    def __call__(self, source: Source, points: Sequence[Point]) -> Iterator[LinkRecord]:
+        photo = self.run.photo(source)
+        for (view,) in points:
+            if view == "masks":
+                values, counted = {}, self._masks(source, photo)
+            else:
+                values, counted = self._swaps(source, photo) if view == "swaps" else self._measure(source, photo, view), {}
+            yield LinkRecord(source.name, view, self.run.version, values, counted)
 
-    This isolates what the couplings change: both use the same importance, powers and Wiener estimate.
-    """
-    lines = {}
-    for k in (64, 640):
-        for name, couplings in (("code-flow", "with couplings"), ("code-whitened", "without couplings")):
-            system = variant(name, study.link)
-            lines[f"closed-form code, k {k}, {couplings}"] = study.mean(
-                lambda photo, i, k=k, system=system: study.cross(system, photo, i, k, 10.0)  # type: ignore[misc]
-            )
-    return lines
+    def _measure(self, source: Source, photo: Tensor, view: str) -> dict[str, float]:
+        return self.run.metrics.measure(photo, self._show(source, photo, view).clamp(0, 1))
 
+    def _show(self, source: Source, photo: Tensor, view: str) -> Tensor:
+        """The picture of a reference, of a closed-form code, or of refined symbols."""
+        run, link = self.run, self.run.link
+        pictures = {
+            "ceiling": lambda: link.render(link.invert(photo)), "encoder alone": lambda: link.render(link.guess(photo)),
+            "floor": lambda: link.render(link.mean_code[None]),
+            "bottleneck 64": lambda: run.cross(link, photo, source.name, 64, 60.0),
+            "bottleneck 640": lambda: run.cross(link, photo, source.name, 640, 60.0),
+        }  # fmt: skip
+        if view in pictures:
+            return pictures[view]()
+        if view in CLOSED:
+            name, symbols = CLOSED[view]
+            return run.cross(variant(name, link), photo, source.name, symbols, 10.0)
+        before, steps = link.refinement, REFINEMENTS[view]
+        link.refinement = Refine(steps) if steps else None
+        try:
+            return run.cross(link, photo, source.name, 640, 10.0).detach()
+        finally:
+            link.refinement = before
 
-@torch.no_grad()
-def masks(study: Study, symbols: int = 640, snr_db: float = 10.0) -> dict[str, float]:
-    """mIoU over 13 parts, one confusion matrix over the set: our parser on photos and on received faces, against the labels."""
-    totals: dict[str, Tensor] = {}
-    for i in range(len(study.faces)):
-        photo, truth = study.photo(i), study.faces.labels[i : i + 1]
-        pictures = {"photo": photo} | {s.name: study.cross(s, photo, i, symbols, snr_db) for s in (study.link, *study.others)}
-        for name, picture in pictures.items():
-            found = confusion(study.parser.labels(picture, truth.shape[-1]), truth, NUM_PARTS)
-            totals[name] = totals.get(name, torch.zeros_like(found)) + found
-    return {name: round(mean_iou(total), 4) for name, total in totals.items()}
+    def _masks(self, source: Source, photo: Tensor) -> dict[str, list[list[int]]]:
+        """Pixel counts of our parser's labels, of the photo and of received faces (640 symbols, 10 dB), against the mask."""
+        run, truth = self.run, self.run.parts(source)
+        pictures = {"photo": photo}
+        pictures |= {s.name: run.cross(s, photo, source.name, 640, 10.0) for s in (run.link, *run.others)}
+        return {name: counts(run.parser.labels(picture, truth.shape[-1]), truth, NUM_PARTS)[0].tolist()
+                for name, picture in pictures.items()}  # fmt: skip
 
-
-@torch.no_grad()
-def swaps(study: Study) -> dict[str, float]:
-    """Share of the squared change that lies inside the union of the part's two masks, photo i against photo i + 1."""
-    inside = dict.fromkeys(SWAPPED, 0.0)
-    whole = dict.fromkeys(SWAPPED, 0.0)
-    codes = [study.link.invert(study.photo(i)) for i in range(len(study.faces))]
-    for i, code in enumerate(codes):
-        j = (i + 1) % len(codes)
-        before = study.link.render(code).clamp(0, 1)
+    def _swaps(self, source: Source, photo: Tensor) -> dict[str, float]:
+        """The squared change that each part's swap with the next photo makes, all of it and inside the two masks."""
+        run, other = self.run, self.run.following(source.name)
+        code, following = run.link.invert(photo), run.link.invert(run.photo(other))
+        before, values = run.link.render(code).clamp(0, 1), dict[str, float]()
+        own, theirs = run.parts(source)[0], run.parts(other)[0]
         for name in SWAPPED:
             part = PARTS.index(name)
-            after = study.link.render(swap_part(code, codes[j], part)).clamp(0, 1)
-            change = (after - before).square().sum((0, 1))
-            union = (study.faces.labels[i] == part) | (study.faces.labels[j] == part)
-            inside[name] += float(change[union].sum())
-            whole[name] += float(change.sum())
-    shares = {name: round(inside[name] / max(whole[name], 1e-12), 4) for name in SWAPPED}
+            change = (run.link.render(swap_part(code, following, part)).clamp(0, 1) - before).square().sum((0, 1))
+            values[f"{name} inside"] = float(change[(own == part) | (theirs == part)].sum())
+            values[name] = float(change.sum())
+        return values
+
+
+def measure_link(run: LinkRun) -> dict[str, Any]:
+    """Measure every view into ``link.jsonl`` and write ``link-report.json``; returns the report."""
+    views = [(view,) for view in (*REFERENCES, *CLOSED, "masks", "swaps")]
+    viewer = Viewer(run)
+    records = run.measure("link.jsonl", Points(LinkRecord, views, viewer, run.version))
+    few = Points(LinkRecord, [(view,) for view in REFINEMENTS], viewer, run.version)
+    refined = replace(run.first(FEW)).measure("link.jsonl", few, what="link: refinement")
+    run.say("measuring: speed")
+    report = {"photos": len(run.sources), "speed": time_link(run)} | summarise(records, refined)
+    run.write("link-report.json", json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def summarise(records: Sequence[LinkRecord], refined: Sequence[LinkRecord]) -> dict[str, Any]:
+    """Average the views over photos: means of metrics, mIoU over all pixels of the set, shares of changes."""
+    return {
+        "references": {view: _mean(records, view) for view in REFERENCES},
+        "flow_or_not": {view: _mean(records, view) for view in CLOSED},
+        "masks": _pool_masks([record.counted for record in records if record.view == "masks"]),
+        "swaps": _share_swaps([record.values for record in records if record.view == "swaps"]),
+        "refinement": {view: _mean(refined, view) for view in REFINEMENTS},
+    }
+
+
+def _mean(records: Sequence[LinkRecord], view: str) -> dict[str, float]:
+    found = [record.values for record in records if record.view == view]
+    return {name: round(float(np.mean([each[name] for each in found])), 4) for name in found[0]} | {"photos": len(found)}
+
+
+def _pool_masks(counted: Sequence[dict[str, list[list[int]]]]) -> dict[str, float]:
+    totals = {name: torch.tensor([each[name] for each in counted]).sum(0) for name in counted[0]}
+    return {name: round(float(counted_mean_iou(total)), 4) for name, total in totals.items()}
+
+
+def _share_swaps(values: Sequence[dict[str, float]]) -> dict[str, float]:
+    sums = {name: sum(each[name] for each in values) for name in values[0]}
+    shares = {name: round(sums[f"{name} inside"] / max(sums[name], 1e-12), 4) for name in SWAPPED}
     return shares | {"mean": round(sum(shares.values()) / len(shares), 4)}
 
 
-def refinement(study: Study, steps: int = 50, photos: int = 12) -> dict[str, dict[str, float]]:
-    """``--refine``: the gain through the channel at 640 symbols and 10 dB."""
-    lines = {}
-    for count in (0, steps):
-        study.link.refinement = Refine(count) if count else None
-        lines[f"refine {count}"] = study.mean(lambda photo, i: study.cross(study.link, photo, i, 640, 10.0).detach(), photos)
-    study.link.refinement = None
-    return lines
-
-
 @torch.no_grad()
-def speed(study: Study, repeats: int = 20) -> dict[str, float]:
-    """Milliseconds of encode + decode of one face (median), and of one run of the paper's 400-step inversion."""
-    link, photo, budget = study.link, study.photo(0), Budget(640, 10.0)
+def time_link(run: LinkRun, repeats: int = 20) -> dict[str, float]:
+    """Take the milliseconds of encode + decode of one face (median), and of one run of the paper's 400-step inversion."""
+    link, photo, budget = run.link, run.photo(run.sources[0]), Budget(640, 10.0)
     draw = make_channel("awgn").draw(1, 640, 10.0, torch.Generator().manual_seed(0))
     times = []
     for i in range(repeats + 3):
@@ -163,12 +230,3 @@ def speed(study: Study, repeats: int = 20) -> dict[str, float]:
         "times_faster": round(seconds / fast, 1), "mse_newton": round(ours, 5),
         "mse_paper_inversion": round(float(F.mse_loss(link.render(paper), photo)), 5), "threads": torch.get_num_threads(),
     }  # fmt: skip
-
-
-def study_link(study: Study, say: Callable[[str], None]) -> dict[str, object]:
-    """Everything above, by name; ``say`` hears what is being measured."""
-    report: dict[str, object] = {"photos": len(study.faces)}
-    for measure in (speed, references, flow_or_not, masks, swaps, refinement):
-        say(f"measuring: {measure.__name__.replace('_', ' ')}")
-        report[measure.__name__] = measure(study)  # type: ignore[operator]
-    return report

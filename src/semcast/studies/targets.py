@@ -7,42 +7,59 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise, product
 from statistics import median
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from semcast.bench.codecs import CodecRecord, Original, resampled_miou, resampling, set_miou
+from semcast.bench.codecs import CodecRecord, Original, draw_sets, resample_miou, set_miou
 from semcast.bench.plots import Curve
-from semcast.bench.statistics import LEVEL, Interval, bootstrap, paired
+from semcast.bench.statistics import LEVEL, Interval, bootstrap, group, paired
 from semcast.codec.codec import POLICY
 from semcast.codec.painter import BRANCHES
-from semcast.studies.search import OracleRecord
 
 RIVALS = ("uniform", "random", "area")
+ALLOCATIONS = (POLICY, *RIVALS)
+"""The learned policy and the plain ones that do not search."""
 STANDARD = ("jpeg2000", "webp", "avif", "hevc")
 _DRAWS = 1000
+
+
+class Searched(Protocol):
+    """What :class:`~semcast.studies.search.OracleRecord` says."""
+
+    @property
+    def image(self) -> str: ...
+    @property
+    def case(self) -> str: ...
+    @property
+    def allocation(self) -> str: ...
+    @property
+    def max_bytes(self) -> int: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def judged(self) -> float | None: ...
+    @property
+    def decision_s(self) -> float: ...
 
 
 def against_bytes(records: Sequence[CodecRecord], metric: str) -> dict[Curve, dict[float, Interval]]:
     """For each codec the metric's interval at the mean bytes of each budget."""
     curves: dict[Curve, dict[float, Interval]] = {}
-    for (codec, _), members in sorted(grouped(records).items()):
-        value, coded = measured(members, metric), [r.bytes for r in members if r.ok]
+    for (codec, _), members in sorted(by_point(records).items()):
+        value, coded = measure(members, metric), [r.bytes for r in members if r.ok]
         if codec != Original.name and value is not None and coded:
             curves.setdefault(Curve(0, codec), {})[float(np.mean(coded))] = value
     return curves
 
 
-def grouped(records: Sequence[CodecRecord]) -> dict[tuple[str, int], list[CodecRecord]]:
+def by_point(records: Sequence[CodecRecord]) -> dict[tuple[str, int], list[CodecRecord]]:
     """By codec and budget, the photos in one order."""
-    groups: dict[tuple[str, int], list[CodecRecord]] = {}
-    for record in sorted(records, key=lambda r: r.image):
-        groups.setdefault((record.codec, record.max_bytes), []).append(record)
-    return groups
+    return group(sorted(records, key=lambda record: record.image), lambda record: (record.codec, record.max_bytes))
 
 
-def measured(records: Sequence[CodecRecord], metric: str) -> Interval | None:
+def measure(records: Sequence[CodecRecord], metric: str) -> Interval | None:
     """The mIoU of the set, or the mean of another metric, with its interval; None where it was not measured."""
     if metric == "miou":
         return set_miou(records)
@@ -76,7 +93,7 @@ def _gap(first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int]
 
 def best_standard(records: Sequence[CodecRecord], most: int, metric: str = "miou") -> str | None:
     """The codec in use that is best at a budget: by the mIoU of the set, or by the mean LPIPS; None where none was measured."""
-    found = {name: measured(members, metric) for (name, budget), members in grouped(records).items()
+    found = {name: measure(members, metric) for (name, budget), members in by_point(records).items()
              if budget == most and name in STANDARD}  # fmt: skip
     known = {name: value.mean for name, value in found.items() if value is not None}
     sign = -1 if metric == "lpips_squeeze" else 1
@@ -126,22 +143,22 @@ class Target:
 
 
 def all_targets(
-    records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[OracleRecord],
-    seconds: Mapping[str, Sequence[float]], main: int,
+    records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[Searched],
+    seconds: Mapping[str, Sequence[float]], main: int, threads: int,
 ) -> list[Target]:  # fmt: skip
     """Every aim, with what was measured of it at the budget ``main`` (searches: at all of theirs).
 
     Args:
-        seconds: of ``encode`` and ``decode``, photo by photo.
+        seconds: of ``encode`` and ``decode``, photo by photo, with so many ``threads``.
     """
     return [
         *_against_standard(records, main), *_allocation_targets(records, main), *_search_targets(searched),
-        *_branch_targets(branches, main), *_time_targets(seconds),
+        *_branch_targets(branches, main), *_time_targets(seconds, threads),
     ]  # fmt: skip
 
 
 def _against_standard(records: Sequence[CodecRecord], main: int) -> list[Target]:
-    groups = grouped(records)
+    groups = by_point(records)
     ours = groups.get((POLICY, main), [])
     rival, prettiest = best_standard(records, main), best_standard(records, main, "lpips_squeeze")
     seen, looks = Target("mIoU / that of the best standard codec", None, 1.5, 2.5), Target(
@@ -189,7 +206,7 @@ def bytes_for(curve: Mapping[float, float], aim: float) -> float | None:
 def miou_ratio(first: Sequence[CodecRecord], second: Sequence[CodecRecord]) -> tuple[float, float, float]:
     """mIoU of one set over that of another, of the same photos in the same order, with its interval over photos."""
     first, second = _common(first, second)
-    (one, ones), (two, twos) = (resampled_miou(each, _DRAWS, 0) for each in (first, second))
+    (one, ones), (two, twos) = (resample_miou(each, _DRAWS, 0) for each in (first, second))
     return (one / two, *_ends(ones, twos))
 
 
@@ -197,7 +214,7 @@ def mean_ratio(first: Sequence[CodecRecord], second: Sequence[CodecRecord], metr
     """Likewise the ratio of means; NaN where the metric was not measured."""
     first, second = _common(first, second)
     one, two = (np.array([getattr(r, metric) for r in each], np.float64) for each in (first, second))  # None becomes NaN
-    chosen = resampling(len(one), _DRAWS, 0)
+    chosen = draw_sets(len(one), _DRAWS, 0)
     return (float(one.mean() / two.mean()), *_ends(chosen @ one, chosen @ two))
 
 
@@ -222,7 +239,7 @@ def _allocation_targets(records: Sequence[CodecRecord], main: int) -> list[Targe
     return found
 
 
-def _search_targets(records: Sequence[OracleRecord]) -> list[Target]:
+def _search_targets(records: Sequence[Searched]) -> list[Target]:
     """J lost against greedy search in %, and how much faster the decision is, over all budgets."""
     found = []
     for score, what, note in (
@@ -260,8 +277,7 @@ def _branch_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
     return found
 
 
-def _time_targets(seconds: Mapping[str, Sequence[float]]) -> list[Target]:
-    count = torch.get_num_threads()
+def _time_targets(seconds: Mapping[str, Sequence[float]], count: int) -> list[Target]:
     threads = f"{count} thread{'s' * (count > 1)}, median"
     return [
         Target(f"{what}, ms", 1000 * median(each) if each else None, 300, 100, over=False, note=threads)

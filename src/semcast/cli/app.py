@@ -471,7 +471,7 @@ def evaluate_codec(
 def reproduce(
     study: Annotated[
         str, typer.Argument(metavar="STUDY", show_default=False,
-                            help="link, fig3, fig4, fig5, fading, rivals, ablations, all (of the figures), privacy or rl-asc.")
+                            help="fig3, fig4, fig5, fading, mismatch, rivals, ablations, all, link, privacy or rl-asc.")
     ],
     photos: Annotated[
         Path,
@@ -480,7 +480,7 @@ def reproduce(
     out: Annotated[
         Path,
         typer.Option("-o", "--out", metavar="DIR", rich_help_panel=_WRITING,
-                     help="The folder, where what was measured is gone on with; for link the report, REPORT.json."),
+                     help="The folder, where what was measured is gone on with."),
     ] = Path("results"),
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Measure everything afresh.", rich_help_panel=_WRITING)
@@ -496,101 +496,30 @@ def reproduce(
 
     [cyan]semcast reproduce all faces256/test-000.tar --quick -o quick[/cyan]
     [cyan]semcast reproduce fig3 faces256/test-000.tar --limit 100 -o results[/cyan]
-    [cyan]semcast reproduce link faces256/test-000.tar --limit 100 -o link.json[/cyan]
+    [cyan]semcast reproduce link faces256/test-000.tar --limit 100 -o link[/cyan]
     [cyan]semcast reproduce rl-asc street256/test-000.tar --domain street -o results/rl-asc[/cyan]
     [cyan]semcast reproduce privacy faces256/test-000.tar --identity mobileface_v2.onnx -o privacy[/cyan]
     """
-    from semcast.metrics.report import Metrics
-    from semcast.sources import find_photos
-    from semcast.studies.figures import FULL, QUICK, STUDIES, Bench
-    from semcast.studies.figures import reproduce as measure
+    from semcast.studies.study import choose
+    from semcast.studies.study import reproduce as measure
 
-    if study not in ("link", "privacy", "rl-asc", *STUDIES, "all"):
-        raise SemcastError(f"unknown study {study!r}; known: link, privacy, rl-asc, {', '.join(STUDIES)}, all")
-    if study == "rl-asc":
-        _reproduce_rl_asc(photos, out, force, quick, limit, domain)
-        return
-    if study in ("link", "privacy") and quick:
-        raise SemcastError(f"--quick is for the figures; give {study} a --limit")
-    if study == "privacy":
-        _reproduce_privacy(photos, out, force, limit, identity)
-        return
-    if study == "link":
-        _report_link(photos, out, force, limit, identity)
-        return
+    choose(study)
+    report = out if study == "link" and out.suffix == ".json" else None  # its one file, as it was asked for before
+    if report:
+        from semcast.files import check_file
+
+        check_file(report, force, ".json")
     _threads()
-    size = QUICK if quick else FULL
-    sources = find_photos([photos], limit or size.photos)
-    metrics = Metrics.load(identity, vgg=False)
-    for note in metrics.notes:
-        _say(note)
+    options = ["--domain", domain] * (study == "rl-asc") + ["--quick"] * quick + (["--limit", str(limit)] if limit else [])
     embedders = [identity] if isinstance(identity, Path) else identity or []
-    options = ["--quick"] * quick + (["--limit", str(limit)] if limit else [])
     named = [part for embedder in embedders for part in ("--identity", embedder.name)]
     command = " ".join(["semcast reproduce", study, photos.name, *options, *named, "-o", out.name])
-    bench = Bench(sources, out, size, metrics, say=_say, track=_track, force=force, command=command)
-    for path in dict.fromkeys(measure(study, bench)):
+    written = measure(study, photos, report.parent if report else out, quick=quick, limit=limit, force=force, domain=domain,
+                      identity=embedders, say=_say, track=_track, command=command)  # fmt: skip
+    if report:
+        written = [path.replace(report) if path.name == "link-report.json" else path for path in written]
+    for path in written:
         _say(f"written: {path}")
-
-
-def _reproduce_rl_asc(photos: Path, out: Path, force: bool, quick: bool, limit: int | None, domain: str) -> None:
-    from semcast.sources import find_photos
-    from semcast.studies import codec as rl_asc
-    from semcast.studies.figures import ready_folder
-
-    _threads()
-    ready_folder(out, rl_asc.STUDY)
-    size = rl_asc.QUICK if quick else rl_asc.FULL
-    options = ["--domain", domain] + ["--quick"] * quick + (["--limit", str(limit)] if limit else [])
-    command = " ".join(["semcast reproduce", rl_asc.STUDY, photos.name, *options, "-o", out.name])
-    sources = find_photos([photos], limit or size.photos)
-    study = rl_asc.load_study(domain, sources, out, size, say=_say, track=_track, force=force, command=command)
-    for path in dict.fromkeys(rl_asc.reproduce(study)):
-        _say(f"written: {path}")
-
-
-def _report_link(photos: Path, out: Path, force: bool, limit: int | None, identity: Any) -> None:
-    from semcast.files import check_file
-    from semcast.metrics.report import Metrics
-    from semcast.networks.segmenter import FaceParser
-    from semcast.studies.link import load_study, study_link
-
-    check_file(out, force, ".json")
-    _threads()
-    systems = _systems(["generative", "linear-gan", "linear"], None, 0)
-    metrics = Metrics.load(identity, vgg=False)
-    for note in metrics.notes:
-        _say(note)
-    report = study_link(load_study(photos, tuple(systems), FaceParser.load(), metrics, limit), _say)
-    temporary = out.with_suffix(".part")
-    temporary.write_text(json.dumps(report, indent=1) + "\n")
-    temporary.replace(out)
-    _stdout().print_json(json.dumps(report))
-
-
-def _reproduce_privacy(photos: Path, out: Path, force: bool, limit: int | None, identity: list[Path] | None) -> None:
-    from semcast.files import check_file
-    from semcast.generative.system import Generative
-    from semcast.metrics.report import Metrics
-    from semcast.photos import check_output, write_image
-    from semcast.sources import find_photos
-    from semcast.studies.privacy import bench_of, study_privacy
-
-    if not out.exists() and out.parent.is_dir():
-        out.mkdir()
-    report_file, picture_file = out / "privacy.json", out / "privacy.png"
-    check_file(report_file, force, ".json")
-    check_output(picture_file, force)
-    _threads()
-    metrics = Metrics.load(identity, vgg=False)
-    for note in metrics.notes:
-        _say(note)
-    report, picture = study_privacy(bench_of(Generative.load(), metrics, find_photos([photos], limit)), _say)
-    temporary = report_file.with_suffix(".part")
-    temporary.write_text(json.dumps(report, indent=1) + "\n")
-    temporary.replace(report_file)
-    write_image(picture_file, picture)
-    _stdout().print_json(json.dumps(report))
 
 
 @app.command()
