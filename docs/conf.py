@@ -117,14 +117,16 @@ def drop_pointers(app: Any, name: str, source: list[str]) -> None:
 
 def plain_bars(app: Any, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Let |h| and tables drawn with bars be what they are in a docstring: reStructuredText takes bars for marks of its own."""
-    for i, line in enumerate(lines):
+    plain: list[str] = []
+    for line in lines:
         if line.startswith("|"):  # a table: shown as it is written
-            lines[i] = ("" if i and lines[i - 1].startswith("    |") else "::\n\n") + "    " + line
-            continue
-        outside = re.split(r"(``.*?``)", line)
-        outside[::2] = [re.sub(r"\|(?=\S)", r"\\|", part) for part in outside[::2]]
-        lines[i] = "".join(outside)
-    lines[:] = "\n".join(lines).split("\n")
+            plain += [] if plain and plain[-1].startswith("    |") else ["::", ""]
+            plain.append("    " + line)
+        else:
+            parts = re.split(r"(``.*?``)", line)
+            parts[::2] = [re.sub(r"\|(?=\S)", r"\\|", part) for part in parts[::2]]
+            plain.append("".join(parts))
+    lines[:] = plain
 
 
 def setup(app: Any) -> None:
