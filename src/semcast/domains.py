@@ -170,4 +170,5 @@ def texture_code(part: int) -> int:
 
 def parts_of(mask: np.ndarray) -> np.ndarray:
     """CelebAMask-HQ classes 0..18 → parts 0..12, any shape, uint8."""
-    return _LOOKUP[mask]
+    parts: np.ndarray = _LOOKUP[mask]
+    return parts

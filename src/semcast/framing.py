@@ -50,7 +50,8 @@ class Picture(Tensor):
     @property
     def name(self) -> str:
         """Of the photo; with a seed, a channel's randomness follows from it."""
-        return self.__dict__.get("_name", "")
+        name: str = self.__dict__.get("_name", "")
+        return name
 
     @property
     def tensor(self) -> Tensor:

@@ -190,7 +190,8 @@ def _submit(client: Any, job: Job, task: Task, sent: Any) -> Any:
 
 
 def _room(client: Any) -> int:
-    return max(1, 2 * sum(client.nthreads().values()))
+    threads: dict[str, int] = client.nthreads()
+    return max(1, 2 * sum(threads.values()))
 
 
 def _finished(running: dict[Any, Task]) -> Iterator[Any]:
@@ -207,7 +208,8 @@ def _finished(running: dict[Any, Task]) -> Iterator[Any]:
 def _results(future: Any, task: Task) -> list[Any]:
     distributed = _distributed()
     try:
-        return future.result()
+        results: list[Any] = future.result()
+        return results
     except distributed.scheduler.KilledWorker as error:
         return [Refused(task, f"{task.source.name}: {error.allowed_failures + 1} workers died while they measured it")]
     except ImportError as error:

@@ -20,6 +20,7 @@ from semcast.domains import domain_named
 from semcast.errors import BadInput
 from semcast.files import check_file
 from semcast.link import BitCodec, Channel, System
+from semcast.metrics.perceptual import missing
 from semcast.metrics.report import Metrics
 
 Track = Callable[[int], AbstractContextManager[Callable[[int], None]]]
@@ -110,7 +111,7 @@ def evaluate_codecs(
     chosen = _list(codecs_)
     load = partial(build_codecs, domain, chosen, tuple(_list(max_bytes)), care)
     sweep = load()
-    note = codecs.missing("squeeze")
+    note = missing("squeeze")
     named = all(isinstance(each, str) for each in chosen)
     opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
     with cluster.measuring(workers, sweep, load if named else None) as measure, opened as step:

@@ -34,7 +34,8 @@ def complex_normal(seed: int, count: int) -> Tensor:
     # torch fills normals in groups of 16 reals and treats an incomplete last group differently: draw whole groups.
     whole = -(-count // 8) * 8
     pairs = torch.randn(whole, 2, generator=torch.Generator().manual_seed(seed))
-    return torch.view_as_complex(pairs)[:count] * 0.5**0.5
+    drawn: Tensor = torch.view_as_complex(pairs)[:count] * 0.5**0.5
+    return drawn
 
 
 def noise_variances(batch: int, symbols: int, snr_db: float | Tensor) -> Tensor:

@@ -54,7 +54,8 @@ def see(crops: list[Photo], parser: FaceParser) -> NDArray[np.float64]:
     device = next(parser.parameters()).device
     images = torch.tensor(np.stack(crops), device=device).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
-        return parser(images).float().softmax(1).double().cpu().numpy()
+        shares: NDArray[np.float64] = parser(images).float().softmax(1).double().cpu().numpy()
+    return shares
 
 
 def read(chance: NDArray[np.float64]) -> Look | None:

@@ -78,7 +78,8 @@ class ChannelCodec(nn.Module):
         noise = 1 / total.clamp_min(1 / ERASED)
         estimate = summed * noise * power.sqrt() / (power + noise)
         told = conditions(received.noise_var, received.budget.symbols)
-        return estimate + self.decoder(torch.cat((estimate, told), 1)).float()
+        learned: Tensor = self.decoder(torch.cat((estimate, told), 1)).float()
+        return estimate + learned
 
     def repeat(self, uses: int) -> tuple[Tensor, Tensor]:
         """Which coordinate each real use carries, and its amplitude: beyond ``dims`` uses the coordinates start again."""

@@ -58,9 +58,9 @@ class FaceEncoder(nn.Module):
         size = self.config.size
         if image.shape[-1] != size:
             image = F.interpolate(image, (size, size), mode="area")
-        codes = self.linear(self.project(to_vector(image, self.config.sketch))).float()
+        codes: Tensor = self.linear(self.project(to_vector(image, self.config.sketch))).float()
         x = self.stem(image * 2 - 1)
         for i, block in enumerate(self.blocks):
             x = block(F.avg_pool2d(x, 2) if 0 < i < 4 else x)
         codes = codes + self.out(self.flat(x).flatten(1)).float()
-        return bound(codes).unflatten(1, (NUM_CODES, self.config.code))
+        return torch.unflatten(bound(codes), 1, (NUM_CODES, self.config.code))

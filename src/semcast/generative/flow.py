@@ -87,7 +87,7 @@ class CodeFlow(nn.Module):
 
     def unwhiten(self, z: Tensor) -> Tensor:
         """z → P, the inverse of :meth:`whiten`."""
-        return (z @ self.inverse_matrix.T + self.mean).unflatten(1, (28, -1))
+        return torch.unflatten(z @ self.inverse_matrix.T + self.mean, 1, (28, -1))
 
     def to_normal(self, codes: Tensor) -> Tensor:
         """P ``[B, 28, code]`` → N ``[B, dims]``."""
@@ -118,4 +118,5 @@ class CodeFlow(nn.Module):
 def _root(matrix: Tensor) -> Tensor:
     """Symmetric square root, float64."""
     values, vectors = torch.linalg.eigh(matrix.double())
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return root

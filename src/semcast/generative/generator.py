@@ -207,8 +207,8 @@ class SemanticGenerator(nn.Module):
         self.to_rgb = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in c.render)
         self.to_mask = nn.Conv2d(c.render[0], NUM_PARTS, 1)
         for layer in (*self.to_rgb, self.to_mask):
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def local(self, codes: Tensor) -> Parts:
         """All local generators, part by part: one product serves all photos of a part."""
@@ -241,7 +241,8 @@ class SemanticGenerator(nn.Module):
             colour = colour + F.pad(seen, (x0, colour.shape[3] - x1, y0, colour.shape[2] - y1))
         coarse = F.avg_pool2d(share, 2).flatten(2)
         features = parts.features
-        composed = (coarse.to(features.dtype)[:, :, None] * features).sum(0).unflatten(2, (self.config.grid, -1))
+        composed = (coarse.to(features.dtype)[:, :, None] * features).sum(0)
+        composed = torch.unflatten(composed, 2, (self.config.grid, -1))
         depth, share = parts.depth.transpose(0, 1), share.transpose(0, 1)
         picture = torch.cat((colour * 2 - 1, share), 1).to(composed.dtype)  # what the eigen-parts show
         x = torch.cat((composed, F.avg_pool2d(picture, 2)), 1).contiguous(memory_format=torch.channels_last)

@@ -17,7 +17,7 @@ from semcast.errors import Damaged
 from semcast.generative.channel_codec import ERASED, ChannelCodec, CodecConfig
 from semcast.generative.encoder import EncoderConfig, FaceEncoder
 from semcast.generative.flow import CodeFlow, FlowConfig
-from semcast.generative.generator import GeneratorConfig, SemanticGenerator
+from semcast.generative.generator import GeneratorConfig, Rendering, SemanticGenerator
 from semcast.generative.inversion import Inversion, Newton
 from semcast.generative.refinement import Refine
 from semcast.link import Budget, Burst, Received, Reception, System
@@ -95,7 +95,8 @@ class Generative(System):
     def guess(self, image: Tensor) -> Tensor:
         """The encoder's codes ``[B, 28, code]``."""
         with mixed(image.device):
-            return self.encoder(image.contiguous(memory_format=torch.channels_last)).float()
+            codes: Tensor = self.encoder(image.contiguous(memory_format=torch.channels_last))
+        return codes.float()
 
     def encode(self, image: Tensor, budget: Budget) -> Burst:
         """F → L → N → X."""
@@ -117,7 +118,8 @@ class Generative(System):
     def render(self, latent: Tensor, octaves: int | None = None) -> Tensor:
         """The generator's photo of these codes, not clipped; smaller with fewer ``octaves`` (:class:`SemanticGenerator`)."""
         with mixed(latent.device):
-            return self.generator(latent, octaves).image.float()
+            rendering: Rendering = self.generator(latent, octaves)
+        return rendering.image.float()
 
     def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
         """Faces that nobody has: N(0, temperature²) through the inverse flow and the generator, ``[count, 3, S, S]``."""

@@ -76,12 +76,12 @@ class Affine(nn.Module):
 
     def to_codes(self, normal: Tensor) -> Tensor:
         """N → P."""
-        return (normal @ self.inverse_matrix.T + self.mean).unflatten(1, (28, -1))
+        return torch.unflatten(normal @ self.inverse_matrix.T + self.mean, 1, (28, -1))
 
 
 def code_covariance(flow: CodeFlow) -> Tensor:
     """C of the training codes, float64: the whitening A has A C Aᵀ = I, so C = A⁻¹ A⁻ᵀ."""
-    inverse = torch.linalg.inv(flow.forward_matrix.double())
+    inverse: Tensor = torch.linalg.inv(flow.forward_matrix.double())
     return inverse @ inverse.T
 
 

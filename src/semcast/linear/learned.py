@@ -71,7 +71,8 @@ class Correction(nn.Module):
         x = self.stem(small.contiguous(memory_format=torch.channels_last) * 2 - 1)
         for i, block in enumerate(self.blocks):
             x = block(F.avg_pool2d(x, 2) if 0 < i < 4 else x)
-        return self.out(self.flat(x + self.cond(condition)[:, :, None, None]).flatten(1)).float()  # type: ignore[no-any-return]
+        change: Tensor = self.out(self.flat(x + self.cond(condition)[:, :, None, None]).flatten(1))
+        return change.float()
 
 
 SYMBOLS, SNRS_DB = (16, 32, 64, 128, 256, 512, 1024, 2048), (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)

@@ -59,7 +59,7 @@ class Repainter(nn.Module):
 
     def understand(self, estimate: Tensor, error: Tensor, condition: Tensor) -> Tensor:
         """The U-Net's features ``[B, widths[0], 64, 64]``; arguments as of :meth:`forward`."""
-        x = self.stem(torch.cat((estimate * 2 - 1, error.clamp_min(1e-3).log() + 3), 1))
+        x: Tensor = self.stem(torch.cat((estimate * 2 - 1, error.clamp_min(1e-3).log() + 3), 1))
         x = x + self.place + self.condition(condition)[:, :, None, None]
         skips = []
         for i, block in enumerate(self.down):
@@ -83,7 +83,7 @@ class Repainter(nn.Module):
             ``[B, 3, S, S]`` with S = 64 · 2^octaves, not clipped.
         """
         x = self.understand(estimate, error, condition)
-        painted = None
+        painted: Tensor | None = None
         for i in range(self.octaves if octaves is None else octaves):
             x = self.fine[i](x)
             painted = self.paint[i](x) + (0 if painted is None else double(painted))
@@ -105,7 +105,8 @@ class ScaledBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[B, width, H, W]`` → the same shape."""
         scaled = x * self.scale[:, None, None] + self.shift[:, None, None]
-        return x + self.conv(F.silu(scaled))  # type: ignore[no-any-return]
+        made: Tensor = x + self.conv(F.silu(scaled))
+        return made
 
 
 class SmoothOctave(nn.Module):
@@ -122,7 +123,8 @@ class SmoothOctave(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, inputs, S, S]`` → ``[B, outputs, 2 S, 2 S]``."""
-        return self.b(self.a(double(self.enter(x))))  # type: ignore[no-any-return]
+        made: Tensor = self.b(self.a(double(self.enter(x))))
+        return made
 
 
 MARGIN = 4

@@ -33,7 +33,7 @@ def to_vector(image: Tensor, side: int = 64) -> Tensor:
 
 def to_image(vector: Tensor, side: int = 64) -> Tensor:
     """The inverse of :func:`to_vector` at ``side`` x ``side``, RGB ``[B, 3, side, side]`` (not clipped)."""
-    luma, chroma = vector.split((side * side, vector.shape[1] - side * side), 1)
+    luma, chroma = vector[:, : side * side], vector[:, side * side :]
     half = side // 2
     chroma = F.interpolate(chroma.reshape(-1, 2, half, half) / 2.0, scale_factor=2.0, mode="bilinear")
     ycc = torch.cat((luma.reshape(-1, 1, side, side), chroma), 1)

@@ -99,7 +99,7 @@ class LinearGan(Linear):
         self.painter = repainter
 
     @classmethod
-    def load(cls, care: str | None = None) -> LinearGan:  # type: ignore[override]
+    def load(cls, care: str | None = None) -> LinearGan:
         """Load the shipped weights.
 
         Args:
@@ -126,7 +126,8 @@ class LinearGan(Linear):
         """The repainted photo before clipping (training needs it), smaller with fewer ``octaves``."""
         estimate, error, condition = self.given(received)
         with mixed(estimate.device):
-            return self.painter(estimate, error, condition, octaves).float()
+            painted: Tensor = self.painter(estimate, error, condition, octaves)
+        return painted.float()
 
     def given(self, received: Received) -> tuple[Tensor, Tensor, Tensor]:
         """What the repainter is given: the linear estimate, its expected error per pixel, and k and SNR."""

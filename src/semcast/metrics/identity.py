@@ -181,7 +181,8 @@ class Identity:
 
     def _run(self, crops: np.ndarray) -> np.ndarray:
         if not isinstance(self._batch, int):
-            return self._session.run(None, {self._input: crops})[0]
+            found: np.ndarray = self._session.run(None, {self._input: crops})[0]
+            return found
         if self._batch != 1:
             raise SemcastError(f"{self.path} takes only batches of {self._batch}")
         return np.concatenate([self._session.run(None, {self._input: crop[None]})[0] for crop in crops])
@@ -201,7 +202,8 @@ class Identity:
         found = self.embed(image)
         if self.kind.measure != "cosine":
             found = F.normalize(found, dim=1)
-        return found * found.shape[1] ** 0.5
+        scaled: Tensor = found * found.shape[1] ** 0.5
+        return scaled
 
     def scores(self, a: Tensor, b: Tensor) -> Tensor:
         """Similarities ``[N, M]`` of all pairs of embeddings ``[N, D]`` and ``[M, D]``: cosines, or 1 - distance."""

@@ -35,7 +35,8 @@ class ResBlock(nn.Module):
         """``[batch, inputs, H, W]`` → ``[batch, outputs, H, W]``."""
         y = self.conv1(F.silu(self.norm1(x)))
         y = self.conv2(F.silu(self.norm2(y)))
-        return self.skip(x) + y
+        made: Tensor = self.skip(x) + y
+        return made
 
 
 class LightBlock(nn.Module):
@@ -47,4 +48,5 @@ class LightBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, width, H, W]`` → the same shape."""
-        return x + self.conv(F.silu(self.norm(x)))
+        made: Tensor = x + self.conv(F.silu(self.norm(x)))
+        return made

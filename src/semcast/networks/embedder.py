@@ -44,7 +44,7 @@ def _normalise(a: dict[str, Any], x: Tensor, weight: Tensor, bias: Tensor, mean:
 
 def _product(a: dict[str, Any], x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x, weight = x.T if a.get("transA") else x, weight.T if a.get("transB") else weight
-    y = a.get("alpha", 1.0) * (x @ weight)
+    y: Tensor = a.get("alpha", 1.0) * (x @ weight)
     return y if bias is None else y + a.get("beta", 1.0) * bias
 
 

@@ -49,7 +49,7 @@ class Segmenter(nn.Module):
     @torch.no_grad()
     def labels(self, image: Tensor, size: int | None = None) -> Tensor:
         """The most likely category of each pixel, uint8 ``[B, H, W]``, or ``[B, size, size]``."""
-        logits = self(image).float()
+        logits: Tensor = self(image).float()
         sides = (size, size) if size else image.shape[-2:]
         if tuple(sides) != tuple(logits.shape[-2:]):
             logits = F.interpolate(logits, sides, mode="bilinear")

@@ -89,7 +89,8 @@ class KnowledgeBase(nn.Module):
         f = self.factors[:, visible].flatten(1)
         g = f / self.spread[visible].flatten()
         precision = torch.eye(len(f), device=f.device) + g @ f.T
-        return torch.linalg.solve(precision, g @ y.T).T
+        factors: Tensor = torch.linalg.solve(precision, g @ y.T)
+        return factors.T
 
     def replace(self, codes: Tensor, private: Tensor) -> Tensor:
         """Codes whose private ones (bool ``[28]``) are a donor's, fitted to the others; those are unchanged.

@@ -71,7 +71,7 @@ def receipt(
             lambda x: float(lpips(image, torch.where(mask, x, image))), before, after, 4
         )
     for name, embedder in metrics.identity.items():
-        measured = _pair(lambda x, e=embedder: float(e.similarity(image, x)), before, after, 4)  # type: ignore[misc]
+        measured = _pair(lambda x, e=embedder: float(e.similarity(image, x)), before, after, 4)
         least = threshold_of(embedder.path.name)
         values[name] = measured | {"threshold": least, "same_person_after": measured["after"] >= least}
     if isinstance(asked, Filter):

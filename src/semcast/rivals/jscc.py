@@ -92,7 +92,7 @@ class SnrAttention(nn.Module):
 
     def forward(self, x: Tensor, snr: Tensor) -> Tensor:
         """Features and SNR in dB / 10 ``[B, 1]`` → features."""
-        scale = self.layers(torch.cat((x.mean((2, 3)), snr), 1)).sigmoid()
+        scale: Tensor = self.layers(torch.cat((x.mean((2, 3)), snr), 1)).sigmoid()
         return x * (2 * scale[:, :, None, None])
 
 
@@ -211,7 +211,7 @@ class Jscc(nn.Module):
             estimate, received = self.blocks.synthesise(received, snr_db)
             if self.sees:
                 received = torch.cat((received, F.pixel_unshuffle(estimate * 2 - 1, self.config.stride)), 1)
-        x = self.first(received)
+        x: Tensor = self.first(received)
         for layer, norm, attention in zip(
             reversed(self.up), reversed(self.up_norm), reversed(self.up_attention), strict=True
         ):

@@ -82,7 +82,7 @@ def rgb_variances(sketch: Sketch) -> Tensor:
     count = sketch.config.components
     pictures = sketch.restore(torch.diag(sketch.eigenvalues.sqrt())) - sketch.restore(torch.zeros(1, count))
     flat = pictures.flatten(1)
-    values = torch.linalg.eigvalsh((flat @ flat.T).double()).flip(0)
+    values: Tensor = torch.linalg.eigvalsh((flat @ flat.T).double()).flip(0)
     return values[values > values[0] * 1e-7]  # below it: rounding of float32
 
 
@@ -269,7 +269,8 @@ def code_length_bits(index: Tensor, step: Tensor) -> Tensor:
     """-Σ log2 P(index_i) under N(0, 1): what an ideal entropy coder spends, ``[...]``."""
     low, high = (index.abs() - 0.5) * step, (index.abs() + 0.5) * step
     mass = torch.special.ndtr(-low) - torch.special.ndtr(-high)
-    return -mass.clamp_min(1e-300).log2().sum(-1)
+    bits: Tensor = -mass.clamp_min(1e-300).log2().sum(-1)
+    return bits
 
 
 def fitting_steps(importance: Tensor, bits: float) -> Tensor:
@@ -282,4 +283,4 @@ def fitting_steps(importance: Tensor, bits: float) -> Tensor:
             high = middle
         else:
             low = middle
-    return shape * np.exp2(high)
+    return shape * float(np.exp2(high))

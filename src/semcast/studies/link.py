@@ -30,7 +30,7 @@ from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
 from semcast.generative.variants import variant
 from semcast.hashes import generator_for
-from semcast.link import Budget, System
+from semcast.link import Budget, Reception, System
 from semcast.metrics.report import Metrics
 from semcast.metrics.semantic import counted_mean_iou, counts
 from semcast.networks.segmenter import FaceParser
@@ -101,7 +101,8 @@ class LinkRun(Run):
     def cross(self, system: System, photo: Tensor, name: str, symbols: int, snr_db: float) -> Tensor:
         """Send a photo over AWGN; the same noise for every system."""
         channel = make_channel("awgn").draw(1, symbols, snr_db, generator_for(self.seed, name))
-        return system(photo, channel, Budget(symbols, snr_db)).image
+        reception: Reception = system(photo, channel, Budget(symbols, snr_db))
+        return reception.image
 
     def following(self, name: str) -> Source:
         """Give the photo after that one."""

@@ -210,4 +210,5 @@ def _version(package: str) -> str:
 
 def _stored_fingerprint(path: Path) -> str:
     with safe_open(path, framework="np") as file:
-        return (file.metadata() or {}).get("sha256", "")[:12]
+        told: dict[str, str] = file.metadata() or {}
+    return told.get("sha256", "")[:12]

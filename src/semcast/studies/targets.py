@@ -199,7 +199,8 @@ def bytes_for(curve: Mapping[float, float], aim: float) -> float | None:
         return float(points[0][0])
     for (low, below), (high, above) in pairwise(points):
         if below < aim <= above:
-            return round(low * (high / low) ** ((aim - below) / (above - below)), 6)
+            found: float = low * (high / low) ** ((aim - below) / (above - below))
+            return round(found, 6)
     return None
 
 

@@ -103,7 +103,9 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
             self.photo, self.random = photo, np.random.default_rng(seed)
             self.before, self.expected = 0.0, 0.0
 
-        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.float32], dict]:
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        ) -> tuple[NDArray[np.float32], dict[str, Any]]:
             """The next photo and budget; a budget too small for a photo grows until its coarsest layout fits."""
             super().reset(seed=seed)
             if seed is not None:

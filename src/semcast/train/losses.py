@@ -158,7 +158,8 @@ def block_spectra(image: Tensor, side: int, shift: tuple[int, int] = (0, 0)) -> 
         blocks = colours.unfold(2, side, side // 2).unfold(3, side, side // 2)
         window = torch.hann_window(side, periodic=True, device=image.device)
         centred = (blocks - blocks.mean((-1, -2), keepdim=True)) * (window[:, None] * window)
-        return (torch.fft.rfft2(centred).abs() / side + 1e-3).log()
+        levels: Tensor = (torch.fft.rfft2(centred).abs() / side + 1e-3).log()
+        return levels
 
 
 def spectrum_loss(photo: Tensor, picture: Tensor, random: torch.Generator, sides: Sequence[int] = SIDES) -> Tensor:

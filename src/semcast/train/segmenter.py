@@ -113,7 +113,7 @@ class FaceParserRecipe(SegmenterRecipe):
     """The 13-part face parser, robust to rough crops; writes ``parser.safetensors``."""
 
     name, defaults, body = "parser", Settings(), FaceParser
-    weights, categories, decay, every_s = "parser", NUM_PARTS, 0.998, 90.0  # type: ignore[assignment]
+    weights, categories, decay, every_s = "parser", NUM_PARTS, 0.998, 90.0
 
     def load(self, split: str) -> Scenes:
         """Parts at the size the parser works at."""

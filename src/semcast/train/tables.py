@@ -73,7 +73,8 @@ class LayoutNetwork(nn.Module):
         with mixed():
             g = self.inner(z[:, : self.hidden].clamp(0, _CEILING)) + self.bias[:, None, None]
             g = g.clamp(0, _CEILING)
-            return z[:, self.hidden :] + self.outer(g).float()
+            outer: Tensor = self.outer(g).float()
+            return z[:, self.hidden :] + outer
 
     @torch.no_grad()
     def whole(self) -> LayoutTables:
