@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
 from torch import Tensor
 
-from semcast.errors import Damaged, Missing, SemcastError
+from semcast.errors import BadInput, Damaged, Missing
 from semcast.files import whole
 
 FORMAT = "semcast-1"
@@ -201,11 +201,11 @@ def load(name: str, *, kind: str) -> Checkpoint:
             meta = file.metadata() or {}
             stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
-        raise SemcastError(f"{path} is not a readable weights file ({error})") from None
+        raise Damaged(f"{path} is not a readable weights file ({error})") from None
     if meta.get("format") != FORMAT:
-        raise SemcastError(f"{path} is of format {meta.get('format')!r}, this version reads {FORMAT!r}")
+        raise BadInput(f"{path} is of format {meta.get('format')!r}, this version reads {FORMAT!r}")
     if meta.get("kind") != kind:
-        raise SemcastError(f"{path} holds {meta.get('kind')!r} weights, {kind!r} are needed")
+        raise BadInput(f"{path} holds {meta.get('kind')!r} weights, {kind!r} are needed")
     try:
         for key, (dtype, shape) in json.loads(meta.get("deflated", "{}")).items():
             stored[key] = _inflated(stored[key], dtype, shape)
