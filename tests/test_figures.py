@@ -220,7 +220,7 @@ def test_all_with_what_there_is(faces: Path, tmp_path: Path, few: None) -> None:
     pytest.importorskip("matplotlib")
     said: list[str] = []
     written = {path.name for path in reproduce("all", faces, tmp_path / "out", say=said.append, command="semcast reproduce")}
-    assert {"fig3.png", "fig3.svg", "fig3.md", "fading.png", "rivals.md", "claims.md", "claims.json"} <= written
+    assert {"fig3.png", "fig3.svg", "fig3.md", "headline.md", "fading.png", "rivals.md", "claims.md", "claims.json"} <= written
     records = read(tmp_path / "out" / "fig3-4.jsonl")
     assert len(records) == len({r.key for r in records}) == 2 * 2 * 5  # photos, SNRs; linear and linear-gan at both k
     assert {(r.system, r.symbols) for r in records} >= {("deepjscc", 64), ("linear", 640)}

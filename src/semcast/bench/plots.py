@@ -34,15 +34,15 @@ AXES = {
     "decoded": "share of files that show anything",
 }
 _COLOURS = {
-    "generative": "#0072b2", "linear-gan": "#d55e00", "linear": "#7a7a7a", "deepjscc": "#009e73",
+    "sketch": "#cc79a7", "generative": "#0072b2", "linear-gan": "#d55e00", "linear": "#7a7a7a", "deepjscc": "#009e73",
     "deepjscc-perceptual": "#8a9a00", "avif": "#b0569a", "avif-capacity": "#5e2750", "digital-twin": "#56b4e9",
     "jpeg": "#a6761d", "jpeg2000": "#7570b3", "webp": "#e6ab02", "hevc": "#e7298a", "opta": "#111111",
     "code-flow": "#6a3d9a", "code-whitened": "#e69f00", "code-standardised": "#009e73", "code-pca": "#cc79a7",
     "rl-asc": "#d55e00", "uniform": "#0072b2", "area": "#009e73", "random": "#7a7a7a",
 }  # fmt: skip
 _MARKERS = {
-    "generative": "o", "linear-gan": "s", "linear": "^", "deepjscc": "D", "deepjscc-perceptual": "v", "code-flow": "P",
-    "code-whitened": "X", "code-standardised": "^", "code-pca": "v", "rl-asc": "o", "uniform": "s", "area": "^", "random": "v",
+    "sketch": "*", "generative": "o", "linear-gan": "s", "linear": "^", "deepjscc": "D", "deepjscc-perceptual": "v",
+    "code-flow": "P", "code-whitened": "X", "code-standardised": "^", "code-pca": "v", "rl-asc": "o", "uniform": "s", "area": "^", "random": "v",
 }  # fmt: skip
 _SPARE = ("#66a61e", "#1b9e77", "#d95f02", "#a6cee3", "#666666")
 _RC: Any = {

@@ -32,7 +32,7 @@ PILOTS = 8
 NOISELESS_DB = 60.0
 
 # Which systems are drawn at which k; one that works with a single k stands under its own alone.
-LINKS = tuple(Curve(k, name) for k in (64, 640) for name in ("generative", "linear-gan", "linear", "deepjscc"))
+LINKS = tuple(Curve(k, name) for k in (64, 640) for name in ("sketch", "generative", "linear-gan", "linear", "deepjscc"))
 WIDE = (Curve(8192, "deepjscc"), Curve(8192, "deepjscc-perceptual"))
 CODECS = (Curve(640, "avif"), Curve(8192, "avif"))
 

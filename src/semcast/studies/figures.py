@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from semcast.bench import plots
 from semcast.bench.plots import Curve, Line, Page, Panel
-from semcast.bench.records import Record, read
+from semcast.bench.records import HEADINGS, Record, mean, read
 from semcast.bench.statistics import VERIFIED
 from semcast.bench.sweep import Plan
 from semcast.bench.tables import markdown
@@ -25,7 +25,7 @@ IDEALS = (
     Curve(64, "digital-twin"), Curve(640, "digital-twin"), Curve(640, "avif-capacity"), Curve(8192, "avif-capacity"),
 )  # fmt: skip
 REFERENCES = ("ceiling", "floor")
-DESIGN_DB = 10.0
+DESIGN_DB = HEADLINE_DB = 10.0
 
 
 # ---- figures 3 and 4 -------------------------------------------------------------------------------------------------
@@ -62,6 +62,23 @@ def fig4(run: FaceRun) -> None:
     records = _fig3_4(run)
     panel = Panel("AWGN", "lpips_squeeze", plots.against_snr(records, "lpips_squeeze"), (), _levels(run, "lpips_squeeze"))
     _snr_figure(run, "fig4", "LPIPS against SNR", panel, records)
+    run.write("headline.md", headline(records) + "\n")
+
+
+def headline(records: Sequence[Record]) -> str:
+    """A table of one SNR, for the first page: a row each system, in the order of :data:`LINKS` and then of the codecs."""
+    at = {curve: [r for r in records if (Curve(r.symbols, r.system), r.snr_db) == (curve, HEADLINE_DB)]
+          for curve in (*LINKS, *CODECS)}  # fmt: skip
+    names = dict.fromkeys(curve.system for curve, held in at.items() if held)
+    columns = [(metric, k) for metric in ("lpips_squeeze", "identity", "psnr_db") for k in (64, 640)]
+    rows = [["system", *(f"{HEADINGS[metric]}, k = {k}" for metric, k in columns)]]
+    for name in names:
+        held = [at.get(Curve(k, name), []) for _, k in columns]
+        digits = [2 if metric == "psnr_db" else 3 for metric, _ in columns]
+        rows.append([f"`{name}`", *(mean([getattr(r, metric) for r in few], places)
+                                    for (metric, _), few, places in zip(columns, held, digits, strict=True))])  # fmt: skip
+    photos = len({record.image for held in at.values() for record in held})
+    return f"AWGN at {HEADLINE_DB:g} dB, means over {photos} test photos:\n\n{markdown(rows)}"
 
 
 def _snr_figure(run: FaceRun, name: str, heading: str, panel: Panel, records: Sequence[Record]) -> None:
