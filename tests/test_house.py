@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,19 @@ def test_import_changes_nothing_global() -> None:
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, semcast.cli; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src").returncode == 0
+
+
+def test_files_are_written_whole_in_one_way() -> None:
+    """Temporary files that are put in place are the business of files.py alone."""
+    by_hand = [path.name for path in SOURCE.rglob("*.py") if re.search(r"\.part(\.npz)?[\"']", path.read_text(encoding="utf-8"))]
+    assert by_hand == ["files.py"]
+
+
+def test_nothing_is_too_long_to_read() -> None:
+    """No function over 50 lines, no file over 400."""
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno is not None and node.end_lineno - node.lineno < 50, f"{node.name} of {path}"

@@ -14,7 +14,8 @@ from typing import Any
 
 from semcast.bench.records import Record
 from semcast.bench.statistics import Interval, group, interval
-from semcast.errors import BadInput, Missing, SemcastError
+from semcast.errors import BadInput, Missing
+from semcast.files import whole
 
 N = 3 * 256 * 256
 CONVENTIONS = (
@@ -42,7 +43,8 @@ _COLOURS = {
 }  # fmt: skip
 _MARKERS = {
     "sketch": "*", "generative": "o", "linear-gan": "s", "linear": "^", "deepjscc": "D", "deepjscc-perceptual": "v",
-    "code-flow": "P", "code-whitened": "X", "code-standardised": "^", "code-pca": "v", "rl-asc": "o", "uniform": "s", "area": "^", "random": "v",
+    "code-flow": "P", "code-whitened": "X", "code-standardised": "^", "code-pca": "v",
+    "rl-asc": "o", "uniform": "s", "area": "^", "random": "v",
 }  # fmt: skip
 _SPARE = ("#66a61e", "#1b9e77", "#d95f02", "#a6cee3", "#666666")
 _RC: Any = {
@@ -188,12 +190,8 @@ def _save(figure: Any, stem: Path) -> list[Path]:
     paths = []
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
         path = stem.with_name(stem.name + suffix)
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            figure.savefig(temporary, format=suffix[1:], metadata=metadata)
-            temporary.replace(path)
-        except OSError as error:
-            raise SemcastError(f"{path} cannot be written ({error.strerror})") from None
+        with whole(path) as file:
+            figure.savefig(file, format=suffix[1:], metadata=metadata)
         paths.append(path)
     return paths
 

@@ -54,8 +54,8 @@ SentPhotos = Annotated[
 Received = Annotated[
     Path | None,
     typer.Option("-o", "--out", metavar="OUT.png", show_default=False, rich_help_panel=WRITING,
-                 help="The received face alone (of several photos: the folder of them); without it, a picture of both in "
-                      "PHOTO-received.png here."),
+                 help="The received face alone (of several photos: the folder of them; - for stdout, as PNG); without it, a "
+                      "picture of both in PHOTO-received.png here."),
 ]  # fmt: skip
 SystemName = Annotated[
     str | None,
@@ -98,8 +98,6 @@ def transmit(
     protecting: Protecting,
 ) -> None:
     """Send photos over a simulated channel and write the faces that arrive.
-
-    With -o - the picture goes to stdout, as PNG, and what is said of it to stderr.
 
     [cyan]semcast transmit me.jpg[/cyan]
     [cyan]semcast transmit me.jpg --symbols 64 --snr 0 --system generative -o face.png[/cyan]

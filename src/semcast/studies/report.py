@@ -22,6 +22,7 @@ from semcast.bench.statistics import Interval
 from semcast.bench.sweep import Plan
 from semcast.bench.tables import fill
 from semcast.errors import Missing
+from semcast.files import write_text
 from semcast.link import Channel, System
 from semcast.metrics.report import Metrics
 from semcast.studies import ablations, codec, figures, rivals
@@ -29,7 +30,7 @@ from semcast.studies.codec_run import CodecRun
 from semcast.studies.codec_run import Size as CodecSize
 from semcast.studies.faces import FaceRun, Size
 from semcast.studies.kid import KidRecord, as_curves, name_set
-from semcast.studies.run import Make, Point, write_text
+from semcast.studies.run import Make, Point
 from semcast.studies.targets import STANDARD
 
 L = TypeVar("L", bound=Line)

@@ -24,7 +24,7 @@ from semcast.bench.engine import Named, Refused, Task, Work
 from semcast.bench.plots import Page, Panel
 from semcast.bench.records import Line
 from semcast.errors import BadInput, SemcastError
-from semcast.files import reason_of, whole
+from semcast.files import reason_of, write_text
 from semcast.sources import Source
 from semcast.weights import available
 
@@ -167,16 +167,6 @@ def ready_folder(out: Path, study: str) -> None:
         raise BadInput(f"{out} cannot be made ({reason_of(error)})") from None
     if not os.access(out, os.W_OK):
         raise BadInput(f"{out} cannot be written: no permission")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
-
-    Raises:
-        SemcastError: it cannot be written.
-    """
-    with whole(path) as file:
-        file.write(text.encode())
 
 
 def describe_run(path: Path, studies: Sequence[str], command: str, size: Any, sources: Sequence[Source]) -> str:

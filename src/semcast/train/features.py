@@ -10,6 +10,7 @@ import torch
 from semcast.codec.codec import Networks
 from semcast.codec.concepts import SIZE, cells_of
 from semcast.domains import domain_named
+from semcast.files import whole
 from semcast.train.data import load_scenes
 from semcast.train.loop import console
 from semcast.train.recipe import Task
@@ -44,7 +45,6 @@ class FeaturesTask(Task):
                 features.append(own)
                 cells.append(cells_of(layout))
         out.mkdir(parents=True, exist_ok=True)
-        part = out / "features.part.npz"
-        np.savez_compressed(part, features=np.stack(features), cells=np.stack(cells))
-        part.replace(out / "features.npz")
+        with whole(out / "features.npz") as file:
+            np.savez_compressed(file, features=np.stack(features), cells=np.stack(cells))
         console.print(f"{out / 'features.npz'} written: semcast train tables --set features={out / 'features.npz'}")

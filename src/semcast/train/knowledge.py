@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS, PARTS, shape_code, texture_code
 from semcast.errors import BadInput, Missing
+from semcast.files import write_text
 from semcast.generative.encoder import BOUND
 from semcast.generative.generator import SemanticGenerator
 from semcast.privacy.knowledge import KnowledgeBase, KnowledgeConfig
@@ -68,8 +69,8 @@ class KnowledgeTask(Task):
         codes = cached_codes(cache, lambda: codes_of(encoder, generator, load_faces(faces, "train", 128).images))
         base, numbers = learn(codes, visibility(generator), settings)
         base.save(path)
-        (out / "settings.json").write_text(json.dumps({"recipe": "knowledge", **asdict(settings)}, indent=1) + "\n")
-        (out / "knowledge.json").write_text(json.dumps(numbers, indent=1) + "\n")
+        write_text(out / "settings.json", json.dumps({"recipe": "knowledge", **asdict(settings)}, indent=1) + "\n")
+        write_text(out / "knowledge.json", json.dumps(numbers, indent=1) + "\n")
         console.print(f"{path} written: {json.dumps(numbers)}", highlight=False)
 
 

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from semcast.errors import Damaged, SemcastError
+from semcast.files import whole, write_text
 from semcast.photos import to_uint8, write_image
 from semcast.pictures import grid
 from semcast.train.schedule import averaged
@@ -69,7 +70,7 @@ class Trainer:
             self._restore(saved)
         if self.ranks.leads:
             self.out.mkdir(parents=True, exist_ok=True)
-            (self.out / "settings.json").write_text(json.dumps(recipe.described(), indent=1, default=str) + "\n")
+            write_text(self.out / "settings.json", json.dumps(recipe.described(), indent=1, default=str) + "\n")
 
     def _things(self) -> dict[str, Any]:
         """What survives an interruption, by name."""
@@ -90,9 +91,8 @@ class Trainer:
         """Write the checkpoint; it appears whole or not at all."""
         state = {name: thing.state_dict() for name, thing in self._things().items()}
         seconds = self.seconds + time.monotonic() - self.begun
-        part = self.out / (CHECKPOINT + ".part")
-        torch.save({"state": state, "random": self.recipe.random.get_state(), "step": step, "seconds": seconds}, part)
-        part.replace(self.out / CHECKPOINT)
+        with whole(self.out / CHECKPOINT) as file:
+            torch.save({"state": state, "random": self.recipe.random.get_state(), "step": step, "seconds": seconds}, file)
 
     def spent(self) -> float:
         """Share of the minutes that is over; 0 where there is no limit."""

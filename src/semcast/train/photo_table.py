@@ -20,6 +20,7 @@ from semcast.codec.criterion import bits_per_pixel, score
 from semcast.codec.score import preview
 from semcast.domains import IGNORED
 from semcast.errors import Missing
+from semcast.files import whole
 from semcast.metrics.perceptual import Lpips
 from semcast.networks.precision import mixed
 from semcast.train.data import Scenes
@@ -76,9 +77,8 @@ class PhotoTable:
         """As .npz."""
         named: dict[str, NDArray[Any]] = {f"layouts_{side}": value for side, value in self.layouts.items()}
         named |= {f"features_{side}": value for side, value in self.features.items()}
-        part = path.with_suffix(".part.npz")
-        np.savez_compressed(part, lpips=self.lpips, counts=self.counts, truth=self.truth, **named)  # type: ignore[arg-type]
-        part.replace(path)
+        with whole(path) as file:
+            np.savez_compressed(file, lpips=self.lpips, counts=self.counts, truth=self.truth, **named)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> PhotoTable:
