@@ -26,6 +26,9 @@ from jaxtyping import jaxtyped
 KINDS = {name: getattr(jaxtyping, name) for name in ("Bool", "Complex", "Float", "Float64", "Int", "Integer", "Num", "UInt8")}
 PROMISE = re.compile(rf"\b({'|'.join(KINDS)})\[")
 DECORATOR = "__check_shapes__"
+OFTEN = {"complex_normal", "_gains"}
+"""Called for every image of a batch of thousands, which made the checks a third of the suite: what they make ends in the fields of a
+Draw, and those are checked."""
 
 typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do for a float
 
@@ -49,7 +52,7 @@ class Mark(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         named = [each.annotation for each in ast.walk(node.args) if isinstance(each, ast.arg) and each.annotation]
-        if any(PROMISE.search(ast.unparse(each)) for each in (*named, node.returns) if each):
+        if node.name not in OFTEN and any(PROMISE.search(ast.unparse(each)) for each in (*named, node.returns) if each):
             node.decorator_list.append(self.decorator(node))
         return node  # not what is in it: that would be wrapped anew at every call
 
