@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,11 @@ def write_rooms(app: Any) -> None:
                 name = module.removeprefix("semcast.")
                 lines += [name, "-" * len(name), ""]
             lines += [f".. automodule:: {module}", "   :members:", "   :undoc-members:"]
-            elsewhere = ", ".join(sorted(at_the_front_door().get(module, ())))
+            elsewhere = described_there(module)
             if elsewhere:
-                lines += [f"   :exclude-members: {elsewhere}", "", f"{elsewhere}: see :doc:`the front door </api>`."]
+                lines.append(f"   :exclude-members: {', '.join(elsewhere)}")
+                own = [name for name in elsewhere if front_door()[name].__module__ == module]
+                lines += ["", f"{', '.join(own)}: see :doc:`the front door </api>`."] if own else []
             lines.append("")
         write_if_new(folder / f"{room}.rst", lines)
         index.append(f"   {room}")
@@ -83,16 +86,21 @@ def write_rooms(app: Any) -> None:
 
 
 @cache
-def at_the_front_door() -> dict[str, set[str]]:
-    """The classes that api.rst describes, by the module that holds them: a class is described once."""
+def front_door() -> dict[str, type]:
+    """The classes that api.rst describes."""
     import semcast
 
-    found: dict[str, set[str]] = {}
-    for name in semcast.__all__:
-        thing = getattr(semcast, name)
-        if isinstance(thing, type) and not issubclass(thing, semcast.SemcastError):
-            found.setdefault(thing.__module__, set()).add(name)
-    return found
+    things = {name: getattr(semcast, name) for name in semcast.__all__}
+    return {name: thing for name, thing in things.items() if isinstance(thing, type) and thing.__module__ != "semcast.errors"}
+
+
+def described_there(module: str) -> list[str]:
+    """Those of a module's classes that the front door describes: each is described once, under one name."""
+    try:
+        held = vars(import_module(module))
+    except ImportError:  # autodoc says it better
+        return []
+    return sorted(name for name, thing in front_door().items() if held.get(name) is thing)
 
 
 def write_if_new(path: Path, lines: list[str]) -> None:
@@ -108,11 +116,17 @@ def drop_pointers(app: Any, name: str, source: list[str]) -> None:
 
 
 def plain_bars(app: Any, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Let |h| and a lone * in a docstring be what they are: reStructuredText takes them for its own marks."""
-    for i, line in enumerate(lines):
-        outside = re.split(r"(``.*?``)", line)
-        outside[::2] = [re.sub(r"\|(?=\S)", r"\\|", part) for part in outside[::2]]
-        lines[i] = "".join(outside)
+    """Let |h| and tables drawn with bars be what they are in a docstring: reStructuredText takes bars for marks of its own."""
+    plain: list[str] = []
+    for line in lines:
+        if line.startswith("|"):  # a table: shown as it is written
+            plain += [] if plain and plain[-1].startswith("    |") else ["::", ""]
+            plain.append("    " + line)
+        else:
+            parts = re.split(r"(``.*?``)", line)
+            parts[::2] = [re.sub(r"\|(?=\S)", r"\\|", part) for part in parts[::2]]
+            plain.append("".join(parts))
+    lines[:] = plain
 
 
 def setup(app: Any) -> None:

@@ -244,6 +244,15 @@ def test_streams(run: Run, photo: Path, stand_in: dict[str, System], monkeypatch
     refused(run("transmit", "-", "-"), "give - once")
 
 
+def test_stdout_holds_the_picture_alone(photo: Path, tmp_path: Path) -> None:
+    given = ["transmit", str(photo), "--aligned", "--system", "linear", "--symbols", "64", "-o", "-"]
+    done = subprocess.run([sys.executable, "-m", "semcast", *given], cwd=tmp_path, capture_output=True, env=HERE)
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as picture:
+        assert picture.size == (256, 256) and picture.format == "PNG"
+    assert done.stdout.endswith(b"IEND\xaeB`\x82") and b"written" in done.stderr and b"stdout" in done.stderr
+
+
 def test_painted_pictures_say_so(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
     assert run("transmit", photo, "--aligned", "--symbols", 64, "--snr", 3, "-o", "face.png")[0] == 0
     code, out, _ = run("inspect", "face.png")

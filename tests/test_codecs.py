@@ -288,6 +288,22 @@ def test_what_is_cared_for_is_part_of_the_key(run: Run, tar: Path, stand_ins: No
     assert "0 measured, 3 were" in run(*given, "--care", "person=4,car=2")[2]
 
 
+def test_a_codec_of_another_package(run: Run, tar: Path, stand_ins: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    class Point:
+        name = "theirs"
+
+        def load(self) -> type[Tiny]:
+            return Tiny
+
+    def points(group: str, name: str | None = None) -> list[Point]:
+        return [Point()] if (group, name) == ("semcast.codecs", "theirs") else []
+
+    monkeypatch.setattr("importlib.metadata.entry_points", points)
+    given = ("--codecs", "theirs,webp", "--max-bytes", 400, "--limit", 1, "-o", "r.jsonl")
+    code, out, err = run("evaluate-codec", tar, *given)
+    assert code == 0 and "theirs" in out and "3 measured" in err, err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -312,6 +312,7 @@ def test_pilots_come_on_top() -> None:
 def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = measure([Tiles(), Tiles("two", gain=0.7)])
     assert found.summary().row_count == 8
+    assert repr(found) == "Table(24 records of tiles, two; 0 skipped)"
     found.save(tmp_path / "kept.jsonl")
     assert read(tmp_path / "kept.jsonl") == list(found.records)
     with pytest.raises(BadInput, match=".jsonl or .csv"):

@@ -20,6 +20,7 @@ import semcast as sc
 from semcast import testing
 from semcast.api import SYSTEMS
 from semcast.domains import STREET
+from semcast.files import check_file
 from semcast.photos import read_mark, to_tensor
 from semcast.rivals.photo_codecs import CODECS
 from semcast.sources import doubts
@@ -258,6 +259,23 @@ def test_a_system_of_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sc.load("theirs").name == "linear"
     with pytest.raises(sc.BadInput, match="known: .*theirs"):
         sc.load("others")
+
+
+def test_a_photo_is_framed_before_it_is_measured(face: sc.Picture) -> None:
+    with pytest.raises(sc.BadInput, match="frame a photo first"):
+        sc.metrics(sc.photo(face.pixels), face)
+
+
+def test_errors_say_which_kind_of_wrong_it_is(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("no photo")
+    for name, kind in (("none.png", sc.Missing), ("empty.png", sc.Damaged), ("text.png", sc.BadInput)):
+        with pytest.raises(kind):
+            sc.photo(tmp_path / name).whole()
+    with pytest.raises(sc.BadInput, match="force overwrites it"):
+        check_file(tmp_path / "text.png", False, ".png")
+    with pytest.raises(sc.BadInput, match="unknown domain"):
+        sc.load_codec("webp", domain="sea")
 
 
 # ---- codecs ----------------------------------------------------------------------------------------------------------

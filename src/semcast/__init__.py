@@ -71,11 +71,12 @@ _WHERE = {
     ),
     "semcast.bench": ("evaluate", "evaluate_codecs"),
     "semcast.channels": ("AWGN", "Rayleigh", "Rician", "make_channel"),
+    "semcast.crossing": ("Crossing",),
     "semcast.errors": ("BadInput", "Damaged", "DoesNotFit", "Missing", "SemcastError"),
     "semcast.generative.inversion": ("Descent", "Guess", "Newton"),
     "semcast.generative.refinement": ("Refine",),
     "semcast.link": (
-        "BitCodec", "Budget", "Burst", "Channel", "Crossing", "Received", "Reception", "System", "unit_power",
+        "BitCodec", "Budget", "Burst", "Channel", "Received", "Reception", "System", "unit_power",
     ),
     "semcast.privacy.blind": ("Blind",),
     "semcast.privacy.filter": ("Filter",),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 IGNORED = 255
 """The label of a pixel that belongs to no category or to an unknown one: neither trained on nor counted."""
@@ -48,10 +48,10 @@ class Domain:
         """The number of a category by its name.
 
         Raises:
-            SemcastError: there is none; the message lists those there are.
+            BadInput: there is none; the message lists those there are.
         """
         if name not in self.classes:
-            raise SemcastError(f"there is no {name!r} in the domain {self.name} ({', '.join(self.classes)})")
+            raise BadInput(f"there is no {name!r} in the domain {self.name} ({', '.join(self.classes)})")
         return self.classes.index(name)
 
     def cares(self, text: str | None) -> dict[int, int]:
@@ -60,7 +60,7 @@ class Domain:
         Names of two words may be joined by a hyphen: ``traffic-light``.
 
         Raises:
-            SemcastError: a category is unknown or named twice, or a factor is not a whole number from 1 to 255.
+            BadInput: a category is unknown or named twice, or a factor is not a whole number from 1 to 255.
 
         >>> STREET.cares("person,car=2"), STREET.cares(None)
         ({11: 4, 13: 2}, {})
@@ -72,9 +72,9 @@ class Domain:
                 continue
             category = self.category(name.strip().replace("-", " "))
             if category in cares:
-                raise SemcastError(f"{name!r} is cared for twice: give it one factor")
+                raise BadInput(f"{name!r} is cared for twice: give it one factor")
             if given and not (factor.strip().isascii() and factor.strip().isdigit() and 1 <= int(factor) <= 255):
-                raise SemcastError(f"a factor is a whole number from 1 to 255, not {factor!r} (as in person,car=4)")
+                raise BadInput(f"a factor is a whole number from 1 to 255, not {factor!r} (as in person,car=4)")
             cares[category] = int(factor) if given else CARED
         return cares
 
@@ -127,13 +127,13 @@ def domain_named(name: str) -> Domain:
     """A domain by its name.
 
     Raises:
-        SemcastError: there is none.
+        BadInput: there is none.
 
     >>> domain_named("street").classes[13]
     'car'
     """
     if name not in DOMAINS:
-        raise SemcastError(f"unknown domain {name!r}; the known are {', '.join(DOMAINS)}")
+        raise BadInput(f"unknown domain {name!r}; the known are {', '.join(DOMAINS)}")
     return DOMAINS[name]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing, SemcastError
 
 
 @contextlib.contextmanager
@@ -60,21 +60,21 @@ def check_place(path: Path, suffixes: Collection[str], force: bool, needed: str)
     """
     try:
         if path.is_dir():
-            raise SemcastError(f"{path} is a folder: name a file in it")
+            raise BadInput(f"{path} is a folder: name a file in it")
         if path.suffix.lower() not in suffixes:
-            raise SemcastError(f"{path} needs {needed}")
+            raise BadInput(f"{path} needs {needed}")
         if not path.parent.is_dir():
-            raise SemcastError(f"the folder {path.parent} does not exist")
+            raise Missing(f"the folder {path.parent} does not exist")
         if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise SemcastError(f"{path} cannot be written: no permission to write in {path.parent}")
+            raise BadInput(f"{path} cannot be written: no permission to write in {path.parent}")
         try:
             path.stat()
         except FileNotFoundError:
             return
         if not force:
-            raise SemcastError(f"{path} exists already (-f overwrites it)")
+            raise BadInput(f"{path} exists already (force overwrites it)")
         if not os.access(path, os.W_OK):
-            raise SemcastError(f"{path} cannot be overwritten: it is read-only")
+            raise BadInput(f"{path} cannot be overwritten: it is read-only")
     except (OSError, ValueError) as error:
         raise SemcastError(f"{path} cannot be written ({reason_of(error)})") from None
 

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, SemcastError
 
 TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """The IPTC's term for media created by a model that was trained on examples."""
@@ -67,13 +67,13 @@ class Mark:
         for name in ("system", "channel", "fingerprint", "version", "what"):
             value = getattr(self, name)
             if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isprintable():
-                raise SemcastError(f"a mark's {name} must be printable text of at most {_MAX_TEXT} characters")
+                raise BadInput(f"a mark's {name} must be printable text of at most {_MAX_TEXT} characters")
         if not self.system or not self.what:
-            raise SemcastError("a mark names the system and what it did")
+            raise BadInput("a mark names the system and what it did")
         if self.symbols is not None and (type(self.symbols) is not int or not 1 <= self.symbols <= 2**53):
-            raise SemcastError(f"a mark's k must be a whole number from 1, not {self.symbols!r}")
+            raise BadInput(f"a mark's k must be a whole number from 1, not {self.symbols!r}")
         if self.snr_db is not None and (type(self.snr_db) not in (int, float) or not math.isfinite(self.snr_db)):
-            raise SemcastError(f"a mark's SNR must be a finite number, not {self.snr_db!r}")
+            raise BadInput(f"a mark's SNR must be a finite number, not {self.snr_db!r}")
 
     @property
     def sentence(self) -> str:

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.files import check_place, reason_of, whole
 from semcast.mark import Mark, read_text, read_xmp, write_text, write_xmp
 from semcast.mending import is_jpeg, is_png, with_ends, without_extras
@@ -65,7 +65,9 @@ def read_photo(path: Path | str, longest: int = LONGEST_SIDE) -> Photo:
     of an animation or a stack the first picture counts. Large JPEGs are decoded at a fraction of their size.
 
     Raises:
-        SemcastError: missing, a folder, empty, not an image, truncated or damaged, or over 175 megapixels.
+        Missing: there is none, or no permission.
+        Damaged: it is empty, truncated or damaged.
+        BadInput: a folder, no image, or over 175 megapixels.
     """
     return _read(Path(path), longest)[0]
 
@@ -78,7 +80,7 @@ def read_aligned(path: Path | str, size: int = 256) -> Photo:
     """
     photo, (width, height) = _read(Path(path), max(LONGEST_SIDE, size))
     if width != height:
-        raise SemcastError(f"{path} is {width} x {height} pixels: an aligned photo must be square")
+        raise BadInput(f"{path} is {width} x {height} pixels: an aligned photo must be square")
     return resize(photo, size)
 
 
@@ -93,7 +95,7 @@ def read_mask(path: Path | str) -> NDArray[np.bool_]:
     try:
         with path.open("rb") as file, Image.open(file, formats=["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"]) as image:
             if image.mode not in ("1", "L", "P", "RGB"):
-                raise SemcastError(f"{path} is not a mask: it must be black and white without transparency")
+                raise BadInput(f"{path} is not a mask: it must be black and white without transparency")
             image.load()
             turn = _orientation(image)
             upright = image.convert("RGB")
@@ -101,10 +103,10 @@ def read_mask(path: Path | str) -> NDArray[np.bool_]:
     except SemcastError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all
-        raise SemcastError(f"{path} is not a mask that can be read here, such as a PNG ({reason_of(error)})") from None
+        raise BadInput(f"{path} is not a mask that can be read here, such as a PNG ({reason_of(error)})") from None
     values = np.unique(pixels)
     if not (pixels == pixels[..., :1]).all() or set(values.tolist()) not in ({0}, {0, 1}, {0, 255}, {1}, {255}):
-        raise SemcastError(f"{path} is not binary: a mask holds 0 and 255 alone (white is private)")
+        raise BadInput(f"{path} is not binary: a mask holds 0 and 255 alone (white is private)")
     return pixels[..., 0] > 0
 
 
@@ -158,17 +160,17 @@ def _opened(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # Pillow warns from 89 megapixels on; the limit below is ours
             image = Image.open(file, formats=_formats())
     except Image.DecompressionBombError:
-        raise SemcastError(f"{path} claims to be over {MAX_PIXELS // 10**6} megapixels, too many to open") from None
+        raise BadInput(f"{path} claims to be over {MAX_PIXELS // 10**6} megapixels, too many to open") from None
     except UnidentifiedImageError:
-        raise SemcastError(f"{path} is not an image that can be read here ({', '.join(_formats())})") from None
+        raise BadInput(f"{path} is not an image that can be read here ({', '.join(_formats())})") from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on a bad header
-        raise SemcastError(f"{path} is a damaged image ({reason_of(error)})") from None
+        raise Damaged(f"{path} is a damaged image ({reason_of(error)})") from None
     with image:
         width, height = image.size
         if width < 1 or height < 1:
-            raise SemcastError(f"{path} is an image of {width} x {height} pixels")
+            raise BadInput(f"{path} is an image of {width} x {height} pixels")
         if width * height > MAX_PIXELS:
-            raise SemcastError(f"{path} is over {MAX_PIXELS // 10**6} megapixels, too many to open")
+            raise BadInput(f"{path} is over {MAX_PIXELS // 10**6} megapixels, too many to open")
         yield image
 
 
@@ -187,7 +189,7 @@ def _decode(path: Path, file: BinaryIO, longest: int) -> tuple[Photo, tuple[int,
                     width, height, target = height, width, target[::-1]
                 upright = _rgb(image, target)
         except Exception as error:  # noqa: BLE001 - as above: a truncated or damaged file
-            raise SemcastError(f"{path} is a truncated or damaged image ({reason_of(error)})") from None
+            raise Damaged(f"{path} is a truncated or damaged image ({reason_of(error)})") from None
     if turn is not None:
         upright = upright.transpose(turn)
         if turn in (_UPRIGHT[5], _UPRIGHT[6], _UPRIGHT[7], _UPRIGHT[8]):
@@ -198,17 +200,17 @@ def _decode(path: Path, file: BinaryIO, longest: int) -> tuple[Photo, tuple[int,
 def _check_input(path: Path) -> None:
     try:
         if path.is_dir():
-            raise SemcastError(f"{path} is a folder, not a photo")
+            raise BadInput(f"{path} is a folder, not a photo")
         if not path.exists():
-            raise SemcastError(f"{path} does not exist")
+            raise Missing(f"{path} does not exist")
         if not path.is_file():
-            raise SemcastError(f"{path} is not a file")
+            raise BadInput(f"{path} is not a file")
         if path.stat().st_size == 0:
-            raise SemcastError(f"{path} is empty")
+            raise Damaged(f"{path} is empty")
         with path.open("rb"):
             pass
     except (OSError, ValueError) as error:
-        raise SemcastError(f"{path} cannot be read ({reason_of(error)})") from None
+        raise Missing(f"{path} cannot be read ({reason_of(error)})") from None
 
 
 def _formats() -> list[str]:
@@ -305,7 +307,7 @@ def write_image(path: Path | str, image: NDArray[np.uint8] | Tensor, mark: Mark 
     pixels = to_uint8(image) if isinstance(image, Tensor) else image
     kind = WRITES.get(path.suffix.lower())
     if kind is None:
-        raise SemcastError(f"{path} needs the extension of an image: {', '.join(WRITES)}")
+        raise BadInput(f"{path} needs the extension of an image: {', '.join(WRITES)}")
     options: dict[str, object] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     if kind == "WEBP":
         options = {"quality": 95}
@@ -339,7 +341,7 @@ def read_mark(path: Path | str) -> Mark | None:
 
 def _check_markable(path: Path) -> None:
     if WRITES.get(path.suffix.lower()) == "BMP":
-        raise SemcastError(f"{path}: a BMP cannot say that a network painted it; write a PNG, JPEG, WebP or TIFF")
+        raise BadInput(f"{path}: a BMP cannot say that a network painted it; write a PNG, JPEG, WebP or TIFF")
 
 
 def _options_of(mark: Mark, kind: str) -> dict[str, object]:
@@ -374,7 +376,7 @@ def to_uint8(image: Tensor) -> Photo:
     """
     if image.ndim == 4:
         if image.shape[0] != 1:
-            raise SemcastError(f"expected one image, not {image.shape[0]}")
+            raise BadInput(f"expected one image, not {image.shape[0]}")
         image = image[0]
     levels = torch.nan_to_num(image.detach().float()).clamp(0, 1) * 255
     return np.ascontiguousarray(levels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.photos import Photo
 
 _GAP = 6
@@ -37,7 +37,7 @@ def grid(
     """
     tiles = [tile for row in rows for tile in row]
     if not tiles or any(tile.shape != tiles[0].shape for tile in tiles):
-        raise SemcastError("a grid needs tiles, all of one size")
+        raise BadInput("a grid needs tiles, all of one size")
     height, width = tiles[0].shape[:2]
     font = ImageFont.load_default(_TEXT)
     left = _GAP + (int(max(font.getlength(name) for name in names)) + 2 * _GAP if names else 0)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from torch import Tensor
 
+from semcast.api import load_codec
 from semcast.bench import engine
 from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
 from semcast.bench.inputs import Given
@@ -34,7 +35,7 @@ from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import counted_mean_iou
 from semcast.networks.segmenter import Judge
 from semcast.photos import Photo, to_tensor, to_uint8
-from semcast.rivals.bit_codecs import ALLOCATIONS, load_bit_codec
+from semcast.rivals.bit_codecs import ALLOCATIONS, BIT_CODECS, load_bit_codec
 from semcast.rivals.photo_codecs import PhotoCodec
 from semcast.sources import SIZE, Source
 
@@ -169,12 +170,12 @@ class CodecSweep(Work[CodecRecord]):
         """
         for record in earlier:
             if record.domain != self.domain_name:
-                raise BadInput(f"the results there are of the domain {record.domain} (-f starts afresh)")
+                raise BadInput(f"the results there are of the domain {record.domain} (force starts afresh)")
             if record.judge != (self.judge.fingerprint if self.judge else ""):
-                raise BadInput("the results there were measured with another judge (-f starts afresh)")
+                raise BadInput("the results there were measured with another judge (force starts afresh)")
             same = record.codec in self.codecs and record.care == self.cares.get(record.codec)
             if same and record.version != self.codecs[record.codec].version:
-                raise BadInput(f"the results there are of another version of {record.codec} (-f starts afresh)")
+                raise BadInput(f"the results there are of another version of {record.codec} (force starts afresh)")
 
     def measure(self, tasks: Iterable[Task]) -> Iterator[CodecRecord | Refused]:
         """Frame each task's photo once and code it at each of its points."""
@@ -245,17 +246,22 @@ def load(
     if len(set(names)) < len(names):
         raise BadInput(f"two codecs have one name: {', '.join(names)}")
     if (cares or (care and kind is None)) and not set(codecs) & set(ALLOCATIONS):
-        raise BadInput(f"--care is for {', '.join(ALLOCATIONS)}, not for {', '.join(names)}")
+        raise BadInput(f"care is for {', '.join(ALLOCATIONS)}, not for {', '.join(names)}")
     said = ",".join(f"{kind.classes[category]}={factor}" for category, factor in sorted(cares.items())) if kind else ""
     coders = {}
     for name, each in zip(names, codecs, strict=True):
         if isinstance(each, str) and kind is None and each in ALLOCATIONS:
             raise BadInput(f"{each} codes streets or faces, not any photo: name the domain")
-        coders[name] = load_bit_codec(each, domain if kind else FACE.name, cares) if isinstance(each, str) else each
+        coders[name] = _named(each, domain if kind else FACE.name, cares) if isinstance(each, str) else each
     caring = {name: said for name in names if said and name in ALLOCATIONS}
     judge = Judge.load(domain) if kind else None
     sweep = CodecSweep(kind, coders, tuple(dict.fromkeys(max_bytes)), judge, Lpips.load("squeeze"), caring)
     return sweep, missing("squeeze")
+
+
+def _named(name: str, domain: str, cares: Mapping[int, int]) -> BitCodec:
+    """One that ships, or one of an entry point or a file of Python."""
+    return load_bit_codec(name, domain, cares) if name in BIT_CODECS else load_codec(name, domain=domain).coder
 
 
 def code(codec: BitCodec | Original, photo: Photo, max_bytes: int) -> tuple[bytes, Photo, float, float]:

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from semcast.bench.records import Line
 from semcast.bench.store import Store
-from semcast.errors import BadInput, SemcastError
+from semcast.errors import BadInput
 
 L = TypeVar("L", bound=Line)
 Progress = Callable[[int], None]
@@ -154,6 +154,6 @@ def missing(work: Work[L], sources: Sequence[Named], there: Iterable[Hashable]) 
 
 def _check_some(outcome: Outcome[L], photos: int) -> None:
     if outcome.refused and photos == 1:
-        raise SemcastError(outcome.refused[0])
+        raise BadInput(outcome.refused[0])
     if outcome.refused and not outcome.records:
-        raise SemcastError(f"none of the {photos} photos can be used; the first: {outcome.refused[0]}")
+        raise BadInput(f"none of the {photos} photos can be used; the first: {outcome.refused[0]}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from semcast.bench.records import Record
 from semcast.bench.statistics import Interval, group, interval
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing, SemcastError
 
 N = 3 * 256 * 256
 CONVENTIONS = (
@@ -157,9 +157,9 @@ def draw(panels: Sequence[Panel], page: Page, stem: Path) -> list[Path]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise SemcastError("the figures need matplotlib: pip install 'semcast[plots]'") from None
+        raise Missing("the figures need matplotlib: pip install 'semcast[plots]'") from None
     if not any(panel.curves or panel.lines for panel in panels):
-        raise SemcastError(f"there is nothing to draw in {stem.name}: no system was measured")
+        raise BadInput(f"there is nothing to draw in {stem.name}: no system was measured")
     with rc_context(_RC):
         across = min(len(panels), 2) if len(panels) != 3 else 3
         down = -(-len(panels) // across)

@@ -190,7 +190,7 @@ def split(path: Path, kind: type[Any]) -> tuple[list[Any], int, int]:
             if cut_short and (text.startswith(_FIRST) or _FIRST.startswith(text)):
                 break
             why = f": {error}" if isinstance(error, msgspec.ValidationError) else ""
-            raise Damaged(f"line {number} of {path} is not a semcast result{why} (-f starts the file afresh)") from None
+            raise Damaged(f"line {number} of {path} is not a semcast result{why} (force starts the file afresh)") from None
         good += len(raw)
     return records, good, len(data)
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from semcast.bench.records import Record
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 R = TypeVar("R")
 K = TypeVar("K", bound=Hashable)
@@ -64,7 +64,7 @@ def bootstrap(values: Sequence[float], *, draws: int = 2000, seed: int = 0) -> I
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all():
-        raise SemcastError("a confidence interval needs values, all of them finite")
+        raise BadInput("a confidence interval needs values, all of them finite")
     chosen = np.random.default_rng(seed).integers(0, sample.size, (draws, sample.size))
     means = sample[chosen].mean(1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -79,7 +79,7 @@ def subtract(first: Mapping[str, float], second: Mapping[str, float], *, seed: i
     """
     common = [name for name in first if name in second]
     if not common:
-        raise SemcastError("the two have no photo in common")
+        raise BadInput("the two have no photo in common")
     return bootstrap([first[name] - second[name] for name in common], seed=seed)
 
 

@@ -202,13 +202,14 @@ class Sweep(Work[Record]):
         """
         for record in earlier:
             if record.domain != self.plan.domain:
-                raise BadInput(f"the results there are of the domain {record.domain} (-f starts afresh)")
+                raise BadInput(f"the results there are of the domain {record.domain} (force starts afresh)")
             if record.aligned != self.plan.aligned:
                 was, now = ("with", "without") if record.aligned else ("without", "with")
-                raise BadInput(f"the results there were made {was} --aligned, these are {now} (-f starts afresh)")
+                raise BadInput(f"the results there were made {was} aligned faces, these are {now} (force starts afresh)")
             known = self.weights.get(_who(record))
             if known is not None and record.weights != known:
-                raise BadInput(f"the results there are of other weights of {record.system}, or of other code (-f starts afresh)")
+                other = f"other weights of {record.system}, or of other code"
+                raise BadInput(f"the results there are of {other} (force starts afresh)")
         self._powers.clear()
         for record in earlier:
             self._heard(record)

@@ -34,6 +34,10 @@ class Table(Generic[L]):
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        who = dict.fromkeys(r.codec if isinstance(r, codecs.CodecRecord) else getattr(r, "system", "") for r in self.records)
+        return f"Table({len(self)} records of {', '.join(filter(None, who)) or 'nothing'}; {len(self.skipped)} skipped)"
+
     def __len__(self) -> int:
         return len(self.records)
 

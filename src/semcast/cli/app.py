@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from semcast.cli.console import ready_streams, say
+from semcast.cli.console import complain, ready_streams
 from semcast.cli.measure import evaluate, evaluate_codec
 from semcast.cli.models import data, fetch, models
 from semcast.cli.options import grouped
@@ -72,7 +72,7 @@ def options(
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    say("semcast: " + " ".join(message.split()))
+    complain(message)
     sys.exit(code)
 
 

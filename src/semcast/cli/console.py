@@ -16,6 +16,12 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def complain(error: object) -> None:
+    """Say what went wrong, on one line; where the library names its arguments, by the options that set them."""
+    text = " ".join(str(error).split()).replace("(force ", "(-f ")
+    say("semcast: " + ("--" if text.startswith("care is for ") else "") + text)
+
+
 def ready_streams() -> None:
     """Make streams that no text can break: one that is closed leads nowhere, and a letter that it cannot show is replaced."""
     for name in ("stdout", "stderr"):

@@ -6,10 +6,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semcast.cli.console import say
+from semcast.cli.console import complain
 from semcast.errors import SemcastError
 from semcast.files import reason_of
 
@@ -28,15 +29,22 @@ class Item:
     Args:
         path: of the input; ``-`` for stdin.
         out: of the output; None where there is none, ``-`` for stdout.
+        streams: which of both are a temporary file that stands for stdin or stdout.
     """
 
     path: Path
     out: Path | None = None
+    streams: Collection[str] = ()
 
     @property
     def name(self) -> str:
         """What sentences call it."""
-        return "stdin" if self.path == STREAM else str(self.path)
+        return "stdin" if self.path == STREAM or "stdin" in self.streams else str(self.path)
+
+    @property
+    def out_name(self) -> str:
+        """What sentences call its output."""
+        return "stdout" if "stdout" in self.streams else str(self.out)
 
     @property
     def stem(self) -> str:
@@ -159,7 +167,7 @@ class Batch:
         except SemcastError as error:
             if not self.several:
                 raise
-            say("semcast: " + " ".join(str(error).split()))
+            complain(error)
             return False
         return True
 
@@ -193,12 +201,13 @@ def _do(item: Item, work: Callable[[Item], None], ending: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, ready = Path(name), item
         if item.path == STREAM:
-            ready = replace(ready, path=folder / "stdin")
+            ready = replace(ready, path=folder / "stdin", streams=("stdin",))
             ready.path.write_bytes(_read_stdin())
         if item.out == STREAM:
-            ready = replace(ready, out=folder / f"stdout{ending}")
+            ready = replace(ready, out=folder / f"stdout{ending}", streams=(*ready.streams, "stdout"))
         try:
-            work(ready)
+            with redirect_stdout(sys.stderr) if item.out == STREAM else nullcontext():  # no table between the bytes
+                work(ready)
         except SemcastError as error:
             raise type(error)(str(error).replace(f"{folder}{os.sep}", "")) from None
         if item.out == STREAM:

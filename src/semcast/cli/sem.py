@@ -104,7 +104,7 @@ def _write(item: Item, data: bytes) -> None:
     made = itemise(data).stream
     sent = sum(concept.level > 0 for concept in made.concepts)
     side = len(made.layout)
-    say(f"{item.out}: {len(data)} bytes, layout {side} x {side}, features of {sent} of {len(made.concepts)} concepts")
+    say(f"{item.out_name}: {len(data)} bytes, layout {side} x {side}, features of {sent} of {len(made.concepts)} concepts")
 
 
 def decode(

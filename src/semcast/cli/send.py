@@ -99,6 +99,8 @@ def transmit(
 ) -> None:
     """Send photos over a simulated channel and write the faces that arrive.
 
+    With -o - the picture goes to stdout, as PNG, and what is said of it to stderr.
+
     [cyan]semcast transmit me.jpg[/cyan]
     [cyan]semcast transmit me.jpg --symbols 64 --snr 0 --system generative -o face.png[/cyan]
     [cyan]semcast transmit me.jpg --channel rayleigh --pilots 8 --json[/cyan]
@@ -220,7 +222,7 @@ class Transmission:
             "domain": self.sending.domain, "aligned": self.sending.aligned, "faces_found": image.faces_found,
             **self.metrics.measure(image, reception.image.to(image.device)),
             "side_bytes": crossing.burst.side_bytes, "encode_s": crossing.encode_s, "decode_s": crossing.decode_s,
-            "ok": bool(reception.ok.all()), "output": str(item.out),
+            "ok": bool(reception.ok.all()), "output": item.out_name,
         }  # fmt: skip
         if self.sending.design_snr is not None:
             values["design_snr_db"] = self.sending.design_snr

@@ -1,12 +1,14 @@
 """Which concept gets how many bits: a level for each concept and a side for the layout, under a budget in bytes.
 
-``rl-asc``      a learned policy (:mod:`semcast.codec.policy`): one step a concept in the order of the file; it sees what the
-                encoder knows cheaply and decodes nothing.
-``uniform``     the same level for all; what is left raises the first concepts by one.
-``random``      levels drawn at random among those that still fit.
-``area``        bits in proportion to a concept's cells.
-``greedy``      the largest true gain of J per bit, each candidate decoded and judged.
-``exhaustive``  every combination, for small cases: the oracle.
+::
+
+    rl-asc      a learned policy (semcast.codec.policy): one step a concept in the order of the file; it sees what the
+                    encoder knows cheaply and decodes nothing.
+    uniform     the same level for all; what is left raises the first concepts by one.
+    random      levels drawn at random among those that still fit.
+    area        bits in proportion to a concept's cells.
+    greedy      the largest true gain of J per bit, each candidate decoded and judged.
+    exhaustive  every combination, for small cases: the oracle.
 
 J is the criterion of :mod:`semcast.codec.criterion`, which only the last two look at (:mod:`semcast.codec.score`).
 """

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from semcast.errors import BadInput
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -39,12 +41,18 @@ class _Callable(ModuleType):
         Args:
             original: the photo that was sent, a :class:`~semcast.Picture` or ``[(B,) 3, H, W]`` in [0, 1].
             received: of the same shape (``reception.image``).
-            identity: ONNX face recognisers, at most two: is it still the same person?
+            identity: ONNX face recognisers, at most three: is it still the same person?
             vgg: LPIPS with VGG16 too, ten times as slow.
 
         Raises:
-            SemcastError: the shapes differ, or a recogniser cannot be used.
+            BadInput: the shapes differ, or one is no picture yet.
+            SemcastError: a recogniser cannot be used.
         """
+        import torch
+
+        for image in (original, received):
+            if not isinstance(image, torch.Tensor):
+                raise BadInput(f"{image!r} is no picture: frame a photo first, with .face(), .scene() or .whole()")
         return _loaded(tuple(Path(path) for path in identity), vgg).measure(original.to(received.device), received)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Damaged
 
 SHORTEST = 32
 """The shortest side, px: the deepest features are 1/32 of it."""
@@ -65,7 +65,7 @@ class EfficientNet(nn.Module):
             network = library.EfficientNet.from_name("efficientnet-lite0", image_size=None)
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # noqa: BLE001 - whatever another version of the packages does
-            raise SemcastError(f"{path} does not fit EfficientNet-Lite0") from error
+            raise Damaged(f"{path} does not fit EfficientNet-Lite0") from error
         return cls(network)
 
     def train(self, mode: bool = True) -> EfficientNet:
@@ -94,7 +94,7 @@ class EfficientNet(nn.Module):
 
     def _run(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         if min(image.shape[-2:]) < SHORTEST:
-            raise SemcastError(f"EfficientNet needs sides of at least {SHORTEST} px, not {min(image.shape[-2:])}")
+            raise BadInput(f"EfficientNet needs sides of at least {SHORTEST} px, not {min(image.shape[-2:])}")
         net = self.network
         with torch.autocast("cuda" if image.is_cuda else "cpu", enabled=False):
             x = (image.float().expand(-1, 3, -1, -1) * 255.0 - _MEAN) / _SCALE

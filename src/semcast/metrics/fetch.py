@@ -27,7 +27,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Damaged, Missing
 from semcast.files import reason_of, whole
 
 TIMEOUT_S = 30.0
@@ -106,7 +106,7 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SemcastError(f"{folder} cannot be made ({reason_of(error)})") from None
+        raise BadInput(f"{folder} cannot be made ({reason_of(error)})") from None
     paths = []
     for source in sources:
         path = folder / source.name
@@ -155,14 +155,14 @@ def _download(source: Source, track: Callable[[str, int, int | None], None] | No
             while chunk := answer.read(_CHUNK):
                 data += chunk
                 if len(data) > source.limit:
-                    raise SemcastError(f"{source.url} is larger than the {source.limit >> 20} MB that it should have at most")
+                    raise Damaged(f"{source.url} is larger than the {source.limit >> 20} MB that it should have at most")
                 if track:
                     track(source.name, len(data), total)
     except (OSError, ValueError) as error:  # urllib's errors are OSErrors, and so are timeouts
         why = reason_of(error.reason) if isinstance(getattr(error, "reason", None), BaseException) else reason_of(error)  # type: ignore[union-attr]
-        raise SemcastError(f"{source.url} cannot be fetched ({why}): is there a network?") from None
+        raise Missing(f"{source.url} cannot be fetched ({why}): is there a network?") from None
     if not hashlib.sha256(data).hexdigest().startswith(source.sha256):
-        raise SemcastError(f"what arrived from {source.url} is not what was published there (another SHA-256): nothing was kept")
+        raise Damaged(f"what arrived from {source.url} is not what was published there (another SHA-256): nothing was kept")
     return bytes(data)
 
 
@@ -174,7 +174,7 @@ def _checked(data: bytes, source: Source) -> dict[str, Tensor]:
                 for name, tensor in found.items() if name.startswith(source.prefix)}  # fmt: skip
         same = fingerprint(kept) == source.tensors
     except Exception as error:
-        raise SemcastError(f"what arrived from {source.url} does not hold tensors alone: nothing was kept") from error
+        raise Damaged(f"what arrived from {source.url} does not hold tensors alone: nothing was kept") from error
     if not same:
-        raise SemcastError(f"{source.url} holds other weights than semcast's numbers were made with: nothing was kept")
+        raise Damaged(f"{source.url} holds other weights than semcast's numbers were made with: nothing was kept")
     return kept

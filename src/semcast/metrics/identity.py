@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing, SemcastError
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -88,7 +88,7 @@ def dlib_crop(image: Float[Tensor, "batch channels height width"]) -> Float[Tens
 def _aligned(image: Tensor) -> Tensor:
     """Float32 faces of 256 x 256, three channels."""
     if image.shape[-1] != image.shape[-2]:
-        raise SemcastError(f"identity needs square aligned faces, not {image.shape[-1]} x {image.shape[-2]}")
+        raise BadInput(f"identity needs square aligned faces, not {image.shape[-1]} x {image.shape[-2]}")
     image = image.float()
     if image.shape[1] == 1:
         image = image.expand(-1, 3, -1, -1)
@@ -154,18 +154,18 @@ class Identity:
         try:
             import onnxruntime
         except ImportError as error:
-            raise SemcastError("identity similarity needs onnxruntime: pip install onnxruntime") from error
+            raise Missing("identity similarity needs onnxruntime: pip install onnxruntime") from error
         self.path = Path(path)
         self.kind = kind or kind_of(self.path)
         if not self.path.is_file():
-            raise SemcastError(f"there is no identity model {self.path}")
+            raise Missing(f"there is no identity model {self.path}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # failures reach the user as SemcastError
         try:
             self._session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise SemcastError(f"{self.path} is not an ONNX model that onnxruntime can read") from error
+            raise BadInput(f"{self.path} is not an ONNX model that onnxruntime can read") from error
         inputs = self._session.get_inputs()
         self._input = inputs[0].name if inputs else ""
         self._batch = inputs[0].shape[0] if inputs and inputs[0].shape else None  # a number where the model fixes it
@@ -178,16 +178,16 @@ class Identity:
         except SemcastError:
             raise
         except Exception as error:
-            raise SemcastError(f"{self.path} does not take face crops [N, 3, {side}, {side}] of float32") from error
+            raise BadInput(f"{self.path} does not take face crops [N, 3, {side}, {side}] of float32") from error
         if not isinstance(result, np.ndarray) or result.ndim != 2 or len(result) != 1 or result.dtype.kind != "f":
-            raise SemcastError(f"{self.path} does not give one embedding vector a face")
+            raise BadInput(f"{self.path} does not give one embedding vector a face")
 
     def _run(self, crops: np.ndarray) -> np.ndarray:
         if not isinstance(self._batch, int):
             found: np.ndarray = self._session.run(None, {self._input: crops})[0]
             return found
         if self._batch != 1:
-            raise SemcastError(f"{self.path} takes only batches of {self._batch}")
+            raise BadInput(f"{self.path} takes only batches of {self._batch}")
         return np.concatenate([self._session.run(None, {self._input: crop[None]})[0] for crop in crops])
 
     @torch.no_grad()
@@ -239,7 +239,7 @@ class Identity:
             SemcastError: nobody has said from which similarity on this recogniser takes two faces for one person.
         """
         if self.threshold is None:
-            raise SemcastError(f"{self.path.name} has no known threshold: give it a Kind that has one")
+            raise BadInput(f"{self.path.name} has no known threshold: give it a Kind that has one")
         return similarity >= self.threshold if self.kind.measure == "cosine" else similarity > self.threshold
 
     @property

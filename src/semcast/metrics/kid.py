@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -67,7 +67,7 @@ def kid_interval(x: Tensor, y: Tensor, *, draws: int = 1000, seed: int = 0) -> t
     terms = _terms(x, y)
     count = len(terms)
     if count < 4:
-        raise SemcastError(f"a confidence interval of KID needs at least 4 photos, not {count}")
+        raise BadInput(f"a confidence interval of KID needs at least 4 photos, not {count}")
     rng = np.random.default_rng(seed)
     whole = _mean(terms)
     halves = []
@@ -81,7 +81,7 @@ def kid_interval(x: Tensor, y: Tensor, *, draws: int = 1000, seed: int = 0) -> t
 def _terms(x: Tensor, y: Tensor) -> np.ndarray:
     """h_ij, ``[n, n]`` in float64, its diagonal 0."""
     if x.ndim != 2 or x.shape != y.shape or len(x) < 2:
-        raise SemcastError(f"KID needs two feature sets of one shape, at least 2 photos each: {[*x.shape]}, {[*y.shape]}")
+        raise BadInput(f"KID needs two feature sets of one shape, at least 2 photos each: {[*x.shape]}, {[*y.shape]}")
     x, y = x.detach().cpu().double(), y.detach().cpu().double()
     cross = _kernel(x, y)
     terms = _kernel(x, x) + _kernel(y, y) - cross - cross.T

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Damaged
 from semcast.metrics import fetch
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return tensors
     except Exception as error:
-        raise SemcastError(f"{path} is not a readable weights file") from error
+        raise Damaged(f"{path} is not a readable weights file") from error
 
 
 class _Fire(nn.Module):
@@ -193,14 +193,14 @@ class Lpips(nn.Module):
             SemcastError: the net is unknown, or a file is not what its name says.
         """
         if net not in _STAGES:
-            raise SemcastError(f"unknown LPIPS net {net!r}; known: {', '.join(_STAGES)}")
+            raise BadInput(f"unknown LPIPS net {net!r}; known: {', '.join(_STAGES)}")
         backbone, heads = _find_backbone(net), _find_heads(net)
         if backbone is None or heads is None:
             return None
         try:
             return cls(net, _read(backbone), _read(heads)).eval()
         except (KeyError, RuntimeError, ValueError) as error:
-            raise SemcastError(f"{backbone} and {heads} do not fit LPIPS ({net})") from error
+            raise Damaged(f"{backbone} and {heads} do not fit LPIPS ({net})") from error
 
     def features(self, x: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch _ _ _"]]:
         """Unit-length feature maps ``[B, C_l, H_l, W_l]``, float32, of images ``[B, 3, H, W]`` in [0, 1]."""
@@ -231,5 +231,5 @@ class Lpips(nn.Module):
             SemcastError: a side is shorter.
         """
         if min(a.shape[-2:]) < SHORTEST:
-            raise SemcastError(f"LPIPS needs sides of at least {SHORTEST} px, not {min(a.shape[-2:])}")
+            raise BadInput(f"LPIPS needs sides of at least {SHORTEST} px, not {min(a.shape[-2:])}")
         return self.distance(self.features(a), self.features(b))

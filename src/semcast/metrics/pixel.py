@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.networks.precision import exact
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def ms_ssim(
     """
     side = min(a.shape[-2:])
     if side < WINDOW:
-        raise SemcastError(f"MS-SSIM needs sides of at least {WINDOW} px, not {side}")
+        raise BadInput(f"MS-SSIM needs sides of at least {WINDOW} px, not {side}")
     scales = sum(side >> i >= WINDOW for i in range(len(_SCALE_WEIGHTS)))
     weights = [weight / sum(_SCALE_WEIGHTS[:scales]) for weight in _SCALE_WEIGHTS[:scales]]
     with exact(a.device):

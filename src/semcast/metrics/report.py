@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.metrics import efficientnet, perceptual, ssimulacra
 from semcast.metrics.efficientnet import EfficientNet
 from semcast.metrics.identity import SHORTEST, Identity
@@ -77,7 +77,7 @@ class Metrics:
     ) -> None:  # fmt: skip
         identity = identity or ()
         if len(identity) > len(IDENTITIES):
-            raise SemcastError(f"identity is measured by at most {_NUMBERS[len(IDENTITIES)]} models, not {len(identity)}")
+            raise BadInput(f"identity is measured by at most {_NUMBERS[len(IDENTITIES)]} models, not {len(identity)}")
         self.lpips = lpips
         self.identity = dict(zip(IDENTITIES, identity, strict=False))
         self.notes = notes
@@ -179,7 +179,7 @@ def _alike(photo: Tensor, received: Tensor) -> tuple[Tensor, Tensor]:
     if photo.ndim == 4 and received.ndim == 4 and {photo.shape[1], received.shape[1]} == {1, 3}:
         photo, received = photo.expand(-1, 3, -1, -1), received.expand(-1, 3, -1, -1)
     if photo.shape != received.shape:
-        raise SemcastError(f"photo and received image differ in shape: {[*photo.shape]} and {[*received.shape]}")
+        raise BadInput(f"photo and received image differ in shape: {[*photo.shape]} and {[*received.shape]}")
     if photo.ndim != 4 or photo.shape[1] not in (1, 3) or not photo.numel():
-        raise SemcastError(f"images must be [3, H, W] or [B, 3, H, W] (one channel where they are grey), not {[*photo.shape]}")
+        raise BadInput(f"images must be [3, H, W] or [B, 3, H, W] (one channel where they are grey), not {[*photo.shape]}")
     return photo, received

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing
 from semcast.photos import to_uint8
 
 SHORTEST = 225
@@ -34,11 +34,11 @@ def ssimulacra2(photo: Tensor, picture: Tensor) -> Tensor:
         SemcastError: the package is absent, the shapes differ, or a side is shorter than 225 px.
     """
     if message := missing():
-        raise SemcastError(message)
+        raise Missing(message)
     if photo.shape != picture.shape:
-        raise SemcastError(f"photo and picture differ in shape: {[*photo.shape]} and {[*picture.shape]}")
+        raise BadInput(f"photo and picture differ in shape: {[*photo.shape]} and {[*picture.shape]}")
     if min(photo.shape[-2:]) < SHORTEST:
-        raise SemcastError(f"SSIMULACRA2 needs sides of at least {SHORTEST} px, not {min(photo.shape[-2:])}")
+        raise BadInput(f"SSIMULACRA2 needs sides of at least {SHORTEST} px, not {min(photo.shape[-2:])}")
     from ssimulacra2 import compute_ssimulacra2
 
     values = [compute_ssimulacra2(_file(a), _file(b)) for a, b in zip(photo, picture, strict=True)]

@@ -40,7 +40,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing
 from semcast.photos import Photo, read_photo, to_tensor
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Texture:
 
     def __init__(self, window: int = 256) -> None:
         if window < SHORTEST or window % PERIODS[0]:
-            raise SemcastError(f"the window of a texture must be a multiple of 8 px and at least {SHORTEST}, not {window}")
+            raise BadInput(f"the window of a texture must be a multiple of 8 px and at least {SHORTEST}, not {window}")
         self.window = window
         self.count = 0
         side = torch.hann_window(window, periodic=True, dtype=torch.float64)
@@ -94,14 +94,14 @@ class Texture:
         batch = to_tensor(pictures) if isinstance(pictures, np.ndarray) else pictures.detach()
         batch = batch[None] if batch.ndim == 3 else batch
         if batch.ndim != 4 or batch.shape[1] not in (1, 3):
-            raise SemcastError(f"texture needs pictures [B, 3, H, W] or [B, 1, H, W], not {[*batch.shape]}")
+            raise BadInput(f"texture needs pictures [B, 3, H, W] or [B, 1, H, W], not {[*batch.shape]}")
         if min(batch.shape[-2:]) < self.window:
             least = min(batch.shape[-2:]) // 8 * 8
             hint = f": take Texture({least})" if least >= SHORTEST else f", and of at least {SHORTEST}"
-            raise SemcastError(f"texture needs sides of at least {self.window} px, not {min(batch.shape[-2:])}{hint}")
+            raise BadInput(f"texture needs sides of at least {self.window} px, not {min(batch.shape[-2:])}{hint}")
         batch = batch.cpu().double()
         if not bool(torch.isfinite(batch).all()):
-            raise SemcastError("a picture has values that are not finite")
+            raise BadInput("a picture has values that are not finite")
         weights = torch.tensor(_LUMA, dtype=torch.float64).view(1, 3, 1, 1)
         luma = (batch * weights).sum(1) if batch.shape[1] == 3 else batch[:, 0]
         tops, lefts = (_starts(side, self.window) for side in luma.shape[-2:])
@@ -121,7 +121,7 @@ class Texture:
             SemcastError: there is no picture yet.
         """
         if not self.count:
-            raise SemcastError("texture needs at least one picture")
+            raise BadInput("texture needs at least one picture")
         return self._total / self.count + self._weight.square().sum() / (12 * 255.0**2)
 
     def grid(self) -> dict[int, float]:
@@ -159,7 +159,7 @@ class Texture:
             SemcastError: there is no picture, or the photos were measured with another window.
         """
         if photos.window != self.window:
-            raise SemcastError(f"photos and pictures need one window, not {photos.window} and {self.window} px")
+            raise BadInput(f"photos and pictures need one window, not {photos.window} and {self.window} px")
         cell = _cells(self.window)
         apart = 10 * torch.log10(_means(self.spectrum, cell) / _means(photos.spectrum, cell))
         return float((apart - apart.mean(1, keepdim=True)).max())
@@ -210,14 +210,14 @@ def gather(pictures: Path | str | Iterable[Tensor | Photo], window: int | None =
             texture = Texture(min(256, max(SHORTEST, min(sides) // 8 * 8)))
         texture.add(picture)
     if texture is None or not texture.count:
-        raise SemcastError("texture needs at least one picture")
+        raise BadInput("texture needs at least one picture")
     return texture
 
 
 def _read(folder: Path) -> Iterable[Photo]:
     """The image files of a folder, in the order of their names."""
     if not folder.is_dir():
-        raise SemcastError(f"{folder} is not a folder of pictures")
+        raise Missing(f"{folder} is not a folder of pictures")
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in _SUFFIXES:
             yield read_photo(path)

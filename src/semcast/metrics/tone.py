@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from semcast.domains import PARTS
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.networks.segmenter import FaceParser
 
 THIRDS = ("darkest third", "middle third", "lightest third")
@@ -65,9 +65,9 @@ def ita(image: Tensor, skin: Tensor) -> Tensor:
     56.5
     """
     if image.ndim != 4 or image.shape[1] != 3:
-        raise SemcastError(f"skin tone needs colour images [B, 3, H, W], not {[*image.shape]}")
+        raise BadInput(f"skin tone needs colour images [B, 3, H, W], not {[*image.shape]}")
     if skin.shape != (len(image), *image.shape[-2:]):
-        raise SemcastError(f"the skin mask must be [B, H, W] like the images, not {[*skin.shape]}")
+        raise BadInput(f"the skin mask must be [B, H, W] like the images, not {[*skin.shape]}")
     lab, weight = to_lab(image), skin.to(image.device).double()
     count = weight.sum((-2, -1))
     lightness, yellow = ((lab[:, i] * weight).sum((-2, -1)) / count.clamp_min(1) for i in (0, 2))
@@ -154,12 +154,12 @@ def tabulate(tone: Sequence[float], values: Mapping[str, Sequence[float]]) -> li
     """
     third = thirds(tone)
     if len(set(third.tolist()) - {-1}) < 3:
-        raise SemcastError("thirds of skin tone need at least three photos whose skin is seen")
+        raise BadInput("thirds of skin tone need at least three photos whose skin is seen")
     rows = []
     for name, measured in values.items():
         numbers = np.asarray(measured, dtype=np.float64)
         if numbers.shape != third.shape:
-            raise SemcastError(f"{name} must have one number a photo: {len(third)}, not {numbers.size}")
+            raise BadInput(f"{name} must have one number a photo: {len(third)}, not {numbers.size}")
         parts = [numbers[(third == i) & np.isfinite(numbers)] for i in range(3)]
         means = tuple(float(part.mean()) if part.size else float("nan") for part in parts)
         ratio = max(means) / min(means) if min(means) > 0 else float("nan")

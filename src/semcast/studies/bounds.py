@@ -53,7 +53,7 @@ def reverse_water_filling(variances: Tensor, bits: float) -> Tensor:
     """
     lam = variances.double()
     if not bits >= 0 or not bool((lam > 0).all()):
-        raise SemcastError("reverse water-filling needs bits ≥ 0 and positive variances")
+        raise BadInput("reverse water-filling needs bits ≥ 0 and positive variances")
     ordered = lam.sort(descending=True).values
     count = torch.arange(1, len(lam) + 1, dtype=torch.float64)
     # with the m largest above the water: m log2 θ = Σ log2 λ - 2 bits; the right m is the last one whose λ_m > θ

@@ -11,7 +11,7 @@ from semcast.bench.records import HEADINGS
 from semcast.channels import make_channel
 from semcast.crossing import cross
 from semcast.domains import FACE
-from semcast.errors import SemcastError
+from semcast.errors import Missing, SemcastError
 from semcast.face import align
 from semcast.hashes import generator_for
 from semcast.link import Budget, System, source_samples
@@ -120,7 +120,7 @@ def _systems() -> tuple[list[System], list[str]]:
         except SemcastError as error:
             notes.append(f"{name} is left out: {error}")
     if not systems:
-        raise SemcastError(f"no system has its weights; {notes[0]}")
+        raise Missing(f"no system has its weights; {notes[0]}")
     return systems, notes
 
 

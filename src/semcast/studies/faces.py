@@ -12,7 +12,7 @@ from semcast.bench.statistics import Interval
 from semcast.bench.sweep import Plan, Sweep
 from semcast.channels import make_channel
 from semcast.crossing import cross
-from semcast.errors import SemcastError
+from semcast.errors import Missing, SemcastError
 from semcast.generative.system import Generative
 from semcast.generative.variants import VARIANTS, EndToEnd, load_paper_link, variant
 from semcast.hashes import generator_for
@@ -103,7 +103,7 @@ class FaceRun(Run):
         if name in kinds or name in VARIANTS:
             link = self.system("generative")
             if not isinstance(link, Generative):
-                raise SemcastError("it needs the generative link")
+                raise Missing("it needs the generative link")
             return kinds[name](link) if name in kinds else variant(name, link)
         if name.endswith("-capacity"):
             return AtCapacity(name.removesuffix("-capacity"))

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
 from torch import Tensor
 
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Damaged, Missing
 from semcast.files import whole
 
 FORMAT = "semcast-1"
@@ -76,7 +76,7 @@ def find(name: str) -> Path:
     """The file of that name (or the path itself where it is one).
 
     Raises:
-        SemcastError: there is none; the message lists those there are.
+        Missing: there is none; the message lists those there are.
     """
     if name.endswith(".safetensors"):
         return Path(name)
@@ -85,7 +85,7 @@ def find(name: str) -> Path:
         if path.exists():
             return path
     known = ", ".join(p.stem for p in available()) or "none"
-    raise SemcastError(f"there are no weights called {name!r} (there are: {known})")
+    raise Missing(f"there are no weights called {name!r} (there are: {known})")
 
 
 def _digest(tensors: dict[str, Tensor], kind: str, config: str) -> str:
@@ -191,7 +191,9 @@ def load(name: str, *, kind: str) -> Checkpoint:
     """Read weights by name or path, as float32.
 
     Raises:
-        SemcastError: missing, not safetensors, of another format or kind, or changed since it was written.
+        Missing: there are none of that name.
+        Damaged: it was changed since it was written.
+        SemcastError: it cannot be read as safetensors, or is of another format or kind.
     """
     path = find(name)
     try:
@@ -199,18 +201,18 @@ def load(name: str, *, kind: str) -> Checkpoint:
             meta = file.metadata() or {}
             stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
-        raise SemcastError(f"{path} is not a readable weights file ({error})") from None
+        raise Damaged(f"{path} is not a readable weights file ({error})") from None
     if meta.get("format") != FORMAT:
-        raise SemcastError(f"{path} is of format {meta.get('format')!r}, this version reads {FORMAT!r}")
+        raise BadInput(f"{path} is of format {meta.get('format')!r}, this version reads {FORMAT!r}")
     if meta.get("kind") != kind:
-        raise SemcastError(f"{path} holds {meta.get('kind')!r} weights, {kind!r} are needed")
+        raise BadInput(f"{path} holds {meta.get('kind')!r} weights, {kind!r} are needed")
     try:
         for key, (dtype, shape) in json.loads(meta.get("deflated", "{}")).items():
             stored[key] = _inflated(stored[key], dtype, shape)
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
-        raise SemcastError(f"{path} was changed or damaged ({error})") from None
+        raise Damaged(f"{path} was changed or damaged ({error})") from None
     digest = _digest(stored, kind, meta.get("config", ""))
     if digest != meta.get("sha256"):
-        raise SemcastError(f"{path} was changed or damaged: its fingerprint does not match")
+        raise Damaged(f"{path} was changed or damaged: its fingerprint does not match")
     tensors = {key: _restored(key, stored) for key in stored if not key.endswith((_SCALE, _TAIL, _TAIL_SCALE))}
     return Checkpoint(tensors, json.loads(meta["config"]), kind, digest, path)
