@@ -153,7 +153,7 @@ class LearnedSketch(LinearGan):
     def paint_window(self, received: Received, top: int, left: int) -> tuple[Tensor, Tensor]:
         """For training: the face at 128 px and a window of it at 256 px (:meth:`SmoothRepainter.paint_window`), not clipped."""
         with mixed(received.symbols.device):
-            half, window = self.painter.paint_window(*self.given(received), top, left)  # type: ignore[operator]
+            half, window = self.painter.paint_window(*self.prepare(received), top, left)  # type: ignore[operator]
         return half.float(), window.float()
 
 

@@ -62,7 +62,7 @@ class Linear(System):
 
     def estimate(self, received: Received) -> tuple[Tensor, Tensor]:
         """The linear estimate ``[B, 3, 64, 64]`` and the variance left on each component ``[B, components]``."""
-        received.checked()
+        received.check()
         k, snr = received.budget.symbols, received.budget.snr_db
         noise = (received.noise_var / 2).repeat_interleave(2, -1)
         components = self.sketch.demodulate(to_real(received.symbols), noise, k, snr)
@@ -124,12 +124,12 @@ class LinearGan(Linear):
 
     def paint(self, received: Received, octaves: int | None = None) -> Tensor:
         """The repainted photo before clipping (training needs it), smaller with fewer ``octaves``."""
-        estimate, error, condition = self.given(received)
+        estimate, error, condition = self.prepare(received)
         with mixed(estimate.device):
             painted: Tensor = self.painter(estimate, error, condition, octaves)
         return painted.float()
 
-    def given(self, received: Received) -> tuple[Tensor, Tensor, Tensor]:
+    def prepare(self, received: Received) -> tuple[Tensor, Tensor, Tensor]:
         """What the repainter is given: the linear estimate, its expected error per pixel, and k and SNR."""
         small, variance = self.estimate(received)
         condition = condition_of(received.noise_var, received.budget.symbols)

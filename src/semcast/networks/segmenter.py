@@ -34,7 +34,7 @@ class Segmenter(nn.Module):
     """The first 12 digits of that of the weights: results of other weights are not compared with those of these."""
 
     @classmethod
-    def shipped(cls, name: str) -> Self:
+    def load_shipped(cls, name: str) -> Self:
         """The segmenter with the weights of that name, ready to be used.
 
         Raises:
@@ -94,7 +94,7 @@ class FaceParser(Segmenter):
     @classmethod
     def load(cls) -> FaceParser:
         """The shipped parser."""
-        return cls.shipped("parser")
+        return cls.load_shipped("parser")
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits at the parser's own size; photos of another size are resized first."""
@@ -162,7 +162,7 @@ class SceneParser(Segmenter):
         Raises:
             SemcastError: there are no such weights.
         """
-        return cls.shipped(f"parser-{domain if isinstance(domain, str) else domain.name}")
+        return cls.load_shipped(f"parser-{domain if isinstance(domain, str) else domain.name}")
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of each pixel.
@@ -265,7 +265,7 @@ class Judge(Segmenter):
         Raises:
             SemcastError: there are no such weights.
         """
-        return cls.shipped(f"judge-{domain if isinstance(domain, str) else domain.name}")
+        return cls.load_shipped(f"judge-{domain if isinstance(domain, str) else domain.name}")
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of each pixel; sides are multiples of 8."""
