@@ -118,7 +118,7 @@ def test_every_photo_of_the_twin_fits_whatever_its_spread(width: float) -> None:
         spent = float(bounds.code_length_bits(each.index, each.step / each.spread)) + bounds.SIDE_BITS
         assert spent == pytest.approx(each.bits)
         normal = width * torch.randn(40, generator=torch.Generator().manual_seed(0))
-        errors[bits] = float(((each.decoded() - normal).square() * LAMBDA).sum())
+        errors[bits] = float(((each.decode() - normal).square() * LAMBDA).sum())
     assert errors[60.0] < errors[25.0] < width**2 * 3 * float(LAMBDA.sum())
     assert bounds.code(torch.ones(40), nominal, 5.0) is None
 

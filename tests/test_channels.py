@@ -60,14 +60,14 @@ def test_high_snr_is_the_identity(channel: Channel) -> None:
     burst, received = send(channel, 64, 64, 60.0)
     error = (received.symbols - burst.symbols).abs()
     assert float(error.median()) < 2e-3
-    assert received.checked().budget is burst.budget
+    assert received.check().budget is burst.budget
 
 
 @every
 @pytest.mark.parametrize("snr_db", [-30.0, 0.0, 60.0])
 def test_received_is_finite_and_positive(channel: Channel, snr_db: float) -> None:
     burst, received = send(channel, 500, 32, snr_db)
-    assert received.checked().symbols.shape == received.noise_var.shape == burst.symbols.shape
+    assert received.check().symbols.shape == received.noise_var.shape == burst.symbols.shape
     assert float(received.noise_var.min()) > 0
 
 
@@ -263,7 +263,7 @@ def test_a_deep_fade_stays_finite_and_honest() -> None:
     burst = gaussian_burst(AWGN(), 20_000, 5)
     received = draw(burst)
     error = (received.symbols - burst.symbols).abs().square().mean(0)
-    torch.testing.assert_close(error, received.checked().noise_var[0], rtol=0.03, atol=0)
+    torch.testing.assert_close(error, received.check().noise_var[0], rtol=0.03, atol=0)
     assert float(received.noise_var.max()) <= 0.1 / FADE_FLOOR * 1.001
 
 

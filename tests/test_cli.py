@@ -330,11 +330,11 @@ def test_descent_is_watched_and_times_are_read(monkeypatch: pytest.MonkeyPatch) 
         refinement = Refine(3)
 
     link = Link()
-    with build.watched(link):
+    with build.watch(link):
         assert link.refinement == Refine(3) and link.refinement.report is not None
         link.refinement.report(0, 0.5)
     assert told == [3, 1] and link.refinement.report is None
-    with build.watched(System()):
+    with build.watch(System()):
         pass
     assert [console.seconds(value) for value in (0.0123, 0.99, 272.3282)] == ["12.3 ms", "990.0 ms", "272.3 s"]
 

@@ -94,7 +94,7 @@ def folder(tmp_path: Path) -> Path:
 
 def on_cluster(client: Any, folder: Path, load: cluster.Load = tiny_sweep, **options: Any) -> Outcome:
     sweep = load()
-    measure = cluster.measured_on(client, load, sweep)
+    measure = cluster.measure_on(client, load, sweep)
     return sweep.run(find_photos([folder]), folder.parent / "r.jsonl", measure=measure, **options)
 
 
@@ -161,13 +161,13 @@ def test_unusable_photos_and_other_terms(client: Any, folder: Path) -> None:
     sources = find_photos([folder])
     (folder / "2.png").unlink()
     sweep = tiny_sweep()
-    outcome = sweep.run(sources, folder.parent / "r.jsonl", measure=cluster.measured_on(client, tiny_sweep, sweep))
+    outcome = sweep.run(sources, folder.parent / "r.jsonl", measure=cluster.measure_on(client, tiny_sweep, sweep))
     assert outcome.measured == (PHOTOS - 2) * len(SYMBOLS)
     first, second = sorted(outcome.refused)
     assert first == f"{folder / '1.png'} is empty" and second.startswith(f"{folder / '2.png'} cannot be read")
     other = tiny_sweep(symbols=(4,))
     with pytest.raises(SemcastError, match="has other points than this computer"):
-        other.run(sources, folder.parent / "s.jsonl", measure=cluster.measured_on(client, tiny_sweep, other))
+        other.run(sources, folder.parent / "s.jsonl", measure=cluster.measure_on(client, tiny_sweep, other))
 
 
 class Failed:

@@ -21,7 +21,7 @@ from semcast.codec.codec import RlAsc
 from semcast.codec.criterion import Criterion, Weights, bits_per_pixel, score
 from semcast.domains import FACE, STREET
 from semcast.errors import SemcastError
-from semcast.metrics.semantic import confusion, counted_mean_iou, counts, iou, mean_iou
+from semcast.metrics.semantic import confusion, counts, iou, mean_iou, mean_iou_of_counts
 from semcast.networks.segmenter import Judge
 from semcast.rivals.bit_codecs import BIT_CODECS, load_bit_codec
 from semcast.sources import find_photos
@@ -81,9 +81,9 @@ def test_counts_are_those_of_the_confusion_matrix() -> None:
     for i in range(4):
         matrix = confusion(predicted[i], truth[i], 7)
         assert torch.equal(counted[i], torch.stack((matrix.diagonal(), matrix.sum(1), matrix.sum(0))))
-    assert counted_mean_iou(counted)[1].isnan()
+    assert mean_iou_of_counts(counted)[1].isnan()
     whole = mean_iou(confusion(predicted, truth, 7))
-    assert float(counted_mean_iou(counted.sum(0))) == pytest.approx(whole, abs=1e-6)
+    assert float(mean_iou_of_counts(counted.sum(0))) == pytest.approx(whole, abs=1e-6)
 
 
 def test_iou_is_the_naive_one_over_classes_in_either_map() -> None:
@@ -95,7 +95,7 @@ def test_iou_is_the_naive_one_over_classes_in_either_map() -> None:
         if (there | seen).any():
             naive.append(((there & seen).sum() / (there | seen).sum()).item())
     assert len(naive) == 4  # 4 is only where the truth is unknown
-    assert float(counted_mean_iou(counts(predicted, truth, 5))) == pytest.approx(np.mean(naive))
+    assert float(mean_iou_of_counts(counts(predicted, truth, 5))) == pytest.approx(np.mean(naive))
     assert iou(confusion(predicted, truth, 5))[4].isnan()
 
 

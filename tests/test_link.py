@@ -96,21 +96,21 @@ def test_bandwidth_ratios() -> None:
 def test_received_refuses_what_is_not_finite(bad: complex) -> None:
     budget = Budget(4, 10.0)
     good = Received(symbols_of(2, 4), torch.full((2, 4), 0.1), budget)
-    assert good.checked() is good
+    assert good.check() is good
     symbols = good.symbols.clone()
     symbols[1, 2] = torch.tensor(bad)
     with pytest.raises(SemcastError, match="NaN or infinite"):
-        Received(symbols, good.noise_var, budget).checked()
+        Received(symbols, good.noise_var, budget).check()
     if isinstance(bad, float):
         with pytest.raises(SemcastError, match="NaN or infinite"):
-            Received(good.symbols, torch.full((2, 4), bad), budget).checked()
+            Received(good.symbols, torch.full((2, 4), bad), budget).check()
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (4,), (1, 2, 4)])
 def test_received_refuses_another_shape(shape: tuple[int, ...]) -> None:
     received = Received(torch.zeros(shape, dtype=torch.complex64), torch.ones(shape), Budget(4, 10.0))
     with pytest.raises(SemcastError, match="expected 4 symbols"):
-        received.checked()
+        received.check()
 
 
 class Repeater(System):

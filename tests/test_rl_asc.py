@@ -53,7 +53,7 @@ from semcast.networks.segmenter import SceneParser, SceneParserConfig
 from semcast.rivals.bit_codecs import load_bit_codec
 from semcast.train.allocation import Settings, teach
 from semcast.train.recipes import RECIPES, run
-from semcast.train.scene_codec import RateModel, layout_of, random_levels, start_linearly, upsampled
+from semcast.train.scene_codec import RateModel, layout_of, random_levels, start_linearly, upsample
 from semcast.weights import save
 
 ENCODER = ConceptEncoderConfig(widths=(8, 8, 16, 16), embedding=4)
@@ -186,7 +186,7 @@ def test_layout_of_labels_fills_what_is_ignored() -> None:
         layout = layout_of(labels, side, 19)
         assert layout.shape == (1, side, side) and layout.dtype == torch.uint8
         assert set(layout.unique().tolist()) <= {3, 5} and layout[0, 0, 0] == 3
-    assert torch.equal(upsampled(layout_of(labels, 16, 19))[:, ::4, ::4], layout_of(labels, 16, 19))
+    assert torch.equal(upsample(layout_of(labels, 16, 19))[:, ::4, ::4], layout_of(labels, 16, 19))
 
 
 # ---- networks --------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_a_domain_says_as_much_of_each_category(domain) -> None:
         assert domain.classes[a].replace("left", "right") == domain.classes[b]
     assert domain_named(domain.name) is domain
     assert domain.category(domain.classes[7]) == 7
-    painted = domain.painted(np.array([[3, 255]], np.uint8))
+    painted = domain.paint(np.array([[3, 255]], np.uint8))
     assert painted.tolist() == [[list(domain.colours[3]), [0, 0, 0]]]
 
 

@@ -25,7 +25,7 @@ from semcast.link import Budget, System
 from semcast.metrics.report import Metrics
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import read_aligned, to_tensor
-from semcast.pictures import beside, fitted, grid
+from semcast.pictures import beside, fit, grid
 from semcast.sources import find_photos
 
 PLAN = Plan(snr_db=(0.0, 10.0), symbols=(32, 64), aligned=True)
@@ -106,7 +106,7 @@ def test_a_file_of_something_else_is_left_alone(folder: Path, content: str) -> N
 
 def test_other_settings_are_not_mixed(folder: Path) -> None:
     run(folder)
-    with pytest.raises(SemcastError, match="--aligned"):
+    with pytest.raises(SemcastError, match="with aligned faces"):
         run(folder, Plan(snr_db=(0.0,), symbols=(32,)))
     other = Mosaic()
     other.level.data += 0.01
@@ -187,7 +187,7 @@ def test_pictures() -> None:
     block = grid([[tile, tile], [tile]], columns=["a", "b"], names=["first", "second"], title="both")
     assert block.dtype == np.uint8 and block.shape[0] > 40 and block.shape[1] > 60
     assert beside([block, tile]).shape == (block.shape[0], block.shape[1] + 30, 3)
-    assert fitted(np.zeros((10, 40, 3), np.uint8), 20).shape == (20, 20, 3)
+    assert fit(np.zeros((10, 40, 3), np.uint8), 20).shape == (20, 20, 3)
     with pytest.raises(SemcastError):
         grid([[tile, tile[:5]]])
 

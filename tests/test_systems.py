@@ -21,7 +21,7 @@ from semcast.metrics.pixel import psnr_db
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.train.data import Faces, load_faces
-from semcast.train.validation import over_awgn
+from semcast.train.validation import measure_over_awgn
 
 # PSNR in dB of the astronaut at 640 and 64 symbols, 10 dB: what was measured. At most SLACK may be lost of it: between processors
 # and number formats it moves by a tenth.
@@ -63,7 +63,7 @@ def test_more_symbols_and_better_channels_show_more(system: System, face: Tensor
 
 def test_what_recipes_measure_is_the_link(system: System, face: Tensor) -> None:
     photos = Faces((face * 255).round().to(torch.uint8), None, ("astronaut",))
-    found = over_awgn(system, photos, points=((640, 10.0), (64, 0.0)), lpips=torch.nn.L1Loss(reduction="none"))
+    found = measure_over_awgn(system, photos, points=((640, 10.0), (64, 0.0)), lpips=torch.nn.L1Loss(reduction="none"))
     assert set(found) == {"psnr_640_10", "lpips_640_10", "psnr_64_0", "lpips_64_0"}
     assert found["psnr_640_10"] == pytest.approx(float(psnr_db(face, send(system, face, 640, 10.0, seed=1))), abs=0.05)
 

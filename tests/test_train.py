@@ -21,7 +21,7 @@ from semcast.networks.precision import choose_device, mixed
 from semcast.train.ranks import Ranks
 from semcast.train.recipe import Job
 from semcast.train.recipes import RECIPES, _known, find, override, run
-from semcast.train.schedule import Schedule, averaged, warm_cosine
+from semcast.train.schedule import Schedule, average, warm_cosine
 from semcast.train.shards import write_shards
 
 TINY = f"{Path(__file__).parent / 'tiny_recipe.py'}:Tiny"
@@ -171,15 +171,15 @@ def test_a_schedule_that_is_none_is_said(wrong: dict[str, object]) -> None:
 
 def test_the_average_follows_the_weights_and_counts_buffers() -> None:
     network = nn.BatchNorm1d(2)
-    average = averaged(network, 0.5)
-    assert not average.training and not any(p.requires_grad for p in average.parameters())
+    mean = average(network, 0.5)
+    assert not mean.training and not any(p.requires_grad for p in mean.parameters())
     for value in (1.0, 2.0, 2.0):
         nn.init.constant_(network.weight, value)
         network.num_batches_tracked += 1
-        average.update_parameters(network)
-    weight = average.module.weight
+        mean.update_parameters(network)
+    weight = mean.module.weight
     assert weight.tolist() == pytest.approx([2 - 2 / 11 * 3 / 12] * 2)  # decays min(.5, 2/11), then min(.5, 3/12)
-    assert int(average.module.num_batches_tracked) == 3
+    assert int(mean.module.num_batches_tracked) == 3
 
 
 def test_devices_and_precision() -> None:

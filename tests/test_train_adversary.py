@@ -11,7 +11,7 @@ from semcast.train.adversary import (
     DualDiscriminator,
     PatchDiscriminator,
     Smooth,
-    fooling,
+    fool,
     gradient_penalty,
     hinge,
     pairs,
@@ -35,7 +35,7 @@ class Plane(nn.Module):
 def test_hinge_is_zero_for_a_discriminator_that_is_sure() -> None:
     assert float(hinge(torch.full((4, 1), 1.5), torch.full((4, 1), -2.0))) == 0
     assert float(hinge(torch.zeros(4, 1), torch.zeros(4, 1))) == 2
-    assert float(fooling(torch.full((4, 1), 3.0))) == -3
+    assert float(fool(torch.full((4, 1), 3.0))) == -3
 
 
 def test_pairs_are_relative() -> None:

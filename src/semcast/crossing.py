@@ -60,7 +60,7 @@ def cross(
     burst = system.encode(image, budget)
     encoded = perf_counter()
     check_power(system, burst)
-    received = realisation(burst).checked()
+    received = realisation(burst).check()
     arrived = perf_counter()
     reception = system.decode(received)
     decoded = perf_counter()

@@ -78,7 +78,7 @@ class Domain:
             cares[category] = int(factor) if given else CARED
         return cares
 
-    def painted(self, layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def paint(self, layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A layout ``[H, W]`` as a picture ``[H, W, 3]``; ignored places are black."""
         palette = np.zeros((256, 3), np.uint8)
         palette[: len(self.colours)] = self.colours

@@ -136,7 +136,7 @@ class Received:
     noise_var: Float[Tensor, "batch k"]
     budget: Budget
 
-    def checked(self) -> Received:
+    def check(self) -> Received:
         """Itself, or an error if it is not what its budget says or a value is not finite.
 
         Raises:
@@ -313,7 +313,7 @@ def _decode_door(own: Callable[[Any, Received], Reception]) -> Callable[[Any, Re
 
     @wraps(own)
     def decode(self: System, received: Received) -> Reception:
-        symbols, device = received.checked().symbols, self.device
+        symbols, device = received.check().symbols, self.device
         if symbols.device != device:
             received = replace(received, symbols=symbols.to(device), noise_var=received.noise_var.to(device))
         with torch.set_grad_enabled(torch.is_grad_enabled() and (self.training or symbols.requires_grad)):

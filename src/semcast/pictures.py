@@ -95,7 +95,7 @@ def beside(blocks: Sequence[Photo]) -> Photo:
     return np.concatenate(padded, 1)
 
 
-def fitted(photo: Photo, size: int) -> Photo:
+def fit(photo: Photo, size: int) -> Photo:
     """A whole photo inside a white square of that side."""
     image = Image.fromarray(photo)
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
@@ -104,7 +104,7 @@ def fitted(photo: Photo, size: int) -> Photo:
     return np.asarray(square)
 
 
-def enlarged(picture: Photo, side: int) -> Photo:
+def enlarge(picture: Photo, side: int) -> Photo:
     """A small square picture at ``side`` pixels, a multiple of its own, each pixel repeated."""
     factor = side // len(picture)
     return picture.repeat(factor, 0).repeat(factor, 1)

@@ -62,7 +62,7 @@ class Source:
     mask: bytes | None = None
     pixels: Pixels | None = field(default=None, compare=False, repr=False)
 
-    def carried(self) -> Source:
+    def carry(self) -> Source:
         """The same photo with its bytes, for a computer that does not have the file.
 
         Raises:

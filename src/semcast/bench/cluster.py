@@ -69,7 +69,7 @@ def measuring(workers: int | str, work: Work[Any], load: Load | None = None) -> 
         yield None
         return
     with remote(workers) if isinstance(workers, str) else local(workers) as client:
-        yield measured_on(client, load, work)
+        yield measure_on(client, load, work)
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def remote(address: str) -> Iterator[Any]:
         yield client
 
 
-def measured_on(client: Any, load: Load | None, work: Work[Any]) -> Measure:
+def measure_on(client: Any, load: Load | None, work: Work[Any]) -> Measure:
     """Let the workers of a dask client measure.
 
     Args:
@@ -145,7 +145,7 @@ def measured_on(client: Any, load: Load | None, work: Work[Any]) -> Measure:
         running: dict[Any, Task] = {}
         for task in chain.from_iterable(map(_chunks, tasks)):
             try:
-                carried = replace(task, source=task.source.carried())
+                carried = replace(task, source=task.source.carry())
             except SemcastError as error:
                 yield Refused(task, str(error))
                 continue

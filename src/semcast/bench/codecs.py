@@ -32,7 +32,7 @@ from semcast.errors import BadInput, SemcastError
 from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.metrics.pixel import psnr_db
-from semcast.metrics.semantic import counted_mean_iou
+from semcast.metrics.semantic import mean_iou_of_counts
 from semcast.networks.segmenter import Judge
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.rivals.bit_codecs import ALLOCATIONS, BIT_CODECS, load_bit_codec
@@ -316,7 +316,7 @@ def resample_miou(records: Sequence[Counted], draws: int, seed: int) -> tuple[fl
     """mIoU of the set, and of ``draws`` resampled ones; two codecs over the same photos meet the same ones."""
     counted = torch.tensor([[r.hit, r.truth, r.shown] for r in records], dtype=torch.float64)
     resampled = torch.einsum("dn,nkc->dkc", torch.from_numpy(draw_sets(len(records), draws, seed)).double(), counted)
-    return float(counted_mean_iou(counted.sum(0))), counted_mean_iou(resampled).numpy()
+    return float(mean_iou_of_counts(counted.sum(0))), mean_iou_of_counts(resampled).numpy()
 
 
 def draw_sets(count: int, draws: int, seed: int) -> NDArray[np.int64]:

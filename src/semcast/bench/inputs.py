@@ -36,7 +36,7 @@ class Given:
     name: str
     image: Tensor
 
-    def carried(self) -> Given:
+    def carry(self) -> Given:
         """Give itself: it has no file that another computer might lack."""
         return self
 

@@ -12,7 +12,7 @@ import typer
 from semcast.cli.console import complain, ready_streams
 from semcast.cli.measure import evaluate, evaluate_codec
 from semcast.cli.models import data, fetch, models
-from semcast.cli.options import grouped
+from semcast.cli.options import group_options
 from semcast.cli.sem import decode, encode, inspect
 from semcast.cli.send import demo, sample, transmit
 from semcast.cli.study import report, reproduce
@@ -51,7 +51,7 @@ VERBS: dict[str, tuple[Callable[..., None], ...]] = {
 
 for _panel, _verbs in VERBS.items():
     for _verb in _verbs:
-        app.command(_verb.__name__.replace("_", "-"), rich_help_panel=_panel)(grouped(_verb))
+        app.command(_verb.__name__.replace("_", "-"), rich_help_panel=_panel)(group_options(_verb))
 
 
 def _show_version(asked: bool) -> None:

@@ -138,7 +138,7 @@ def _mask_of(mask: Path, aligned: bool, photo: Path | None) -> Any:
 
 
 @contextmanager
-def watched(link: System) -> Iterator[None]:
+def watch(link: System) -> Iterator[None]:
     """A bar for what a generative link does in many steps: the paper's inversion, refinement."""
     from semcast.generative.inversion import Descent
     from semcast.generative.refinement import Refine

@@ -23,12 +23,12 @@ def models(
     [cyan]semcast models[/cyan]
     [cyan]semcast models painter[/cyan]
     """
-    from semcast.weights.catalogue import read_card, shipped
+    from semcast.weights.catalogue import list_shipped, read_card
 
     if name:
         print(read_card(name))
         return
-    found = shipped()
+    found = list_shipped()
     if as_json:
         print(json.dumps([asdict(model) for model in found], indent=1))
         return

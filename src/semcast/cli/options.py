@@ -1,9 +1,9 @@
 """The options, each declared once: groups that several verbs share, and names for the single ones.
 
-A group is a frozen dataclass. A verb takes it as one argument, and :func:`grouped` shows its fields as options::
+A group is a frozen dataclass. A verb takes it as one argument, and :func:`group_options` shows its fields as options::
 
     def transmit(photo: ..., sending: Sending, protecting: Protecting) -> None: ...
-    app.command()(grouped(transmit))
+    app.command()(group_options(transmit))
 
 So the values arrive together, and what is built of them (:mod:`semcast.cli.build`) is written once as well.
 """
@@ -192,16 +192,16 @@ class Protecting:
 # ---- groups as options -----------------------------------------------------------------------------------------------
 
 
-def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+def group_options(verb: Callable[..., None]) -> Callable[..., None]:
     """A verb whose groups are shown as the options that they hold; it gets them as groups again.
 
     >>> @dataclass(frozen=True)
     ... class Group:
     ...     times: int = 2
     >>> def say(word: str, group: Group) -> None: print(word * group.times)
-    >>> list(inspect.signature(grouped(say)).parameters)
+    >>> list(inspect.signature(group_options(say)).parameters)
     ['word', 'times']
-    >>> grouped(say)(word="ha", times=3)
+    >>> group_options(say)(word="ha", times=3)
     hahaha
     """
     hints = get_type_hints(verb, include_extras=True)

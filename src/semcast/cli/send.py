@@ -19,7 +19,7 @@ from semcast.cli.build import (
     paints,
     protection_of,
     systems_of,
-    watched,
+    watch,
 )
 from semcast.cli.console import say, seconds, show
 from semcast.cli.inputs import Item, pair
@@ -189,7 +189,7 @@ class Transmission:
         slow = isinstance(getattr(self.link, "inversion", None), Descent) or getattr(self.link, "refinement", None)
         if warm and not slow:  # the first call allocates and tunes: not what a burst takes
             transmit(system, image, self.channel, self.budget, seed=self.sending.seed, snr_db=self.snr_db)
-        with watched(self.link):
+        with watch(self.link):
             return transmit(system, image, self.channel, self.budget, seed=self.sending.seed, snr_db=self.snr_db)
 
     def _compare(self, image: Picture, received: Any) -> Any:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from semcast.metrics.perceptual import Lpips
-from semcast.metrics.semantic import counted_mean_iou, counts
+from semcast.metrics.semantic import counts, mean_iou_of_counts
 
 
 @dataclass(frozen=True)
@@ -109,4 +109,4 @@ class Criterion:
         lpips = None
         if self.lpips is not None:
             lpips = self.lpips.distance(self.lpips.features(shown), self.lpips.features(photo))
-        return Rsp(bpp, counted, counted_mean_iou(counted), lpips, self.weights)
+        return Rsp(bpp, counted, mean_iou_of_counts(counted), lpips, self.weights)

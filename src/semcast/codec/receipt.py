@@ -18,7 +18,7 @@ from semcast.domains import Domain, domain_named
 from semcast.errors import BadInput, Missing
 from semcast.files import whole
 from semcast.photos import Photo
-from semcast.pictures import enlarged
+from semcast.pictures import enlarge
 
 _TILE, _GAP, _LINE = 512, 12, 24
 _INK = (40, 40, 40)
@@ -184,15 +184,15 @@ def to_json(receipt: Receipt) -> dict[str, Any]:
 
 def draw_overlay(receipt: Receipt) -> Photo:
     """Draw the layout in the colours of its domain, the bytes of each cell over it, and what both mean."""
-    layout = enlarged(receipt.domain.painted(receipt.stream.layout), _TILE)
+    layout = enlarge(receipt.domain.paint(receipt.stream.layout), _TILE)
     per_cell = np.zeros(GRID * GRID)
     for concept, _, spent in receipt.lines:
         per_cell[concept.cells] = spent / len(concept.cells)
     most = float(per_cell.max()) or 1.0
-    heat = enlarged(_colour(per_cell.reshape(GRID, GRID) / most), _TILE)
+    heat = enlarge(_colour(per_cell.reshape(GRID, GRID) / most), _TILE)
     skipped = map_levels(receipt.stream.concepts) == 0
     grey = np.repeat(layout.mean(-1, keepdims=True), 3, -1)
-    strength = np.where(enlarged(np.repeat(skipped[..., None], 3, -1).astype(np.uint8), _TILE) > 0, 0.0, 0.8)
+    strength = np.where(enlarge(np.repeat(skipped[..., None], 3, -1).astype(np.uint8), _TILE) > 0, 0.0, 0.8)
     heated = np.where(strength > 0, strength * heat + (1 - strength) * layout, 0.5 * grey + 100).astype(np.uint8)
     height = max(2 * _GAP + _LINE + _TILE, 4 * _GAP + _LINE * (len(receipt.concepts) + len(receipt.sections) + 4))
     canvas = Image.new("RGB", (3 * _GAP + 2 * _TILE + 400, height), "white")

@@ -115,7 +115,7 @@ class Generative(System):
 
     def decode(self, received: Received) -> Reception:
         """Y → N̂ → L̂ → F̂."""
-        normal = self.codec.decode(received.checked())
+        normal = self.codec.decode(received.check())
         latent = self.flow.to_codes(normal)
         image = self.render(latent).clamp(0, 1)
         return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device), codes=latent)

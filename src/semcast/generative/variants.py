@@ -127,7 +127,7 @@ class ClosedForm(System):
 
     def decode(self, received: Received) -> Reception:
         """Y → coordinates → L̂ → F̂."""
-        codes = self.coordinates.to_codes(self.codec.decode(received.checked()))
+        codes = self.coordinates.to_codes(self.codec.decode(received.check()))
         image = self.link.render(codes).clamp(0, 1)
         return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device))
 
@@ -178,10 +178,10 @@ class EndToEnd(System):
 
     def decode(self, received: Received) -> Reception:
         """Y → F̂."""
-        image = self.link.render(self.received(received.checked())).clamp(0, 1)
+        image = self.link.render(self.receive(received.check())).clamp(0, 1)
         return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device))
 
-    def received(self, received: Received) -> Tensor:
+    def receive(self, received: Received) -> Tensor:
         """What the generator is given, ``[B, 28, code]``."""
         return self.coordinates.to_codes(self.codec.decode(received))
 

@@ -163,7 +163,7 @@ class LearnedSketch(LinearGan):
     ) -> tuple[Float[Tensor, "batch 3 128 128"], Float[Tensor, "batch 3 128 128"]]:
         """For training: the face at 128 px and a window of it at 256 px (:meth:`SmoothRepainter.paint_window`), not clipped."""
         with mixed(received.symbols.device):
-            half, window = self.painter.paint_window(*self.given(received), top, left)  # type: ignore[operator]
+            half, window = self.painter.paint_window(*self.prepare(received), top, left)  # type: ignore[operator]
         return half.float(), window.float()
 
 

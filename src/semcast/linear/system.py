@@ -66,7 +66,7 @@ class Linear(System):
 
     def estimate(self, received: Received) -> tuple[Float[Tensor, "batch 3 side side"], Float[Tensor, "batch components"]]:
         """The linear estimate ``[B, 3, 64, 64]`` and the variance left on each component ``[B, components]``."""
-        received.checked()
+        received.check()
         k, snr = received.budget.symbols, received.budget.snr_db
         noise = (received.noise_var / 2).repeat_interleave(2, -1)
         components = self.sketch.demodulate(to_real(received.symbols), noise, k, snr)
@@ -128,12 +128,12 @@ class LinearGan(Linear):
 
     def paint(self, received: Received, octaves: int | None = None) -> Float[Tensor, "batch 3 side side"]:
         """The repainted photo before clipping (training needs it), smaller with fewer ``octaves``."""
-        estimate, error, condition = self.given(received)
+        estimate, error, condition = self.prepare(received)
         with mixed(estimate.device):
             painted: Tensor = self.painter(estimate, error, condition, octaves)
         return painted.float()
 
-    def given(
+    def prepare(
         self, received: Received
     ) -> tuple[Float[Tensor, "batch 3 side side"], Float[Tensor, "batch 1 side side"], Float[Tensor, "batch 2"]]:
         """What the repainter is given: the linear estimate, its expected error per pixel, and k and SNR."""

@@ -15,7 +15,7 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int, ignore: int = 255)
 
 def iou(matrix: Tensor) -> Tensor:
     """Per-class IoU = TP / (TP + FP + FN) of a confusion matrix; NaN for a class in neither map."""
-    return counted_iou(torch.stack((matrix.diagonal(), matrix.sum(1), matrix.sum(0))))
+    return iou_of_counts(torch.stack((matrix.diagonal(), matrix.sum(1), matrix.sum(0))))
 
 
 def mean_iou(matrix: Tensor) -> float:
@@ -43,18 +43,18 @@ def counts(predicted: Tensor, truth: Tensor, classes: int, ignore: int = 255) ->
     return torch.stack((each(truth, known & (predicted == truth)), each(truth, known), each(predicted, known)), 1)
 
 
-def counted_iou(counted: Tensor) -> Tensor:
+def iou_of_counts(counted: Tensor) -> Tensor:
     """Per-class IoU ``[..., classes]`` of :func:`counts` ``[..., 3, classes]``; NaN for a class in neither map."""
     hit, truth, predicted = counted.unbind(-2)
     union = truth + predicted - hit
     return torch.where(union > 0, hit / union.clamp_min(1), torch.nan).double()
 
 
-def counted_mean_iou(counted: Tensor) -> Tensor:
-    """Mean of :func:`counted_iou` over the classes that appear in either map, ``[...]``; NaN where nothing is labelled.
+def mean_iou_of_counts(counted: Tensor) -> Tensor:
+    """Mean of :func:`iou_of_counts` over the classes that appear in either map, ``[...]``; NaN where nothing is labelled.
 
     >>> truth, predicted = torch.tensor([[[0, 1, 1, 255]]]), torch.tensor([[[0, 1, 0, 0]]])
-    >>> counted_mean_iou(counts(predicted, truth, classes=3))
+    >>> mean_iou_of_counts(counts(predicted, truth, classes=3))
     tensor([0.5000], dtype=torch.float64)
     """
-    return torch.nanmean(counted_iou(counted), -1)
+    return torch.nanmean(iou_of_counts(counted), -1)

@@ -37,7 +37,7 @@ class Segmenter(nn.Module):
     """The first 12 digits of that of the weights: results of other weights are not compared with those of these."""
 
     @classmethod
-    def shipped(cls, name: str) -> Self:
+    def load_shipped(cls, name: str) -> Self:
         """The segmenter with the weights of that name, ready to be used.
 
         Raises:
@@ -99,7 +99,7 @@ class FaceParser(Segmenter):
     @classmethod
     def load(cls) -> FaceParser:
         """The shipped parser."""
-        return cls.shipped("parser")
+        return cls.load_shipped("parser")
 
     def forward(
         self, image: Float[Tensor, "batch 3 height width"]
@@ -169,7 +169,7 @@ class SceneParser(Segmenter):
         Raises:
             SemcastError: there are no such weights.
         """
-        return cls.shipped(f"parser-{domain if isinstance(domain, str) else domain.name}")
+        return cls.load_shipped(f"parser-{domain if isinstance(domain, str) else domain.name}")
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch {self.config.classes} height width"]:
         """Logits of each pixel.
@@ -272,7 +272,7 @@ class Judge(Segmenter):
         Raises:
             SemcastError: there are no such weights.
         """
-        return cls.shipped(f"judge-{domain if isinstance(domain, str) else domain.name}")
+        return cls.load_shipped(f"judge-{domain if isinstance(domain, str) else domain.name}")
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch {self.config.classes} height width"]:
         """Logits of each pixel; sides are multiples of 8."""

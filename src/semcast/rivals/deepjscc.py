@@ -72,7 +72,7 @@ class DeepJscc(System):
 
     def decode(self, received: Received) -> Reception:
         """Equalised symbols → photo; the receiver is told the SNR that it met."""
-        received.checked()
+        received.check()
         network = self._network(received.budget)
         height, width = (side // network.config.stride for side in received.budget.size or USUAL)
         reals = to_real(received.symbols).view(-1, network.config.channels, height, width)

@@ -96,7 +96,7 @@ class DigitalSystem(System):
 
     def decode(self, received: Received) -> Reception:
         """Demodulate, check the CRC, decompress; the mean picture where that fails."""
-        received.checked()
+        received.check()
         modem, budget = self.modem(received.budget), received.budget
         if modem is None:
             pictures: list[Tensor | str] = [f"{budget.symbols} symbols are too few for a 5G code block"] * len(received.symbols)

@@ -202,7 +202,7 @@ class DigitalTwin(Ceiling):
         if budget not in self._steps:
             self._steps[budget] = fitting_steps(link.flow.importance, bits)
         coded = [code(normal, self._steps[budget], bits) for normal in link.flow.to_normal(link.invert(image))]
-        decoded = [torch.zeros(link.flow.config.dims) if each is None else each.decoded() for each in coded]
+        decoded = [torch.zeros(link.flow.config.dims) if each is None else each.decode() for each in coded]
         return link.render(link.flow.to_codes(torch.stack(decoded))).clamp(0, 1), None not in coded
 
 
@@ -220,7 +220,7 @@ class Coded:
     spread: float
     bits: float
 
-    def decoded(self) -> Tensor:
+    def decode(self) -> Tensor:
         """N̂ ``[dims]``."""
         return self.spread * dequantise(self.index, self.step / self.spread)
 

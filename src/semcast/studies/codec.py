@@ -26,7 +26,7 @@ from semcast.codec.painter import BRANCHES
 from semcast.errors import SemcastError
 from semcast.link import BitCodec
 from semcast.photos import Photo, write_image
-from semcast.pictures import enlarged, grid
+from semcast.pictures import enlarge, grid
 from semcast.sources import SIZE
 from semcast.studies.codec_run import CodecRun
 from semcast.studies.noise import CONVENTIONS, spoil
@@ -138,7 +138,7 @@ def sheet(run: CodecRun, records: Sequence[CodecRecord]) -> None:
 
 
 def _paint_layout(run: CodecRun, data: bytes) -> Photo:
-    return enlarged(run.networks.domain.painted(unpack(data, run.networks.tables).layout), SIZE)
+    return enlarge(run.networks.domain.paint(unpack(data, run.networks.tables).layout), SIZE)
 
 
 def _send(codec: BitCodec, photo: Photo, most: int) -> tuple[bytes, Photo]:

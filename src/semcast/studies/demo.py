@@ -18,7 +18,7 @@ from semcast.link import Budget, System, source_samples
 from semcast.metrics.report import IDENTITIES, Metrics
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, to_tensor, to_uint8
-from semcast.pictures import beside, enlarged, fitted, grid
+from semcast.pictures import beside, enlarge, fit, grid
 
 SYMBOLS = (640, 64)
 SNR_DB = (10.0, 5.0, 0.0)
@@ -59,7 +59,7 @@ def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
     channel = make_channel("awgn")
     names = [system.name for system in systems]
     table = Table("k", "system", *(f"{snr:g} dB" for snr in SNR_DB), caption=_caption(metrics))
-    blocks = [grid([[fitted(photo, face.shape[0])], [face]], columns=["photo, and the face aligned"])]
+    blocks = [grid([[fit(photo, face.shape[0])], [face]], columns=["photo, and the face aligned"])]
     for symbols in SYMBOLS:
         tiles, cells = [], []
         for system in systems:
@@ -100,7 +100,7 @@ def run_codec_demo(metrics: Metrics) -> Demo:
             pictures.append(codec.decompress(data))
             cells.append(f"{len(data)}: {_cell(metrics.measure(image, to_tensor(pictures[-1])))}")
             if name == CODECS[0]:
-                layouts.append(enlarged(FACE.painted(unpack(data, tables).layout), len(face)))
+                layouts.append(enlarge(FACE.paint(unpack(data, tables).layout), len(face)))
         rows.append(pictures)
         table.add_row(str(most), *cells)
     columns = [f"{most} bytes" for most in MAX_BYTES]

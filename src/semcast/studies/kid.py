@@ -56,9 +56,9 @@ class PhotoSet:
         """Name the set by its photos."""
         return name_set([source.name for source in self.sources])
 
-    def carried(self) -> PhotoSet:
+    def carry(self) -> PhotoSet:
         """Give the same with the bytes of each photo, for another computer."""
-        return PhotoSet([source.carried() for source in self.sources])
+        return PhotoSet([source.carry() for source in self.sources])
 
 
 def name_set(names: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ from semcast.generative.variants import variant
 from semcast.hashes import generator_for
 from semcast.link import Budget, Reception, System
 from semcast.metrics.report import Metrics
-from semcast.metrics.semantic import counted_mean_iou, counts
+from semcast.metrics.semantic import counts, mean_iou_of_counts
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
 from semcast.sources import SIZE, Source
@@ -104,7 +104,7 @@ class LinkRun(Run):
         reception: Reception = system(photo, channel, Budget(symbols, snr_db))
         return reception.image
 
-    def following(self, name: str) -> Source:
+    def next_after(self, name: str) -> Source:
         """Give the photo after that one."""
         names = [source.name for source in self.sources]
         return self.sources[(names.index(name) + 1) % len(names)]
@@ -159,7 +159,7 @@ class Viewer:
 
     def _swaps(self, source: Source, photo: Tensor) -> dict[str, float]:
         """The squared change that each part's swap with the next photo makes, all of it and inside the two masks."""
-        run, other = self.run, self.run.following(source.name)
+        run, other = self.run, self.run.next_after(source.name)
         code, following = run.link.invert(photo), run.link.invert(run.photo(other))
         before, values = run.link.render(code).clamp(0, 1), dict[str, float]()
         own, theirs = run.parts(source)[0], run.parts(other)[0]
@@ -202,7 +202,7 @@ def _mean(records: Sequence[LinkRecord], view: str) -> dict[str, float]:
 
 def _pool_masks(counted: Sequence[dict[str, list[list[int]]]]) -> dict[str, float]:
     totals = {name: torch.tensor([each[name] for each in counted]).sum(0) for name in counted[0]}
-    return {name: round(float(counted_mean_iou(total)), 4) for name, total in totals.items()}
+    return {name: round(float(mean_iou_of_counts(total)), 4) for name, total in totals.items()}
 
 
 def _share_swaps(values: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -80,7 +80,7 @@ class RecordedFaces(Recorded, FaceRun):
         """Take the records of these curves, in their order."""
         photos = {source.name for source in self.sources}
         held = [
-            record for record in held_in(self.out / file, Record)
+            record for record in read_held(self.out / file, Record)
             if record.image in photos and record.snr_db in plan.snr_db and record.draw < plan.draws and record.seed == self.seed
             and record.design_snr_db in (None, plan.design_snr_db) and (plan.design_snr_db in (None, record.snr_db)
                                                                         or record.design_snr_db is not None)
@@ -92,7 +92,7 @@ class RecordedFaces(Recorded, FaceRun):
     def distances(self, curves: Sequence[Curve]) -> dict[Curve, dict[float, Interval]]:
         """Take KID of each curve."""
         photos, path = name_set([source.name for source in self.sources]), self.out / "rivals-kid.jsonl"
-        return as_curves(r for r in held_in(path, KidRecord) if r.image == photos and r.seed == self.seed)
+        return as_curves(r for r in read_held(path, KidRecord) if r.image == photos and r.seed == self.seed)
 
     def codec_note(self) -> list[str]:
         """Take the note from the table that it stands under: only a codec can tell."""
@@ -117,7 +117,7 @@ class RecordedCodec(Recorded, CodecRun):
     @property
     def in_use(self) -> tuple[str, ...]:
         """The codecs in use that were measured."""
-        measured = {record.codec for record in held_in(self.out / "codecs.jsonl", CodecRecord)}
+        measured = {record.codec for record in read_held(self.out / "codecs.jsonl", CodecRecord)}
         return tuple(name for name in STANDARD if name in measured)
 
     @property
@@ -127,13 +127,13 @@ class RecordedCodec(Recorded, CodecRun):
 
     def rate(self, file: str, names: Sequence[str], budgets: Sequence[int]) -> list[CodecRecord]:
         """Take the records of these codecs at these budgets, photo by photo."""
-        held = held_in(self.out / file, CodecRecord)
+        held = read_held(self.out / file, CodecRecord)
         asked = {(name, most) for name in names for most in budgets}
         return [r for r in held if (r.codec, r.max_bytes) in asked or r.codec == Original.name]
 
     def make(self, file: str, kind: type[L], count: int, points: Sequence[Point], make: Make[L]) -> list[L]:
         """Take the records of the first photos at these points, in their order."""
-        held = {record.key: record for record in held_in(self.out / file, kind)}
+        held = {record.key: record for record in read_held(self.out / file, kind)}
         keys = [(source.name, *point) for source in self.sources[:count] for point in points]
         return [held[key] for key in keys if key in held]
 
@@ -157,7 +157,7 @@ def _read(path: Path, kind: type[Any], changed_ns: int) -> list[Any]:
     return read(path, kind)
 
 
-def held_in(path: Path, kind: type[L]) -> list[L]:
+def read_held(path: Path, kind: type[L]) -> list[L]:
     """Give the records of a file, read once for as long as it does not change; none where there is no file."""
     key: Any = kind
     return _read(path, key, path.stat().st_mtime_ns) if path.exists() else []

@@ -119,7 +119,7 @@ def hinge(real: Tensor, fake: Tensor) -> Tensor:
     return F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()
 
 
-def fooling(fake: Tensor) -> Tensor:
+def fool(fake: Tensor) -> Tensor:
     """The painter's -E[D(fake)] against :func:`hinge`."""
     return -fake.float().mean()
 
@@ -204,7 +204,7 @@ class Adversary:
             with torch.no_grad():
                 wanted, targets = self.discriminator(*real)
             self.discriminator.requires_grad_(True)
-            told = [pairs(f[: len(r)], r) if self.relativistic else fooling(f) for r, f in zip(wanted, scores, strict=True)]
+            told = [pairs(f[: len(r)], r) if self.relativistic else fool(f) for r, f in zip(wanted, scores, strict=True)]
             losses = {"adversarial": torch.stack(told).mean(), "matching": feature_matching(targets, features)}
         self._shown = real, tuple(thing.detach() for thing in fake)
         return strength * (self.adversarial * losses["adversarial"] + self.matching * losses["matching"]), losses

@@ -190,7 +190,7 @@ def teach(policy: Any, photo: Photo, count: int, settings: Settings, *, steps: i
     return agreed
 
 
-def exported(agent: Any, config: PolicyConfig) -> Policy:
+def export(agent: Any, config: PolicyConfig) -> Policy:
     """The actor of a MaskablePPO as a plain :class:`~semcast.codec.policy.Policy`."""
     policy = Policy(config)
     layers = [*agent.policy.mlp_extractor.policy_net, agent.policy.action_net]
@@ -220,7 +220,7 @@ def correlation(looked_up: Photo, exact: Photo, count: int, checked: int, seed: 
     return found
 
 
-def compared(photo: Photo, count: int, allocations: dict[str, Allocation], budgets: Sequence[int] = BUDGETS) -> dict[str, float]:
+def compare(photo: Photo, count: int, allocations: dict[str, Allocation], budgets: Sequence[int] = BUDGETS) -> dict[str, float]:
     """Mean J of each allocation at each budget, over the photos whose layout fits at all."""
     found: dict[str, list[float]] = {}
     for i in range(count):
@@ -298,7 +298,7 @@ class AllocationRecipe(Recipe):
         agent.lr_schedule = lambda _: s.rate * factor
         agent.ent_coef = s.entropy * (1 - self.i / s.steps)
         agent.learn(s.envs * s.horizon, reset_num_timesteps=False)
-        self.network.load_state_dict(exported(agent, self.network.config).state_dict())
+        self.network.load_state_dict(export(agent, self.network.config).state_dict())
         seen, logged = agent.rollout_buffer, agent.logger.name_to_value
         return {
             "return": float(seen.rewards.sum() / max(1, seen.episode_starts.sum())) / s.scale,
@@ -317,8 +317,8 @@ class AllocationRecipe(Recipe):
         if not self.baselines:
             true = Exact(self.networks, self.scenes["val"], self.tables["val"])
             self.baselines |= correlation(known, true, count, self.settings.checked)
-            self.baselines |= compared(known, count, {name: PLAIN[name] for name in COMPARED})
-        return self.baselines | compared(known, count, {"rl-asc": network.allocate})
+            self.baselines |= compare(known, count, {name: PLAIN[name] for name in COMPARED})
+        return self.baselines | compare(known, count, {"rl-asc": network.allocate})
 
     def configuration(self) -> dict[str, Any]:
         """The policy's."""

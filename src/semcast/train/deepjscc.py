@@ -25,7 +25,7 @@ from semcast.train.losses import perceptual, random_window
 from semcast.train.ranks import Ranks
 from semcast.train.recipe import Recipe
 from semcast.train.schedule import Schedule
-from semcast.train.validation import over_awgn, shown_over_awgn
+from semcast.train.validation import measure_over_awgn, show_over_awgn
 from semcast.weights import save
 
 WHOLE = ((9, 4), (5, 2), (5, 2), (3, 2), (3, 1))
@@ -146,12 +146,12 @@ class DeepJsccRecipe(Recipe):
     def validate(self, network: Jscc) -> dict[str, float]:
         """PSNR over AWGN at three SNRs."""
         points = [(self.settings.symbols, snr) for snr in (0.0, 10.0, 20.0)]
-        return over_awgn(DeepJscc({self.settings.symbols: network}), self.val, points=points, batch=4)
+        return measure_over_awgn(DeepJscc({self.settings.symbols: network}), self.val, points=points, batch=4)
 
     def sheet(self, network: Jscc) -> list[list[Tensor]]:
         """Photos and what arrives of them."""
         k = self.settings.symbols
-        return shown_over_awgn(DeepJscc({k: network}), self.val, points=((k, 0.0), (k, 10.0)))
+        return show_over_awgn(DeepJscc({k: network}), self.val, points=((k, 0.0), (k, 10.0)))
 
     def configuration(self) -> dict[str, object]:
         """The network's."""

@@ -27,7 +27,7 @@ from semcast.train.linear_gan import random_budget
 from semcast.train.picture import PictureLoss, Weights
 from semcast.train.recipe import Recipe
 from semcast.train.schedule import Schedule
-from semcast.train.validation import over_awgn
+from semcast.train.validation import measure_over_awgn
 from semcast.weights import save
 
 
@@ -80,7 +80,7 @@ class EndToEndRecipe(Recipe):
             meaning = self.system.encoder(photo).float()
         sent = Burst(self.system.codec.encode(self.system.coordinates.to_normal(meaning), budget), budget)
         received = self.cross(self.channel, sent)
-        return self.picture_loss(self.link.generator, self.system.received(received), photo, mask, swap=False, judged=0.0)
+        return self.picture_loss(self.link.generator, self.system.receive(received), photo, mask, swap=False, judged=0.0)
 
     def ship(self, network: nn.ModuleDict) -> None:
         """In 8 bits."""
@@ -90,7 +90,7 @@ class EndToEndRecipe(Recipe):
     def validate(self, network: nn.ModuleDict) -> dict[str, float]:
         """PSNR over AWGN."""
         encoder, codec = cast(FaceEncoder, network["encoder"]), cast(ChannelCodec, network["codec"])
-        return over_awgn(EndToEnd(self.link, encoder, codec).to(self.device), self.val)
+        return measure_over_awgn(EndToEnd(self.link, encoder, codec).to(self.device), self.val)
 
     def configuration(self) -> dict[str, object]:
         """Of both networks."""

@@ -25,7 +25,7 @@ from semcast.train.data import load_all_faces, load_faces, random_flip, shuffled
 from semcast.train.losses import perceptual, random_window
 from semcast.train.recipe import Recipe
 from semcast.train.schedule import Schedule
-from semcast.train.validation import over_awgn, shown_over_awgn
+from semcast.train.validation import measure_over_awgn, show_over_awgn
 from semcast.weights import load, save
 
 
@@ -128,11 +128,11 @@ class LinearGanRecipe(Recipe):
 
     def validate(self, network: Repainter) -> dict[str, float]:
         """PSNR and LPIPS over AWGN."""
-        return over_awgn(self.system(network), self.val, lpips=self.lpips)
+        return measure_over_awgn(self.system(network), self.val, lpips=self.lpips)
 
     def sheet(self, network: Repainter) -> list[list[Tensor]]:
         """Photos and what arrives of them."""
-        return shown_over_awgn(self.system(network), self.val)
+        return show_over_awgn(self.system(network), self.val)
 
     def configuration(self) -> dict[str, object]:
         """The painter's."""

@@ -27,7 +27,7 @@ from semcast.train.picture import PictureLoss, Weights
 from semcast.train.pretrained import cached_codes, codes_of, load_flow, load_generator, prepare
 from semcast.train.recipe import Recipe
 from semcast.train.schedule import Schedule
-from semcast.train.validation import over_awgn, shown_over_awgn
+from semcast.train.validation import measure_over_awgn, show_over_awgn
 from semcast.weights import save
 
 # matrices and kernels kept in 8 bits; what is left in 16 is small or decides the picture's last step
@@ -142,11 +142,11 @@ class LinkRecipe(Recipe):
 
     def validate(self, network: Generative) -> dict[str, float]:
         """PSNR and LPIPS over AWGN."""
-        return over_awgn(self._ready(network), self.val, lpips=self.picture_loss.lpips)
+        return measure_over_awgn(self._ready(network), self.val, lpips=self.picture_loss.lpips)
 
     def sheet(self, network: Generative) -> list[list[Tensor]]:
         """Photos and what arrives of them."""
-        return shown_over_awgn(self._ready(network), self.val)
+        return show_over_awgn(self._ready(network), self.val)
 
     def _ready(self, network: Generative) -> Generative:
         network.flow.refresh()

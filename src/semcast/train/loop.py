@@ -14,7 +14,7 @@ from semcast.errors import Damaged, SemcastError
 from semcast.files import whole, write_text
 from semcast.photos import to_uint8, write_image
 from semcast.pictures import grid
-from semcast.train.schedule import averaged
+from semcast.train.schedule import average
 
 if TYPE_CHECKING:
     from semcast.train.recipe import Recipe
@@ -65,12 +65,12 @@ class Trainer:
         if saved is None:
             recipe.start()
         self.ranks.copy(recipe.network)
-        self.average = averaged(recipe.network, recipe.decay)
+        self.average = average(recipe.network, recipe.decay)
         if saved is not None:
             self._restore(saved)
         if self.ranks.leads:
             self.out.mkdir(parents=True, exist_ok=True)
-            write_text(self.out / "settings.json", json.dumps(recipe.described(), indent=1, default=str) + "\n")
+            write_text(self.out / "settings.json", json.dumps(recipe.list_settings(), indent=1, default=str) + "\n")
 
     def _things(self) -> dict[str, Any]:
         """What survives an interruption, by name."""

@@ -81,7 +81,7 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def joined(device: str = "auto") -> Iterator[tuple[Ranks, torch.device]]:
+def join(device: str = "auto") -> Iterator[tuple[Ranks, torch.device]]:
     """This process among those that torchrun started, and its device; without torchrun the only one.
 
     Raises:

@@ -179,6 +179,6 @@ class Recipe(Task):
         """Train to the last step or minute."""
         Trainer(self).run()
 
-    def described(self) -> dict[str, Any]:
+    def list_settings(self) -> dict[str, Any]:
         """Name, settings and configuration, for the run's folder."""
         return {"recipe": self.name, **asdict(self.settings), **self.configuration()}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semcast.errors import BadInput, Missing
-from semcast.train.ranks import joined
+from semcast.train.ranks import join
 from semcast.train.recipe import Job, Task
 from semcast.train.shards import as_shards
 
@@ -103,7 +103,7 @@ def run(
     if minutes is not None and not 0 < minutes < float("inf"):
         raise BadInput(f"minutes must be a number above 0, not {minutes}")
     settings = override(recipe.defaults, overrides)
-    with joined(device) as (ranks, chosen):
+    with join(device) as (ranks, chosen):
         with ranks.first():
             data = as_shards(data, out, getattr(settings, "domain", "face"))
         recipe(settings, Job(data, out, chosen, ranks, resume, minutes)).run()

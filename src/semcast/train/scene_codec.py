@@ -161,7 +161,7 @@ def layout_of(labels: Tensor, side: int, classes: int) -> Tensor:
     return known.to(torch.uint8)
 
 
-def upsampled(layout: Tensor) -> Tensor:
+def upsample(layout: Tensor) -> Tensor:
     """A layout at 64 x 64, each place repeated."""
     return torch.from_numpy(at_64(layout.numpy()))
 
@@ -249,7 +249,7 @@ class SceneCodecRecipe(Recipe):
         cells = torch.from_numpy(cells_of(layout.numpy())).to(self.device)
         table = self.rows(lambda n: random_table(n, self.classes, self.random), len(photo))
         levels = table.gather(1, cells.flatten(1).long()).view_as(cells)
-        return Described(upsampled(layout).to(self.device), cells, levels)
+        return Described(upsample(layout).to(self.device), cells, levels)
 
     def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Picture, bits, and late the discriminator; LPIPS, parsing and discriminator see a random square."""
@@ -304,7 +304,7 @@ class SceneCodecRecipe(Recipe):
         photo = self.val.batch(torch.arange(len(self.val))).to(self.device, memory_format=torch.channels_last)
         masks = self.val.masks
         layout = parse_layout(self.parser, photo, 32).cpu() if self.parser else layout_of(masks, 32, self.classes)
-        return photo, upsampled(layout).to(self.device), torch.from_numpy(cells_of(layout.numpy())).to(self.device)
+        return photo, upsample(layout).to(self.device), torch.from_numpy(cells_of(layout.numpy())).to(self.device)
 
     @torch.no_grad()
     def validate(self, network: SceneCodec) -> dict[str, float]:

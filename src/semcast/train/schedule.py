@@ -61,7 +61,7 @@ class Schedule:
         return self.floor + (1 - self.floor) * (1 - math.sqrt(late))
 
 
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
+def average(network: nn.Module, decay: float) -> AveragedModel:
     """The exponential moving average of parameters and buffers, in a copy of the network that is ready to be measured.
 
     Warmed up so that early steps do not linger: after n steps the decay is at most (1 + n) / (10 + n).

@@ -74,7 +74,7 @@ class SegmenterRecipe(Recipe):
     def build(self) -> None:
         """Network, optimiser, photos."""
         self.photos, self.val = self.load("train"), self.load("val")
-        network = self.body.shipped(self.weights) if self.settings.warm_start else self.body()
+        network = self.body.load_shipped(self.weights) if self.settings.warm_start else self.body()
         self.network = channels_last(network.to(self.device).train())
         self.optimiser = torch.optim.AdamW(self.network.parameters(), self.settings.rate, weight_decay=1e-4)
         self.weight = class_weights(self.photos.masks, self.categories).to(self.device)

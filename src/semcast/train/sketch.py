@@ -34,7 +34,7 @@ from semcast.train.linear_gan import random_budget
 from semcast.train.losses import IdentityLoss, perceptual, random_square, spectrum_loss, view_loss
 from semcast.train.recipe import Recipe
 from semcast.train.schedule import Schedule
-from semcast.train.validation import POINTS, over_awgn, shown_over_awgn
+from semcast.train.validation import POINTS, measure_over_awgn, show_over_awgn
 from semcast.weights import load, save
 
 JUDGE = "mobileface_v2.onnx"
@@ -171,8 +171,8 @@ class SketchRecipe(Recipe):
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """PSNR, LPIPS and the identity that no loss sees, at four points."""
-        return over_awgn(self.ready(network), self.val, lpips=self.lpips, identity=self.judge)
+        return measure_over_awgn(self.ready(network), self.val, lpips=self.lpips, identity=self.judge)
 
     def sheet(self, network: nn.Module) -> Sequence[Sequence[Tensor]]:
         """Eight val photos, and what arrives of them at the four points."""
-        return shown_over_awgn(self.ready(network), self.val, points=POINTS, count=8)
+        return show_over_awgn(self.ready(network), self.val, points=POINTS, count=8)

@@ -20,7 +20,7 @@ POINTS = ((64, 0.0), (64, 10.0), (640, 0.0), (640, 10.0))
 
 
 @torch.no_grad()
-def over_awgn(
+def measure_over_awgn(
     system: System, photos: Faces, *, points: Sequence[tuple[int, float]] = POINTS, lpips: nn.Module | None = None,
     identity: Identity | None = None, batch: int = 16,
 ) -> dict[str, float]:  # fmt: skip
@@ -46,7 +46,7 @@ def over_awgn(
 
 
 @torch.no_grad()
-def shown_over_awgn(
+def show_over_awgn(
     system: System, photos: Faces, *, points: Sequence[tuple[int, float]] = ((64, 10.0), (640, 0.0), (640, 10.0)), count: int = 6
 ) -> list[list[Tensor]]:  # fmt: skip
     """The first photos, then what arrives of them at each point: rows of ``[3, H, W]``, with the same noise at each call."""

@@ -32,7 +32,7 @@ class Shipped:
     path: str
 
 
-def shipped() -> list[Shipped]:
+def list_shipped() -> list[Shipped]:
     """Look at every weights file, those of ``$SEMCAST_WEIGHTS`` first."""
     return [_examine(path) for path in available()]
 
