@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from semcast.link import Burst, Reception, System, to_complex, to_real, unit_power
+if os.environ.get("SEMCAST_SHAPES", "1") != "0":  # before anything of semcast is imported
+    import shapes
+
+    shapes.install()
+
+from semcast.link import Burst, Reception, System, to_complex, to_real, unit_power  # noqa: E402
 
 FAST = ("test_link", "test_channels", "test_images", "test_mark", "test_house", "test_jscc", "test_coding", "test_weights")
 """Files that take a second or two: with ruff and mypy they are ``make check``."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from semcast.errors import BadInput
 from semcast.link import Budget, Burst, Channel, Reception, System, mark_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ def check_power(system: System, burst: Burst) -> None:
 
 @torch.no_grad()
 def cross(
-    system: System, channel: Channel, image: Tensor, budget: Budget, generator: torch.Generator, *, snr_db: float | None = None
-) -> Crossing:
+    system: System, channel: Channel, image: Float[Tensor, "1 3 height width"], budget: Budget, generator: torch.Generator, *,
+    snr_db: float | None = None,
+) -> Crossing:  # fmt: skip
     """Send an image ``[1, 3, H, W]`` in [0, 1] as ``budget.symbols`` symbols; the channel's pilots come on top.
 
     Args:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, overload
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +28,17 @@ from semcast.hashes import generator_for, hash_numbers, hash_source
 from semcast.mark import Mark
 from semcast.photos import Photo, write_image
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Complex, Float, Num
+
 MAX_SYMBOLS = 1 << 20
 
 
 @overload
 def noise_var(snr_db: float) -> float: ...
 @overload
-def noise_var(snr_db: Tensor) -> Tensor: ...
-def noise_var(snr_db: float | Tensor) -> float | Tensor:
+def noise_var(snr_db: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]: ...
+def noise_var(snr_db: float | Float[Tensor, "*shape"]) -> float | Float[Tensor, "*shape"]:
     """N0 = 10^(-SNR/10): noise variance per complex symbol of unit mean power (N0/2 per real dimension)."""
     return 10.0 ** (-snr_db / 10.0)
 
@@ -43,30 +46,30 @@ def noise_var(snr_db: float | Tensor) -> float | Tensor:
 @overload
 def snr_db(noise_variance: float) -> float: ...
 @overload
-def snr_db(noise_variance: Tensor) -> Tensor: ...
-def snr_db(noise_variance: float | Tensor) -> float | Tensor:
+def snr_db(noise_variance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]: ...
+def snr_db(noise_variance: float | Float[Tensor, "*shape"]) -> float | Float[Tensor, "*shape"]:
     """SNR = -10 log10(N0) in dB, the inverse of :func:`noise_var`."""
     if isinstance(noise_variance, Tensor):
         return -10.0 * torch.log10(noise_variance)
     return -10.0 * math.log10(noise_variance)
 
 
-def source_samples(image: Tensor) -> int:
+def source_samples(image: Num[Tensor, "batch channels height width"]) -> int:
     """n = 3 · height · width, the real numbers in one image of a batch."""
     return math.prod(image.shape[1:])
 
 
-def to_complex(real: Tensor) -> Tensor:
+def to_complex(real: Float[Tensor, "*batch reals"]) -> Complex[Tensor, "*batch reals//2"]:
     """Pair reals ``[batch, 2k]`` into complex symbols ``[batch, k]``: (r0 + j r1), (r2 + j r3), ..."""
     return torch.view_as_complex(real.float().reshape(*real.shape[:-1], -1, 2).contiguous())
 
 
-def to_real(symbols: Tensor) -> Tensor:
+def to_real(symbols: Complex[Tensor, "*batch k"]) -> Float[Tensor, "*batch 2*k"]:
     """Unpair complex symbols ``[batch, k]`` into reals ``[batch, 2k]``; the inverse of :func:`to_complex`."""
     return torch.view_as_real(symbols).flatten(-2)
 
 
-def unit_power(symbols: Tensor) -> Tensor:
+def unit_power(symbols: Complex[Tensor, "*batch k"]) -> Complex[Tensor, "*batch k"]:
     """x = sqrt(k) z / ||z||: mean power 1 over each burst ``[batch, k]``."""
     power = symbols.abs().square().mean(-1, keepdim=True)
     return symbols * torch.rsqrt(power.clamp_min(1e-20))
@@ -111,13 +114,13 @@ class Burst:
         name: of the photo; with a seed, the channel's randomness follows from it.
     """
 
-    symbols: Tensor
+    symbols: Complex[Tensor, "batch k"]
     budget: Budget
     side_bytes: int = 0
     name: str = ""
 
     @property
-    def power(self) -> Tensor:
+    def power(self) -> Float[Tensor, " batch"]:
         """The mean of |x|² over each image's symbols, ``[batch]``."""
         return self.symbols.abs().square().mean(-1)
 
@@ -129,8 +132,8 @@ class Received:
     A recording from a real radio satisfies this type as well as a simulated channel does.
     """
 
-    symbols: Tensor
-    noise_var: Tensor
+    symbols: Complex[Tensor, "batch k"]
+    noise_var: Float[Tensor, "batch k"]
     budget: Budget
 
     def check(self) -> Received:
@@ -167,10 +170,10 @@ class Reception:
         mark: makes what a file of the picture says of the network that painted it; None where none did.
     """
 
-    image: Tensor
-    ok: Tensor
+    image: Float[Tensor, "batch 3 height width"]
+    ok: Bool[Tensor, " batch"]
     reason: str = ""
-    codes: Tensor | None = None
+    codes: Float[Tensor, "batch codes code"] | None = None
     mark: Callable[[], Mark] | None = field(default=None, compare=False, repr=False)
 
     def save(self, path: Path | str) -> None:
@@ -275,7 +278,7 @@ class System(nn.Module):
             side = self.image_size
             raise BadInput(f"{self.name} sends photos of {side} x {side} pixels, not {width} x {height}")
 
-    def encode(self, image: Tensor, budget: Budget) -> Burst:
+    def encode(self, image: Float[Tensor, "batch 3 height width"], budget: Budget) -> Burst:
         """Transmitter: image ``[batch, 3, H, W]`` in [0, 1] → Burst of ``budget.symbols`` symbols."""
         raise NotImplementedError(f"{type(self).__name__} has no encode(image, budget)")
 
@@ -283,7 +286,7 @@ class System(nn.Module):
         """Receiver: equalised symbols → image in [0, 1]."""
         raise NotImplementedError(f"{type(self).__name__} has no decode(received)")
 
-    def forward(self, image: Tensor, channel: Realisation, budget: Budget) -> Reception:
+    def forward(self, image: Float[Tensor, "batch 3 height width"], channel: Realisation, budget: Budget) -> Reception:
         """The whole link for one channel draw; with gradients in train mode."""
         return self.decode(channel(self.encode(image, budget)))
 
@@ -339,7 +342,9 @@ class Channel(ABC):
         return Budget(symbols, 0.0).symbols
 
     @abstractmethod
-    def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Realisation:
+    def draw(
+        self, batch: int, symbols: int, snr_db: float | Float[Tensor, " snrs"], generator: torch.Generator
+    ) -> Realisation:
         """One channel for each of ``batch`` images: a map from a Burst ``[batch, k]`` to Received.
 
         Common random numbers: from the same generator state, image i of any batch meets the same unit noise at every

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from semcast.channels.draw import Draw, complex_normal, image_seeds, noise_variances
 from semcast.link import Channel
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class AWGN(Channel):
 
     name: ClassVar[str] = "awgn"
 
-    def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Draw:
+    def draw(
+        self, batch: int, symbols: int, snr_db: float | Float[Tensor, " snrs"], generator: torch.Generator
+    ) -> Draw:
         """Fixes the noise of k = ``symbols`` symbols for each image; see :class:`~semcast.link.Channel`."""
         n0 = noise_variances(batch, symbols, snr_db)
         noise = torch.stack([complex_normal(seed, symbols) for _, seed in image_seeds(batch, generator)])

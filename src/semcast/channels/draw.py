@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from semcast.errors import BadInput
 from semcast.link import Budget, Burst, Received, noise_var
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Complex, Float
 
 FADE_FLOOR = 1e-6
 """|ĥ|² below which the equaliser stops dividing (a fade of 60 dB)."""
@@ -25,7 +29,7 @@ def image_seeds(batch: int, generator: torch.Generator) -> list[list[int]]:
     return pairs
 
 
-def complex_normal(seed: int, count: int) -> Tensor:
+def complex_normal(seed: int, count: int) -> Complex[Tensor, " {count}"]:
     """z ~ CN(0, 1), complex64 ``[count]`` on the CPU; a smaller count gives a prefix of a larger one.
 
     >>> bool((complex_normal(1, 5) == complex_normal(1, 1000)[:5]).all())
@@ -38,7 +42,7 @@ def complex_normal(seed: int, count: int) -> Tensor:
     return drawn
 
 
-def noise_variances(batch: int, symbols: int, snr_db: float | Tensor) -> Tensor:
+def noise_variances(batch: int, symbols: int, snr_db: float | Float[Tensor, " snrs"]) -> Float[Tensor, "{batch} 1"]:
     """N0 = 10^(-SNR/10) per image, ``[batch, 1]``, from one SNR in dB or from ``[batch]`` of them.
 
     Raises:
@@ -77,12 +81,12 @@ class Draw:
         BadInput: (when called) the burst is not ``[batch, data.sum()]``.
     """
 
-    h: Tensor
-    noise: Tensor
-    n0: Tensor
-    estimate: Tensor
-    uncertainty: Tensor
-    data: Tensor
+    h: Complex[Tensor, "batch uses"]
+    noise: Complex[Tensor, "batch uses"]
+    n0: Float[Tensor, "batch 1"]
+    estimate: Complex[Tensor, "batch uses"]
+    uncertainty: Float[Tensor, "batch uses"]
+    data: Bool[Tensor, " uses"]
 
     def __call__(self, burst: Burst) -> Received:
         """Sends the burst; differentiable in its symbols, on their device."""

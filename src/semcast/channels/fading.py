@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,8 +13,13 @@ from semcast.channels.draw import Draw, complex_normal, image_seeds, noise_varia
 from semcast.errors import BadInput, DoesNotFit
 from semcast.link import MAX_SYMBOLS, Budget, Channel
 
+if TYPE_CHECKING:
+    from jaxtyping import Complex, Float
 
-def estimate_gain(pilot_mean: Tensor, n0: Tensor, line_of_sight: float) -> tuple[Tensor, Tensor]:
+
+def estimate_gain(
+    pilot_mean: Complex[Tensor, "batch blocks"], n0: Float[Tensor, "batch 1"], line_of_sight: float
+) -> tuple[Complex[Tensor, "batch blocks"], Float[Tensor, "batch blocks"]]:
     """ĥ = E[h | z] and v = E[|h - ĥ|² | z] from z = h + w, w ~ CN(0, s), the mean of a block's pilots.
 
     With h = m e^{jθ} + g, θ uniform, g ~ CN(0, 1 - m²), a = (1 - m²) / (1 - m² + s) and, as θ given z is von Mises,
@@ -89,7 +94,9 @@ class Fading(Channel):
             raise DoesNotFit(f"{k} symbols and their pilots take {uses} channel uses, more than the {MAX_SYMBOLS} of a burst")
         return uses
 
-    def draw(self, batch: int, symbols: int, snr_db: float | Tensor, generator: torch.Generator) -> Draw:
+    def draw(
+        self, batch: int, symbols: int, snr_db: float | Float[Tensor, " snrs"], generator: torch.Generator
+    ) -> Draw:
         """Fixes gains and noise of k = ``symbols`` symbols and their pilots; see :class:`~semcast.link.Channel`."""
         uses = self.uses(symbols)
         n0 = noise_variances(batch, symbols, snr_db)
@@ -107,7 +114,7 @@ class Fading(Channel):
         data = position % length >= self.pilots
         return Draw(gain[:, spread], noise, n0, estimate[:, spread], uncertainty[:, spread], data)
 
-    def _gains(self, seed: int, blocks: int) -> Tensor:
+    def _gains(self, seed: int, blocks: int) -> Complex[Tensor, " {blocks}"]:
         """h of each block, complex ``[blocks]``; Rayleigh and Rician share the scattered part of a seed."""
         path, scattered = complex_normal(seed, 2 * blocks).reshape(blocks, 2).unbind(-1)
         return math.sqrt(self.line_of_sight) * path.sgn() + math.sqrt(1.0 - self.line_of_sight) * scattered

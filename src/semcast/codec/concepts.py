@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from semcast.errors import BadInput
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Integer
 
 SIZE = 256
 """Side of the photos that the codec's networks see, in pixels."""
@@ -217,7 +221,9 @@ def dequantise(indices: NDArray[np.integer], level: int) -> NDArray[np.float32]:
     return ((2 * indices.astype(np.int64) + 1) / STEPS[level] - 1).astype(np.float32)
 
 
-def quantise(features: Tensor, levels: Tensor, noise: torch.Generator | None = None) -> Tensor:
+def quantise(
+    features: Float[Tensor, "batch 8 16 16"], levels: Integer[Tensor, "batch 16 16"], noise: torch.Generator | None = None
+) -> Float[Tensor, "batch 8 16 16"]:
     """Give the features as the receiver will have them, with the gradient of the identity where a cell is not skipped.
 
     Args:
@@ -235,7 +241,7 @@ def quantise(features: Tensor, levels: Tensor, noise: torch.Generator | None = N
     return made * (steps > 1)
 
 
-def one_hot(labels: Tensor, classes: int) -> Tensor:
+def one_hot(labels: Integer[Tensor, "batch height width"], classes: int) -> Float[Tensor, "batch {classes} height width"]:
     """Expand labels ``[B, H, W]`` to float ``[B, classes, H, W]`` in channels_last order; a label beyond them is all zeros."""
     numbers = torch.arange(classes, dtype=labels.dtype, device=labels.device)
     return (labels[..., None] == numbers).float().permute(0, 3, 1, 2)

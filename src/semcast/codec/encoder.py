@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +14,20 @@ from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, SIZE, one_hot
 from semcast.networks.blocks import ResBlock, norm
 from semcast.networks.precision import mixed
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Integer, UInt8
 
-def parse_layout(parser: nn.Module, image: Tensor, side: int) -> Tensor:
+
+def parse_layout(
+    parser: nn.Module, image: Float[Tensor, "batch 3 height width"], side: int
+) -> UInt8[Tensor, "batch {side} {side}"]:
     """Parse a photo into a layout: probabilities averaged over each block, the likeliest, ``[B, side, side]`` uint8."""
     return parse_layouts(parser, image, (side,))[0]
 
 
-def parse_layouts(parser: nn.Module, image: Tensor, sides: Sequence[int]) -> list[Tensor]:
+def parse_layouts(
+    parser: nn.Module, image: Float[Tensor, "batch 3 height width"], sides: Sequence[int]
+) -> list[UInt8[Tensor, "batch _ _"]]:
     """Parse a photo once into layouts of several sides: image ``[B, 3, 256, 256]`` → ``[B, side, side]`` each."""
     with torch.no_grad(), mixed(image.device):
         shares = parser(image).float().softmax(1)
@@ -61,7 +69,9 @@ class ConceptEncoder(nn.Module):
         self.linear = nn.Conv2d(3, CHANNELS, SIZE // GRID, stride=SIZE // GRID)
         nn.init.normal_(self.head.weight, std=0.01)
 
-    def forward(self, image: Tensor, layout: Tensor) -> Tensor:
+    def forward(
+        self, image: Float[Tensor, "batch 3 256 256"], layout: Integer[Tensor, "batch 64 64"]
+    ) -> Float[Tensor, "batch 8 16 16"]:
         """Describe each cell.
 
         Args:

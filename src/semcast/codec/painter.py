@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from semcast.networks.blocks import LightBlock, ResBlock, channels_last, norm
 from semcast.networks.precision import exact, mixed
 from semcast.weights import load
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Integer
+
 CELL = SIZE // GRID
 """Side of a cell in pixels."""
 
@@ -51,10 +54,10 @@ class ScenePainterConfig:
 class Painting(NamedTuple):
     """The picture ``[B, 3, 256, 256]`` about [0, 1], those of the two branches, the global one's share ``[B, 1, 256, 256]``."""
 
-    image: Tensor
-    whole: Tensor
-    parts: Tensor
-    share: Tensor
+    image: Float[Tensor, "batch 3 256 256"]
+    whole: Float[Tensor, "batch 3 256 256"]
+    parts: Float[Tensor, "batch 3 256 256"]
+    share: Float[Tensor, "batch 1 256 256"]
 
 
 class ClassNorm(nn.Module):
@@ -71,7 +74,9 @@ class ClassNorm(nn.Module):
         nn.init.normal_(self.table.weight, std=0.1)
         nn.init.zeros_(self.table.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"], shares: Float[Tensor, "batch classes rows columns"]
+    ) -> Float[Tensor, "batch channels height width"]:
         """``[B, channels, H, W]`` and the categories' shares ``[B, classes, h, w]``, h at most H → as x."""
         told = self.table(shares)
         if told.shape[-1] != x.shape[-1]:
@@ -90,7 +95,9 @@ class ClassBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
 
-    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch inputs height width"], shares: Float[Tensor, "batch classes rows columns"]
+    ) -> Float[Tensor, "batch outputs height width"]:
         """``[B, inputs, H, W]`` and the categories' shares → ``[B, outputs, H, W]``."""
         y = self.conv1(F.silu(self.norm1(x, shares)))
         made: Tensor = self.skip(x) + self.conv2(F.silu(self.norm2(y)))
@@ -104,7 +111,9 @@ class ClassRefine(nn.Module):
         super().__init__()
         self.norm, self.conv = ClassNorm(width, classes), nn.Conv2d(width, width, 3, padding=1)
 
-    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"], shares: Float[Tensor, "batch classes rows columns"]
+    ) -> Float[Tensor, "batch channels height width"]:
         """``[B, width, H, W]`` and the categories' shares → as x."""
         made: Tensor = x + self.conv(F.silu(self.norm(x, shares)))
         return made
@@ -132,7 +141,9 @@ class LocalBranch(nn.Module):
         self.shared = ResBlock(c[0], c[0])
         self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1]), LightBlock(c[1])), _up(c[1], c[2])])
 
-    def forward(self, x: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Float[Tensor, "batch inputs 32 32"], masks: Float[Tensor, "batch classes 64 64"]
+    ) -> tuple[Float[Tensor, "batch wide 128 128"], Float[Tensor, "batch thin 256 256"]]:
         """``[B, inputs, 32, 32]`` and one-hot masks ``[B, classes, 64, 64]`` → features at 128 and at 256 px."""
         x = _double(self.enter(x))
         masks = masks.to(x.dtype)
@@ -176,7 +187,10 @@ class ScenePainter(nn.Module):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
-    def forward(self, layout: Tensor, features: Tensor, levels: Tensor) -> Painting:
+    def forward(
+        self, layout: Integer[Tensor, "batch 64 64"], features: Float[Tensor, "batch 8 16 16"],
+        levels: Float[Tensor, "batch 6 16 16"],
+    ) -> Painting:  # fmt: skip
         """Paint.
 
         Args:
@@ -212,7 +226,7 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def branch_of(painting: Painting, branch: str) -> Tensor:
+def branch_of(painting: Painting, branch: str) -> Float[Tensor, "batch 3 256 256"]:
     """Choose the picture of one of :data:`BRANCHES`, for the ablation.
 
     Raises:
@@ -256,7 +270,7 @@ class SceneCodec(nn.Module):
 @torch.no_grad()
 def paint(
     codec: SceneCodec, layouts: Sequence[Layout], concepts: Sequence[Sequence[Concept]], branch: str = BRANCHES[0]
-) -> Tensor:
+) -> Float[Tensor, "pictures 3 256 256"]:
     """Paint the pictures that a receiver shows.
 
     Args:

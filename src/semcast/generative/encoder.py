@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from semcast.domains import NUM_CODES
 from semcast.linear.sketch import to_vector
 from semcast.networks.blocks import ResBlock, norm
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 BOUND = 3.0
 
@@ -27,7 +31,7 @@ class EncoderConfig:
     sketch: int = 64
 
 
-def bound(codes: Tensor) -> Tensor:
+def bound(codes: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """B tanh(c / B), B = 3: codes stay where the generator was trained (unbounded ones let training diverge)."""
     return BOUND * torch.tanh(codes / BOUND)
 
@@ -53,7 +57,7 @@ class FaceEncoder(nn.Module):
         self.out = nn.Linear(c.flat * (c.size // 16) ** 2, NUM_CODES * c.code)
         nn.init.normal_(self.out.weight, std=1e-3)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch 28 {self.config.code}"]:
         """Photo ``[B, 3, S, S]`` in [0, 1], any S of 128 and more → codes."""
         size = self.config.size
         if image.shape[-1] != size:

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from zuko.flows import RealNVP
 from zuko.transforms import MonotonicAffineTransform
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class CodeFlow(nn.Module):
             nn.init.zeros_(last.bias)
         self.couplings = nn.ModuleList(couplings)
 
-    def set_whitening(self, mean: Tensor, covariance: Tensor, metric: Tensor) -> None:
+    def set_whitening(
+        self, mean: Float[Tensor, " dims"], covariance: Float[Tensor, "dims dims"], metric: Float[Tensor, "dims dims"]
+    ) -> None:
         """Fill the whitening from μ, C and G (float64 inside)."""
         root = _root(metric)
         values, vectors = torch.linalg.eigh(root @ covariance.double() @ root)
@@ -72,7 +77,7 @@ class CodeFlow(nn.Module):
         self.importance.copy_(values / values.mean())
         self.refresh()
 
-    def metric(self) -> Tensor:
+    def metric(self) -> Float64[Tensor, "dims dims"]:
         """G, up to a constant factor, as the whitening holds it: Fᵀ Λ F for F = Λ^-½ Uᵀ G^½ (float64)."""
         matrix = self.forward_matrix.double()
         return matrix.T @ (self.importance.double()[:, None] * matrix)
@@ -81,19 +86,21 @@ class CodeFlow(nn.Module):
         """Recompute the whitening's inverse; needed after its matrix was set or loaded."""
         self.inverse_matrix.copy_(torch.linalg.inv(self.forward_matrix.double()))
 
-    def whiten(self, codes: Tensor) -> Tensor:
+    def whiten(self, codes: Float[Tensor, "batch 28 code"]) -> Float[Tensor, "batch {self.config.dims}"]:
         """P ``[B, 28, code]`` → z ``[B, dims]``, the linear layer alone."""
         return (codes.flatten(1) - self.mean) @ self.forward_matrix.T
 
-    def unwhiten(self, z: Tensor) -> Tensor:
+    def unwhiten(self, z: Float[Tensor, "batch {self.config.dims}"]) -> Float[Tensor, "batch 28 code"]:
         """z → P, the inverse of :meth:`whiten`."""
         return torch.unflatten(z @ self.inverse_matrix.T + self.mean, 1, (28, -1))
 
-    def to_normal(self, codes: Tensor) -> Tensor:
+    def to_normal(self, codes: Float[Tensor, "batch 28 code"]) -> Float[Tensor, "batch {self.config.dims}"]:
         """P ``[B, 28, code]`` → N ``[B, dims]``."""
         return self.normalise(codes)[0]
 
-    def normalise(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def normalise(
+        self, codes: Float[Tensor, "batch 28 code"]
+    ) -> tuple[Float[Tensor, "batch {self.config.dims}"], Float[Tensor, " batch"]]:
         """N and log |det ∂N/∂P| of the couplings (the whitening's is a constant)."""
         z = self.whiten(codes)
         ladj = z.new_zeros(len(z))
@@ -102,14 +109,14 @@ class CodeFlow(nn.Module):
             ladj = ladj + part
         return z, ladj
 
-    def to_codes(self, normal: Tensor) -> Tensor:
+    def to_codes(self, normal: Float[Tensor, "batch {self.config.dims}"]) -> Float[Tensor, "batch 28 code"]:
         """N ``[B, dims]`` → P ``[B, 28, code]``, the exact inverse of :meth:`to_normal`."""
         z = normal
         for coupling in reversed(self.couplings):
             z = coupling().inv(z)
         return self.unwhiten(z)
 
-    def nll(self, codes: Tensor) -> Tensor:
+    def nll(self, codes: Float[Tensor, "batch 28 code"]) -> Float[Tensor, " batch"]:
         """-log p per dimension up to the whitening's constant: (½ ||N||² - log |det|) / dims, ``[B]``."""
         normal, ladj = self.normalise(codes)
         return (0.5 * normal.square().sum(1) - ladj) / self.config.dims

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS
 from semcast.networks.blocks import LightBlock, ResBlock
 from semcast.networks.precision import computing_dtype
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 # Where on the eigen-parts' 64 x 64 map each part can be: the rows and columns [y0, y1, x0, x1) that its mask reaches in
 # the training photos and their mirror images, with a margin. Outside it the part is never in front.
@@ -46,7 +50,7 @@ class GeneratorConfig:
     boxes: tuple[tuple[int, int, int, int], ...] = BOXES
 
 
-def fourier(grid: int, octaves: int) -> Tensor:
+def fourier(grid: int, octaves: int) -> Float[Tensor, "4*{octaves}+2 {grid}**2"]:
     """(x, y, sin 2^j πx, cos 2^j πx, ...) on a grid of [-1, 1]², ``[4 octaves + 2, grid²]``."""
     line = (torch.arange(grid) + 0.5) / grid * 2 - 1
     place = torch.stack(torch.meshgrid(line, line, indexing="ij")).flatten(1)
@@ -69,7 +73,10 @@ class Modulated(nn.Module):
         self.weight = nn.Parameter(torch.randn(NUM_PARTS, outputs, inputs) * math.sqrt(2 / inputs))
         self.bias = nn.Parameter(torch.zeros(NUM_PARTS, outputs, 1))
 
-    def forward(self, code: Tensor, x: Tensor | None, place: Tensor | None = None) -> Tensor:
+    def forward(
+        self, code: Float[Tensor, "parts batch code"], x: Float[Tensor, "parts*batch own pixels"] | None,
+        place: Float[Tensor, "parts shared pixels"] | None = None,
+    ) -> Float[Tensor, "parts*batch outputs pixels"]:  # fmt: skip
         """Apply the layer to maps of each photo, to maps that all photos share, or to both side by side.
 
         Args:
@@ -113,7 +120,7 @@ class EigenParts(nn.Module):
         self._energy: tuple[tuple[object, ...], Tensor] | None = None
 
     @torch.no_grad()
-    def energy(self) -> Tensor:
+    def energy(self) -> Float[Tensor, "parts code"]:
         """Mean square of each basis map a pixel, summed over channels, ``[P, code]``; kept until a basis changes."""
         # a basis made in inference mode has no version, and never changes
         versions = (self.basis[0].device, *(0 if basis.is_inference() else basis._version for basis in self.basis))
@@ -121,7 +128,7 @@ class EigenParts(nn.Module):
             self._energy = versions, torch.stack([basis.square().mean(1) * self.channels for basis in self.basis])
         return self._energy[1]
 
-    def forward(self, codes: Tensor) -> list[Tensor]:
+    def forward(self, codes: Float[Tensor, "parts batch code"]) -> list[Float[Tensor, "batch {self.channels} _ _"]]:
         """Codes ``[P, B, code]`` → the boxes' maps, ``[B, channels, height, width]`` each."""
         maps = []
         for code, mean, basis, (y0, y1, x0, x1) in zip(codes, self.mean, self.basis, self.boxes, strict=True):
@@ -129,7 +136,9 @@ class EigenParts(nn.Module):
             maps.append(flat.view(len(code), self.channels, y1 - y0, x1 - x0))
         return maps
 
-    def whole(self, maps: list[Tensor]) -> Tensor:
+    def whole(
+        self, maps: list[Float[Tensor, "batch channels _ _"]]
+    ) -> Float[Tensor, "parts batch channels {self.side} {self.side}"]:
         """Boxes' maps → ``[P, B, channels, side, side]``, ``outside`` where there is none."""
         padded = [
             F.pad(m, (x0, self.side - x1, y0, self.side - y1), value=self.outside)
@@ -142,9 +151,9 @@ class EigenParts(nn.Module):
 class Rendering:
     """What the generator makes: photo ``[B, 3, S, S]`` (not clipped), mask logits and composed depths at twice the grid."""
 
-    image: Tensor
-    mask: Tensor
-    coarse: Tensor
+    image: Float[Tensor, "batch 3 height width"]
+    mask: Float[Tensor, "batch parts side side"]
+    coarse: Float[Tensor, "batch parts side side"]
 
 
 @dataclass(frozen=True)
@@ -157,9 +166,9 @@ class Parts:
         colours: in each part's box, ``[B, 3, height, width]``.
     """
 
-    depth: Tensor
-    features: Tensor
-    colours: list[Tensor]
+    depth: Float[Tensor, "parts batch side side"]
+    features: Float[Tensor, "parts batch features pixels"]
+    colours: list[Float[Tensor, "batch 3 _ _"]]
 
 
 class SemanticGenerator(nn.Module):
@@ -210,7 +219,7 @@ class SemanticGenerator(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def local(self, codes: Tensor) -> Parts:
+    def local(self, codes: Float[Tensor, "batch 28 code"]) -> Parts:
         """All local generators, part by part: one product serves all photos of a part."""
         codes = codes.transpose(0, 1).contiguous()
         shape, texture = codes[BASE_CODES::2], codes[BASE_CODES + 1 :: 2]
@@ -228,7 +237,7 @@ class SemanticGenerator(nn.Module):
         features = torch.bmm(head, t).view(NUM_PARTS, batch, -1, side * side)
         return Parts(depth, features, self.eigen_colour(texture))
 
-    def forward(self, codes: Tensor, octaves: int | None = None) -> Rendering:
+    def forward(self, codes: Float[Tensor, "batch 28 code"], octaves: int | None = None) -> Rendering:
         """Compose the parts by depth and render; fewer ``octaves`` paint a smaller picture (2: 128 px at a grid of 32)."""
         return self.render(self.local(codes), self.octaves if octaves is None else octaves)
 
@@ -259,7 +268,9 @@ class SemanticGenerator(nn.Module):
         return Rendering(image, mask, depth)
 
 
-def swap_part(codes: Tensor, other: Tensor, part: int) -> Tensor:
+def swap_part(
+    codes: Float[Tensor, "batch 28 code"], other: Float[Tensor, "batch 28 code"], part: int
+) -> Float[Tensor, "batch 28 code"]:
     """``codes`` ``[B, 28, code]`` with the shape and texture code of one part taken from ``other``."""
     first = BASE_CODES + 2 * part
     return torch.cat((codes[:, :first], other[:, first : first + 2], codes[:, first + 2 :]), 1)

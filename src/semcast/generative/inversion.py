@@ -35,6 +35,8 @@ from semcast.generative.encoder import BOUND
 from semcast.generative.generator import Parts, SemanticGenerator
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
     from semcast.generative.system import Generative
 
 HIDDEN = 0.02  # a part whose share of every pixel is less shows nothing and cannot be moved
@@ -45,7 +47,10 @@ Report = Callable[[int, float], None]
 class Inversion(Protocol):
     """A way from a photo to codes: :class:`Newton`, :class:`Guess`, :class:`Descent`, or one of your own."""
 
-    def __call__(self, link: Generative, image: Tensor, seen: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, link: Generative, image: Float[Tensor, "batch 3 height width"],
+        seen: Bool[Tensor, "#batch 1 height width"] | None = None,
+    ) -> Float[Tensor, "batch 28 code"]:
         """Find the codes that show a photo.
 
         Args:
@@ -80,7 +85,10 @@ class Newton:
     def __post_init__(self) -> None:
         _check_steps("Newton", self.steps, 20)
 
-    def __call__(self, link: Generative, image: Tensor, seen: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, link: Generative, image: Float[Tensor, "batch 3 height width"],
+        seen: Bool[Tensor, "#batch 1 height width"] | None = None,
+    ) -> Float[Tensor, "batch 28 code"]:
         """Guess, then correct; only ``seen`` pixels count in the steps."""
         return correct(link.generator, link.guess(image), image, seen=seen, steps=self.steps)
 
@@ -89,7 +97,10 @@ class Newton:
 class Guess:
     """The encoder's codes in one pass of a network, as they are."""
 
-    def __call__(self, link: Generative, image: Tensor, seen: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, link: Generative, image: Float[Tensor, "batch 3 height width"],
+        seen: Bool[Tensor, "#batch 1 height width"] | None = None,
+    ) -> Float[Tensor, "batch 28 code"]:
         """Guess; the encoder looks at the whole picture, whatever ``seen`` says."""
         return link.guess(image)
 
@@ -114,7 +125,10 @@ class Descent:
     def __post_init__(self) -> None:
         _check_steps("Descent", self.steps, 5000)
 
-    def __call__(self, link: Generative, image: Tensor, seen: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, link: Generative, image: Float[Tensor, "batch 3 height width"],
+        seen: Bool[Tensor, "#batch 1 height width"] | None = None,
+    ) -> Float[Tensor, "batch 28 code"]:
         """Descend; the error is over the whole picture, whatever ``seen`` says."""
         start = link.mean_code.expand(len(image), -1, -1)
         with torch.enable_grad():
@@ -143,8 +157,9 @@ def inversion_named(name: str) -> Inversion:
 
 
 def descend(
-    codes: Tensor, render: Callable[[Tensor], Tensor], photo: Tensor, steps: int, rate: float, report: Report | None = None
-) -> Tensor:
+    codes: Float[Tensor, "batch codes code"], render: Callable[[Tensor], Tensor], photo: Float[Tensor, "batch ..."],
+    steps: int, rate: float, report: Report | None = None,
+) -> Float[Tensor, "batch codes code"]:  # fmt: skip
     """Adam on the codes against the MSE of ``render(codes)`` to the photo; returns the best codes met.
 
     The learning rate ramps up over the first 5 % and down over the last 25 % of the steps.
@@ -193,7 +208,7 @@ class Tangent:
             if _shows(own[p])
         ]
 
-    def __call__(self, change: Tensor) -> Tensor:
+    def __call__(self, change: Float[Tensor, "batch 28 code"]) -> Float[Tensor, "batch 3 side side"]:
         """J δ: the change of the picture."""
         picture = torch.zeros_like(self.picture)
         depths, colours = self.generator.eigen_depth.basis, self.generator.eigen_colour.basis
@@ -204,7 +219,7 @@ class Tangent:
             picture[box] += moved.addcmul_(share, (change[:, first + 1] @ colours[part]).view(size))
         return picture
 
-    def adjoint(self, picture: Tensor) -> Tensor:
+    def adjoint(self, picture: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch 28 code"]:
         """Jᵀ of a picture: codes' change; 0 for the base codes and hidden parts, which move nothing."""
         codes = picture.new_zeros(len(picture), NUM_CODES, self.generator.config.code)
         depths, colours = self.generator.eigen_depth.basis, self.generator.eigen_colour.basis
@@ -214,7 +229,7 @@ class Tangent:
             codes[:, first + 1] = (share * here).flatten(1) @ colours[part].T
         return codes
 
-    def curvature(self, weight: Tensor) -> Tensor:
+    def curvature(self, weight: Float[Tensor, "*whose side side"]) -> Float[Tensor, "batch 28 code"]:
         """The diagonal of Jᵀ W J, each basis map taken as spread evenly over its box, ``[B, 28, code]``."""
         codes = self.picture.new_zeros(len(self.picture), NUM_CODES, self.generator.config.code)
         depths, colours = self.generator.eigen_depth.energy(), self.generator.eigen_colour.energy()
@@ -231,9 +246,9 @@ def _shows(share: Tensor) -> bool:
 
 
 def correct(
-    generator: SemanticGenerator, codes: Tensor, photo: Tensor, *, seen: Tensor | None = None,
-    steps: int = 2, noise: float = 0.03, iterations: int = 4,
-) -> Tensor:  # fmt: skip
+    generator: SemanticGenerator, codes: Float[Tensor, "batch 28 code"], photo: Float[Tensor, "batch 3 height width"], *,
+    seen: Bool[Tensor, "#batch 1 height width"] | None = None, steps: int = 2, noise: float = 0.03, iterations: int = 4,
+) -> Float[Tensor, "batch 28 code"]:  # fmt: skip
     """Bring codes nearer to the most likely ones given the photo, by Gauss-Newton steps (our choice).
 
     Each step solves argmin_δ ||W^½ (J δ - residual)||² / noise + ||δ||² by conjugate gradients on

@@ -7,7 +7,7 @@ generator → photo
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from semcast.link import Budget, Burst, Received, Reception, System
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
 from semcast.weights import Checkpoint, load
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 PARTS_OF_LINK = ("encoder", "generator", "flow", "codec")
 
@@ -84,27 +87,29 @@ class Generative(System):
         return {part: asdict(getattr(self, part).config) for part in PARTS_OF_LINK}
 
     @property
-    def mean_code(self) -> Tensor:
+    def mean_code(self) -> Float[Tensor, "28 code"]:
         """The mean code of the training photos ``[28, code]``: what a receiver shows that received nothing."""
         return self.flow.mean.view(NUM_CODES, -1)
 
-    def invert(self, image: Tensor, seen: Tensor | None = None) -> Tensor:
+    def invert(
+        self, image: Float[Tensor, "batch 3 height width"], seen: Bool[Tensor, "#batch 1 height width"] | None = None
+    ) -> Float[Tensor, "batch 28 code"]:
         """GAN inversion: L ``[B, 28, code]``; its steps count only ``seen`` pixels, bool ``[B, 1, S, S]``."""
         return self.inversion(self, image, seen)
 
-    def guess(self, image: Tensor) -> Tensor:
+    def guess(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 28 code"]:
         """The encoder's codes ``[B, 28, code]``."""
         with mixed(image.device):
             codes: Tensor = self.encoder(image.contiguous(memory_format=torch.channels_last))
         return codes.float()
 
-    def encode(self, image: Tensor, budget: Budget) -> Burst:
+    def encode(self, image: Float[Tensor, "batch 3 height width"], budget: Budget) -> Burst:
         """F → L → N → X."""
         self.check(budget)
         burst = self.send(self.invert(image), budget)
         return self.refinement(self, image, burst) if self.refinement else burst
 
-    def send(self, latent: Tensor, budget: Budget) -> Burst:
+    def send(self, latent: Float[Tensor, "batch 28 code"], budget: Budget) -> Burst:
         """L → N → X."""
         return Burst(self.codec.encode(self.flow.to_normal(latent), budget), budget)
 
@@ -115,13 +120,15 @@ class Generative(System):
         image = self.render(latent).clamp(0, 1)
         return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device), codes=latent)
 
-    def render(self, latent: Tensor, octaves: int | None = None) -> Tensor:
+    def render(self, latent: Float[Tensor, "batch 28 code"], octaves: int | None = None) -> Float[Tensor, "batch 3 side side"]:
         """The generator's photo of these codes, not clipped; smaller with fewer ``octaves`` (:class:`SemanticGenerator`)."""
         with mixed(latent.device):
             rendering: Rendering = self.generator(latent, octaves)
         return rendering.image.float()
 
-    def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, count: int, generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "{count} 3 side side"]:
         """Faces that nobody has: N(0, temperature²) through the inverse flow and the generator, ``[count, 3, S, S]``."""
         normal = temperature * torch.randn(count, self.flow.config.dims, generator=generator).to(self.flow.mean.device)
         return self.render(self.flow.to_codes(normal)).clamp(0, 1)

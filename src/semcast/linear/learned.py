@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,9 @@ from semcast.link import Budget, Burst, Received, to_complex
 from semcast.networks.blocks import ResBlock, channels_last, norm
 from semcast.networks.precision import mixed
 from semcast.weights import Checkpoint, load
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 SIDE = 128
 """Of the face that the correction looks at, in pixels."""
@@ -57,7 +61,9 @@ class Correction(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+    def forward(
+        self, image: Float[Tensor, "batch 3 height width"], condition: Float[Tensor, "batch 2"]
+    ) -> Float[Tensor, "batch components"]:
         """Correct.
 
         Args:
@@ -111,14 +117,16 @@ class LearnedSketch(LinearGan):
         system.loudness.copy_(checkpoint.tensors["loudness"])
         return system
 
-    def encode(self, image: Tensor, budget: Budget) -> Burst:
+    def encode(self, image: Float[Tensor, "batch 3 height width"], budget: Budget) -> Burst:
         """Project, correct, scale each component to its power, pair into complex symbols."""
         self.check(budget)
         reals = self.modulate(image, budget)
         power = power_of(reals).mean() if self.training else self.loudness_at(budget)
         return Burst(to_complex(reals * power.rsqrt()), budget)
 
-    def modulate(self, image: Tensor, budget: Budget, corrected: bool = True) -> Tensor:
+    def modulate(
+        self, image: Float[Tensor, "batch 3 height width"], budget: Budget, corrected: bool = True
+    ) -> Float[Tensor, "batch 2*{budget.symbols}"]:
         """The reals of a burst ``[B, 2k]`` before their power is set right."""
         components = self.sketch.project(image)
         if corrected:
@@ -128,7 +136,7 @@ class LearnedSketch(LinearGan):
             components = components + change * self.sketch.eigenvalues.sqrt()
         return self.sketch.modulate(components, budget.symbols, budget.snr_db)
 
-    def loudness_at(self, budget: Budget) -> Tensor:
+    def loudness_at(self, budget: Budget) -> Float[Tensor, ""]:
         """Mean power of the corrected bursts at this k and SNR: bilinear in log k and SNR, beyond the grid that of its edge."""
         k = min(max(math.log2(budget.symbols / SYMBOLS[0]), 0.0), len(SYMBOLS) - 1.0)
         step = SNRS_DB[1] - SNRS_DB[0]
@@ -138,7 +146,7 @@ class LearnedSketch(LinearGan):
         return torch.lerp(rows[j], rows[j + 1], snr - j)
 
     @torch.no_grad()
-    def calibrate(self, photos: Tensor) -> None:
+    def calibrate(self, photos: Float[Tensor, "batch 3 height width"]) -> None:
         """Measure the loudness over faces ``[N, 3, S, S]``.
 
         1 + E[power corrected - power uncorrected]: the second one is 1 over all photos, and in the difference most of what
@@ -150,13 +158,15 @@ class LearnedSketch(LinearGan):
                 more = power_of(self.modulate(photos, budget)) - power_of(self.modulate(photos, budget, corrected=False))
                 self.loudness[i, j] = (1 + more.mean()).clamp_min(0.1)
 
-    def paint_window(self, received: Received, top: int, left: int) -> tuple[Tensor, Tensor]:
+    def paint_window(
+        self, received: Received, top: int, left: int
+    ) -> tuple[Float[Tensor, "batch 3 128 128"], Float[Tensor, "batch 3 128 128"]]:
         """For training: the face at 128 px and a window of it at 256 px (:meth:`SmoothRepainter.paint_window`), not clipped."""
         with mixed(received.symbols.device):
             half, window = self.painter.paint_window(*self.prepare(received), top, left)  # type: ignore[operator]
         return half.float(), window.float()
 
 
-def power_of(reals: Tensor) -> Tensor:
+def power_of(reals: Float[Tensor, "batch reals"]) -> Float[Tensor, " batch"]:
     """Mean power of the complex symbols that reals ``[B, 2k]`` make, ``[B]``."""
     return 2 * reals.square().mean(1)

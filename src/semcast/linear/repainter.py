@@ -8,12 +8,16 @@ doubling, which leaves none.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcast.networks.blocks import LightBlock, ResBlock
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,10 @@ class Repainter(nn.Module):
         """The ``i``-th module that doubles the side: ``[B, inputs, S, S]`` → ``[B, outputs, 2 S, 2 S]``."""
         return nn.Sequential(nn.Conv2d(inputs, outputs * 4, 3, padding=1), nn.PixelShuffle(2), LightBlock(outputs))
 
-    def understand(self, estimate: Tensor, error: Tensor, condition: Tensor) -> Tensor:
+    def understand(
+        self, estimate: Float[Tensor, "batch 3 side side"], error: Float[Tensor, "batch 1 side side"],
+        condition: Float[Tensor, "batch 2"],
+    ) -> Float[Tensor, "batch features side side"]:
         """The U-Net's features ``[B, widths[0], 64, 64]``; arguments as of :meth:`forward`."""
         x: Tensor = self.stem(torch.cat((estimate * 2 - 1, error.clamp_min(1e-3).log() + 3), 1))
         x = x + self.place + self.condition(condition)[:, :, None, None]
@@ -70,7 +77,11 @@ class Repainter(nn.Module):
             x = block(torch.cat((F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()), 1))
         return x
 
-    def forward(self, estimate: Tensor, error: Tensor, condition: Tensor, octaves: int | None = None) -> Tensor:
+    def forward(
+        self, estimate: Float[Tensor, "batch 3 side side"], error: Float[Tensor, "batch 1 side side"],
+        condition: Float[Tensor, "batch 2"],
+        octaves: int | None = None,
+    ) -> Float[Tensor, "batch 3 painted painted"]:  # fmt: skip
         """Repaint.
 
         Args:
@@ -102,7 +113,7 @@ class ScaledBlock(nn.Module):
         self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         """``[B, width, H, W]`` → the same shape."""
         scaled = x * self.scale[:, None, None] + self.shift[:, None, None]
         made: Tensor = x + self.conv(F.silu(scaled))
@@ -121,7 +132,7 @@ class SmoothOctave(nn.Module):
         block = ScaledBlock if windowed else LightBlock
         self.enter, self.a, self.b = nn.Conv2d(inputs, outputs, 3, padding=1), block(outputs), block(outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs 2*height 2*width"]:
         """``[B, inputs, S, S]`` → ``[B, outputs, 2 S, 2 S]``."""
         made: Tensor = self.b(self.a(double(self.enter(x))))
         return made
@@ -139,8 +150,10 @@ class SmoothRepainter(Repainter):
         return SmoothOctave(inputs, outputs, windowed=i == len(self.config.fine) - 1)
 
     def paint_window(
-        self, estimate: Tensor, error: Tensor, condition: Tensor, top: int, left: int, side: int = 128
-    ) -> tuple[Tensor, Tensor]:
+        self, estimate: Float[Tensor, "batch 3 64 64"], error: Float[Tensor, "batch 1 64 64"],
+        condition: Float[Tensor, "batch 2"],
+        top: int, left: int, side: int = 128,
+    ) -> tuple[Float[Tensor, "batch 3 128 128"], Float[Tensor, "batch 3 {side} {side}"]]:  # fmt: skip
         """The whole face at half the size, and a window of it at the full size: all that training looks at, for less.
 
         The window is the same as that place of :meth:`forward`'s picture: nothing in the last octave sees the rest of it.
@@ -163,6 +176,6 @@ class SmoothRepainter(Repainter):
         return F.interpolate(estimate, (128, 128), mode="bicubic") + half, window
 
 
-def double(x: Tensor) -> Tensor:
+def double(x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels 2*height 2*width"]:
     """Bilinear doubling of the side: no place of the result is made by weights of its own, so no grid can come of it."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")

@@ -12,15 +12,19 @@ and the receiver's estimate is c_i = y_i g_i λ_i / (p_i + s_i²), the Wiener es
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 _YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 
 
-def to_vector(image: Tensor, side: int = 64) -> Tensor:
+def to_vector(image: Float[Tensor, "batch 3 height width"], side: int = 64) -> Float[Tensor, "batch 3*{side}**2//2"]:
     """Photo ``[B, 3, H, W]`` in [0, 1] → ``[B, side² + 2 (side/2)²]``: area-averaged luma, then the two chroma at half the side.
 
     Chroma is scaled by 1/2 in its orthonormal sense: each coarse chroma sample stands for four luma samples.
@@ -31,7 +35,7 @@ def to_vector(image: Tensor, side: int = 64) -> Tensor:
     return torch.cat((ycc[:, 0].flatten(1), chroma.flatten(1)), 1)
 
 
-def to_image(vector: Tensor, side: int = 64) -> Tensor:
+def to_image(vector: Float[Tensor, "batch 3*{side}**2//2"], side: int = 64) -> Float[Tensor, "batch 3 {side} {side}"]:
     """The inverse of :func:`to_vector` at ``side`` x ``side``, RGB ``[B, 3, side, side]`` (not clipped)."""
     luma, chroma = vector[:, : side * side], vector[:, side * side :]
     half = side // 2
@@ -40,13 +44,13 @@ def to_image(vector: Tensor, side: int = 64) -> Tensor:
     return torch.einsum("ij,bjhw->bihw", torch.linalg.inv(_YCC).to(ycc), ycc)
 
 
-def weight_vector(pixel_weight: Tensor) -> Tensor:
+def weight_vector(pixel_weight: Float[Tensor, "side side"]) -> Float[Tensor, " 3*side**2//2"]:
     """Pixel weights ``[side, side]`` → weights of the entries of :func:`to_vector` (chroma: the mean of its four)."""
     chroma = F.avg_pool2d(pixel_weight[None, None], 2)[0, 0]
     return torch.cat((pixel_weight.flatten(), chroma.flatten(), chroma.flatten()))
 
 
-def allocate(eigenvalues: Tensor, uses: int, noise: float) -> Tensor:
+def allocate(eigenvalues: Float[Tensor, " components"], uses: int, noise: float) -> Float[Tensor, " min(components,{uses})"]:
     """Optimal analog powers p_i (one per component) for ``uses`` real channel uses of noise variance ``noise``.
 
     Σ p_i = uses / 2 over at most ``uses`` components (closed form: only ν is searched, by adding components while they
@@ -92,7 +96,7 @@ class Sketch(nn.Module):
         self.register_buffer("eigenvalues", torch.ones(self.config.components))
         self._squares: Tensor | None = None
 
-    def project(self, image: Tensor) -> Tensor:
+    def project(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch {self.config.components}"]:
         """Photo → components c ``[B, components]``.
 
         The tail is projected from what the head leaves: the same for an orthonormal basis, and a coarsely stored tail
@@ -103,28 +107,34 @@ class Sketch(nn.Module):
         leading = vector @ head.T
         return torch.cat((leading, (vector - leading @ head) @ tail.T), 1)
 
-    def restore(self, components: Tensor) -> Tensor:
+    def restore(self, components: Float[Tensor, "batch {self.config.components}"]) -> Float[Tensor, "batch 3 side side"]:
         """Components → photo ``[B, 3, side, side]`` (the least-squares estimate, not clipped)."""
         return to_image(components @ self.basis / self.weight + self.mean, self.config.side)
 
-    def powers(self, symbols: int, snr_db: float) -> Tensor:
+    def powers(self, symbols: int, snr_db: float) -> Float[Tensor, " used"]:
         """p_i for k complex symbols at the SNR that both ends expect."""
         return allocate(self.eigenvalues, 2 * symbols, 10 ** (-snr_db / 10) / 2)
 
-    def modulate(self, components: Tensor, symbols: int, snr_db: float) -> Tensor:
+    def modulate(
+        self, components: Float[Tensor, "batch {self.config.components}"], symbols: int, snr_db: float
+    ) -> Float[Tensor, "batch 2*{symbols}"]:
         """Components ``[B, C]`` → ``[B, 2k]`` reals of mean power 1/2 over photos; unused uses stay 0."""
         power = self.powers(symbols, snr_db)
         sent = components[:, : len(power)] * (power / self.eigenvalues[: len(power)]).sqrt()
         return F.pad(sent, (0, 2 * symbols - sent.shape[1]))
 
-    def demodulate(self, reals: Tensor, noise: Tensor, symbols: int, snr_db: float) -> Tensor:
+    def demodulate(
+        self, reals: Float[Tensor, "batch 2*{symbols}"], noise: Float[Tensor, "batch 2*{symbols}"], symbols: int, snr_db: float
+    ) -> Float[Tensor, "batch {self.config.components}"]:
         """Wiener estimate of the components from ``[B, 2k]`` reals with noise variance ``noise`` (same shape) each."""
         power = self.powers(symbols, snr_db)
         lam = self.eigenvalues[: len(power)]
         gain = (power * lam).sqrt() / (power + noise[:, : len(power)])
         return F.pad(reals[:, : len(power)] * gain, (0, self.config.components - len(power)))
 
-    def error(self, noise: Tensor, symbols: int, snr_db: float) -> Tensor:
+    def error(
+        self, noise: Float[Tensor, "batch 2*{symbols}"], symbols: int, snr_db: float
+    ) -> Float[Tensor, "batch {self.config.components}"]:
         """Variance left on each component after :meth:`demodulate`: λ s² / (p + s²), and λ where nothing was sent."""
         power = self.powers(symbols, snr_db)
         power = F.pad(power, (0, self.config.components - len(power)))
@@ -132,7 +142,7 @@ class Sketch(nn.Module):
         noise = F.pad(noise[:, :short], (0, self.config.components - short), value=1.0)
         return self.eigenvalues * noise / (power + noise)
 
-    def error_map(self, variance: Tensor) -> Tensor:
+    def error_map(self, variance: Float[Tensor, "batch {self.config.components}"]) -> Float[Tensor, "batch 1 side side"]:
         """Expected error (standard deviation) of the estimate's luma per pixel, ``[B, 1, side, side]``."""
         side = self.config.side
         if self._squares is None or self._squares.device != self.basis.device:

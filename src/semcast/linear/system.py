@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,9 @@ from semcast.link import Budget, Burst, Received, Reception, System, snr_db, to_
 from semcast.networks.blocks import channels_last
 from semcast.networks.precision import mixed
 from semcast.weights import load
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 CARES = ("plain", "face", "identity")
 """What a sketch spends its symbols on: every pixel alike, those of a face, or those that a face recogniser looks at."""
@@ -54,13 +58,13 @@ class Linear(System):
         """From the shipped statistics."""
         return cls(load_sketch("plain"))
 
-    def encode(self, image: Tensor, budget: Budget) -> Burst:
+    def encode(self, image: Float[Tensor, "batch 3 height width"], budget: Budget) -> Burst:
         """Project, scale each component to its power, pair into complex symbols."""
         self.check(budget)
         reals = self.sketch.modulate(self.sketch.project(image), budget.symbols, budget.snr_db)
         return Burst(to_complex(reals), budget)
 
-    def estimate(self, received: Received) -> tuple[Tensor, Tensor]:
+    def estimate(self, received: Received) -> tuple[Float[Tensor, "batch 3 side side"], Float[Tensor, "batch components"]]:
         """The linear estimate ``[B, 3, 64, 64]`` and the variance left on each component ``[B, components]``."""
         received.check()
         k, snr = received.budget.symbols, received.budget.snr_db
@@ -75,7 +79,7 @@ class Linear(System):
         return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device))
 
 
-def condition_of(noise_var: Tensor, symbols: int) -> Tensor:
+def condition_of(noise_var: Float[Tensor, "batch k"], symbols: int) -> Float[Tensor, "batch 2"]:
     """What the repainter is told of the channel, ``[B, 2]``: effective SNR in dB / 10 and log2(k / 256) / 2."""
     snr = snr_db(noise_var.mean(-1).clamp_min(1e-6))
     return torch.stack((snr / 10, torch.full_like(snr, math.log2(symbols / 256) / 2)), 1)
@@ -122,14 +126,16 @@ class LinearGan(Linear):
         image = self.paint(received).clamp(0, 1)
         return Reception(image, torch.ones(len(image), dtype=torch.bool, device=image.device))
 
-    def paint(self, received: Received, octaves: int | None = None) -> Tensor:
+    def paint(self, received: Received, octaves: int | None = None) -> Float[Tensor, "batch 3 side side"]:
         """The repainted photo before clipping (training needs it), smaller with fewer ``octaves``."""
         estimate, error, condition = self.prepare(received)
         with mixed(estimate.device):
             painted: Tensor = self.painter(estimate, error, condition, octaves)
         return painted.float()
 
-    def prepare(self, received: Received) -> tuple[Tensor, Tensor, Tensor]:
+    def prepare(
+        self, received: Received
+    ) -> tuple[Float[Tensor, "batch 3 side side"], Float[Tensor, "batch 1 side side"], Float[Tensor, "batch 2"]]:
         """What the repainter is given: the linear estimate, its expected error per pixel, and k and SNR."""
         small, variance = self.estimate(received)
         condition = condition_of(received.noise_var, received.budget.symbols)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.errors import BadInput, Missing, SemcastError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 SIDE = 112
 DLIB_SIDE = 150
@@ -53,7 +56,7 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([[a, -b, shift_x], [b, a, shift_y]])
 
 
-def arcface_crop(image: Tensor) -> Tensor:
+def arcface_crop(image: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 3 112 112"]:
     """Aligned faces ``[B, 3, S, S]`` → the ArcFace crop ``[B, 3, 112, 112]``, same range.
 
     One fixed similarity for all images, since the aligned geometry is fixed; a crop pixel averages 2 x 2 samples.
@@ -73,7 +76,7 @@ def arcface_crop(image: Tensor) -> Tensor:
     return F.avg_pool2d(fine, 2)
 
 
-def dlib_crop(image: Tensor) -> Tensor:
+def dlib_crop(image: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 3 150 150"]:
     """Aligned faces ``[B, 3, S, S]`` → dlib's crop ``[B, 3, 150, 150]``: x 53..203, y 80..230 at 256 px, same range.
 
     Raises:
@@ -188,7 +191,7 @@ class Identity:
         return np.concatenate([self._session.run(None, {self._input: crop[None]})[0] for crop in crops])
 
     @torch.no_grad()
-    def embed(self, image: Tensor) -> Tensor:
+    def embed(self, image: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dims"]:
         """Embeddings ``[B, D]`` of aligned faces ``[B, 3, S, S]`` in [0, 1], as :meth:`scores` compares them.
 
         They have unit length for cosines; for distances they are what the network gave.
@@ -197,7 +200,7 @@ class Identity:
         found = torch.from_numpy(self._run(crops.cpu().numpy())).float().to(image.device)
         return F.normalize(found, dim=1) if self.kind.measure == "cosine" else found
 
-    def features(self, image: Tensor) -> Tensor:
+    def features(self, image: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dims"]:
         """Embeddings ``[B, D]`` of length sqrt(D): what :func:`semcast.metrics.kid.kid` compares sets of faces by."""
         found = self.embed(image)
         if self.kind.measure != "cosine":
@@ -205,19 +208,21 @@ class Identity:
         scaled: Tensor = found * found.shape[1] ** 0.5
         return scaled
 
-    def scores(self, a: Tensor, b: Tensor) -> Tensor:
+    def scores(self, a: Float[Tensor, "n dims"], b: Float[Tensor, "m dims"]) -> Float[Tensor, "n m"]:
         """Similarities ``[N, M]`` of all pairs of embeddings ``[N, D]`` and ``[M, D]``: cosines, or 1 - distance."""
         if self.kind.measure == "cosine":
             return a @ b.T
         return 1.0 - torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
-    def compare(self, a: Tensor, b: Tensor) -> Tensor:
+    def compare(self, a: Float[Tensor, "batch dims"], b: Float[Tensor, "batch dims"]) -> Float[Tensor, " batch"]:
         """Similarities ``[N]`` of embeddings ``[N, D]`` two by two: cosines, or 1 - distance."""
         if self.kind.measure == "cosine":
             return (a * b).sum(1)
         return 1.0 - (a - b).square().sum(1).sqrt()
 
-    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+    def similarity(
+        self, a: Float[Tensor, "batch channels height width"], b: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, " batch"]:
         """Similarity ``[B]`` of the persons in aligned faces ``[B, 3, S, S]``; 1 for the same image."""
         return self.compare(self.embed(a), self.embed(b))
 
@@ -227,7 +232,7 @@ class Identity:
         known = self.kind.threshold
         return known if known is None or self.kind.measure == "cosine" else 1.0 - known
 
-    def verify(self, similarity: Tensor) -> Tensor:
+    def verify(self, similarity: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         """Which similarities ``[...]`` mean the same person, bool ``[...]``; their mean is the verification rate.
 
         Raises:

@@ -14,13 +14,16 @@ anything (:mod:`semcast.metrics.efficientnet`). Compare only numbers with the sa
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from semcast.errors import BadInput
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 EMBEDDER = "mobileface_v2.onnx"
 LEVEL = 0.95
@@ -29,13 +32,13 @@ LEVEL = 0.95
 class Judge(Protocol):
     """A network whose features KID compares: a face recogniser (``Identity``) or ``EfficientNet``."""
 
-    def features(self, image: Tensor) -> Tensor:
+    def features(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dims"]:
         """``[B, d]`` of pictures ``[B, 3, H, W]`` in [0, 1]."""
         ...
 
 
 @torch.no_grad()
-def features(judge: Judge, images: Iterable[Tensor]) -> Tensor:
+def features(judge: Judge, images: Iterable[Float[Tensor, "batch 3 height width"]]) -> Float[Tensor, "pictures dims"]:
     """A judge's features ``[N, d]`` of pictures ``[B, 3, H, W]`` in [0, 1], one batch after the other, on the CPU."""
     return torch.cat([judge.features(image).cpu() for image in images])
 

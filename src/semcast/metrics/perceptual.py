@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 
 from semcast.errors import BadInput, Damaged
 from semcast.metrics import fetch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 SHORTEST = 32
 """The shortest side, px: less leaves nothing after the last pool. The heads were fitted on patches of 64 px."""
@@ -198,7 +202,7 @@ class Lpips(nn.Module):
         except (KeyError, RuntimeError, ValueError) as error:
             raise Damaged(f"{backbone} and {heads} do not fit LPIPS ({net})") from error
 
-    def features(self, x: Tensor) -> list[Tensor]:
+    def features(self, x: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch _ _ _"]]:
         """Unit-length feature maps ``[B, C_l, H_l, W_l]``, float32, of images ``[B, 3, H, W]`` in [0, 1]."""
         x = (2.0 * x.float() - 1.0 - self.shift) / self.scale
         maps = []
@@ -209,14 +213,18 @@ class Lpips(nn.Module):
             maps.append(raw * torch.rsqrt(raw.square().sum(1, keepdim=True) + 1e-20))
         return maps
 
-    def distance(self, features_a: list[Tensor], features_b: list[Tensor]) -> Tensor:
+    def distance(
+        self, features_a: list[Float[Tensor, "batch _ _ _"]], features_b: list[Float[Tensor, "#batch _ _ _"]]
+    ) -> Float[Tensor, " batch"]:
         """LPIPS ``[B]`` from two results of :meth:`features`; a target's features need computing only once."""
         total = torch.zeros(features_a[0].shape[0], device=features_a[0].device)
         for a, b, weight in zip(features_a, features_b, self.heads, strict=True):
             total = total + ((a - b).square() * weight).sum(1).mean((-2, -1))
         return total
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+    def forward(
+        self, a: Float[Tensor, "batch 3 height width"], b: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, " batch"]:
         """LPIPS ``[B]`` of images ``[B, 3, H, W]`` in [0, 1], sides of 32 pixels and more.
 
         Raises:

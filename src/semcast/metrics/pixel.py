@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,12 +11,17 @@ from torch import Tensor
 from semcast.errors import BadInput
 from semcast.networks.precision import exact
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 MAX_PSNR_DB = 100.0
 WINDOW, _SIGMA = 11, 1.5
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
-def psnr_db(a: Tensor, b: Tensor) -> Tensor:
+def psnr_db(
+    a: Float[Tensor, "batch channels height width"], b: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, " batch"]:
     """PSNR ``[B]`` in dB of images ``[B, C, H, W]`` in [0, 1], each rounded to 8 bits as a file would store it.
 
     PSNR = 10 log10(255² / MSE), at most 100 dB (identical images).
@@ -32,7 +39,9 @@ def _bytes(image: Tensor) -> Tensor:
     return (image.double().clamp(0.0, 1.0) * 255.0).round()
 
 
-def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
+def ms_ssim(
+    a: Float[Tensor, "batch channels height width"], b: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, " batch"]:
     """Multi-scale structural similarity ``[B]`` of images ``[B, C, H, W]`` in [0, 1]; 1 for identical images.
 
     Wang, Simoncelli and Bovik, Multiscale structural similarity for image quality assessment, 2003, eq. 7: 11 x 11

@@ -34,6 +34,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -41,6 +42,9 @@ from torch import Tensor
 
 from semcast.errors import BadInput, Missing
 from semcast.photos import Photo, read_photo, to_tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
 
 PERIODS = (8, 4, 2)
 SHORTEST = 64
@@ -110,7 +114,7 @@ class Texture:
         return self
 
     @property
-    def spectrum(self) -> Tensor:
+    def spectrum(self) -> Float64[Tensor, "{self.window} {self.window}"]:
         """P, float64 ``[n, n]``, frequencies in the order of ``torch.fft.fftfreq``.
 
         Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,9 @@ from semcast.domains import NUM_PARTS, Domain
 from semcast.errors import BadInput
 from semcast.networks.blocks import ResBlock, channels_last
 from semcast.weights import load
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
 
 
 class Segmenter(nn.Module):
@@ -47,7 +50,9 @@ class Segmenter(nn.Module):
         return channels_last(network.eval())
 
     @torch.no_grad()
-    def labels(self, image: Tensor, size: int | None = None) -> Tensor:
+    def labels(
+        self, image: Float[Tensor, "batch 3 height width"], size: int | None = None
+    ) -> UInt8[Tensor, "batch rows columns"]:
         """The most likely category of each pixel, uint8 ``[B, H, W]``, or ``[B, size, size]``."""
         logits: Tensor = self(image).float()
         sides = (size, size) if size else image.shape[-2:]
@@ -96,7 +101,9 @@ class FaceParser(Segmenter):
         """The shipped parser."""
         return cls.load_shipped("parser")
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(
+        self, image: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch {self.config.parts} {self.config.size} {self.config.size}"]:
         """Logits at the parser's own size; photos of another size are resized first."""
         size = self.config.size
         if image.shape[-1] != size or image.shape[-2] != size:
@@ -164,7 +171,7 @@ class SceneParser(Segmenter):
         """
         return cls.load_shipped(f"parser-{domain if isinstance(domain, str) else domain.name}")
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch {self.config.classes} height width"]:
         """Logits of each pixel.
 
         Raises:
@@ -212,7 +219,7 @@ class Dilated(nn.Module):
         self.second = _convolution(width, width, dilation=dilation)
         nn.init.zeros_(self.second[1].weight)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         """``[B, width, H, W]`` → the same."""
         return F.relu(x + self.second(F.relu(self.first(x))))
 
@@ -227,7 +234,7 @@ class Pyramid(nn.Module):
         self.parts = nn.ModuleList(nn.Conv2d(width, part, 1) for _ in grids)
         self.join = _convolution(width + part * len(grids), width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         """``[B, width, H, W]`` → the same."""
         seen = [x]
         for grid, part in zip(self.grids, self.parts, strict=True):
@@ -267,7 +274,7 @@ class Judge(Segmenter):
         """
         return cls.load_shipped(f"judge-{domain if isinstance(domain, str) else domain.name}")
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch {self.config.classes} height width"]:
         """Logits of each pixel; sides are multiples of 8."""
         logits = F.pixel_shuffle(self.head(self.pyramid(self.encoder(image * 2 - 1))), 4)
         return F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
