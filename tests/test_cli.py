@@ -256,7 +256,7 @@ def test_stdout_holds_the_picture_alone(photo: Path, tmp_path: Path) -> None:
 def test_painted_pictures_say_so(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
     assert run("transmit", photo, "--aligned", "--symbols", 64, "--snr", 3, "-o", "face.png")[0] == 0
     code, out, _ = run("inspect", "face.png")
-    assert code == 0 and "painted by a network: mosaic, k = 64, 3 dB, awgn" in out
+    assert code == 0 and "painted by a network: mosaic, k = 64, 3 dB, awgn" in out and ", weights " in out
     mark = json.loads(run("inspect", "face.png", "--json")[1])["mark"]
     assert mark["system"] == "mosaic" and mark["symbols"] == 64 and mark["fingerprint"] == stand_in["mosaic"].fingerprint()[:12]
     assert json.loads(run("inspect", photo, "--json")[1]) == {"mark": None}

@@ -24,7 +24,7 @@ from semcast.bench.inputs import gather
 from semcast.bench.records import Record, parse, read
 from semcast.bench.store import lock
 from semcast.channels import AWGN, Rayleigh
-from semcast.errors import BadInput, Damaged, Missing, SemcastError
+from semcast.errors import BadInput, Damaged, DoesNotFit, Missing, SemcastError
 from semcast.link import Burst, Reception, System, to_complex, to_real, unit_power
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.report import Metrics
@@ -297,6 +297,28 @@ def test_the_transmitter_may_expect_another_snr(tmp_path: Path) -> None:
     assert measure(Told(), out=out).measured == 6  # at 10 dB it expected what it met
     psnr = {(r.snr_db, r.symbols, r.image): r.psnr_db for r in found.records}
     assert all(psnr[10.0, k, name] > value for (snr, k, name), value in psnr.items() if snr == 0)
+
+
+class Grain(Tiles):
+    """Serves a symbol for every 256 pixels, and no other k: as Deep JSCC does."""
+
+    def check(self, budget):
+        height, width = budget.size or (256, 256)
+        if budget.symbols != height * width // 256:
+            raise DoesNotFit(f"grain sends {width} x {height} as {height * width // 256} symbols, not {budget.symbols}")
+
+
+def test_k_that_follows_from_the_size_of_a_photo() -> None:
+    photos = [np.full((64, 64, 3), 90, np.uint8), np.full((64, 128, 3), 90, np.uint8)]
+    found = measure([Grain("grain"), Tiles()], photos, channels="awgn", snr_db=10, symbols=[16, 32])
+    served = [(record.image, record.symbols) for record in found.records if record.system == "grain"]
+    assert len(found.records) == 2 + 4 and [k for _, k in served] == [16, 32] and len({image for image, _ in served}) == 2
+    assert found.skipped == [
+        "grain sends 64 x 64 as 16 symbols, not 32", "grain sends 128 x 64 as 32 symbols, not 16",
+    ]  # fmt: skip
+    assert len(measure([Grain("grain"), Tiles()], photos[:1], channels="awgn", snr_db=10, symbols=32).records) == 1
+    with pytest.raises(BadInput, match="not 32"):
+        measure(Grain("grain"), photos[:1], channels="awgn", snr_db=10, symbols=32)
 
 
 def test_pilots_come_on_top() -> None:

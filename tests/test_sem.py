@@ -170,7 +170,7 @@ def test_folders_and_streams(run: Run, street: Path, shipped: Path) -> None:  # 
     assert code == 0 and [value["file"] for value in values] == ["sems/a.sem", "sems/b.sem", "shown/a.png"], err
     assert values[0]["bytes"] == Path("sems/a.sem").stat().st_size and values[2]["mark"]["system"] == "rl-asc"
     code, out, _ = run("inspect", "sems/a.sem", "shown/a.png")
-    assert code == 0 and out.startswith("sems/a.sem:") and "painted by a network: rl-asc" in out
+    assert code == 0 and out.startswith("sems/a.sem:") and "painted by a network: rl-asc" in out and ", weights " in out
 
 
 def test_pipe(street: Path, shipped: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -153,7 +153,8 @@ def missing(work: Work[L], sources: Sequence[Named], there: Iterable[Hashable]) 
 
 
 def _check_some(outcome: Outcome[L], photos: int) -> None:
-    if outcome.refused and photos == 1:
+    if not outcome.refused or outcome.records:
+        return
+    if photos == 1:
         raise BadInput(outcome.refused[0])
-    if outcome.refused and not outcome.records:
-        raise BadInput(f"none of the {photos} photos can be used; the first: {outcome.refused[0]}")
+    raise BadInput(f"none of the {photos} photos can be used; the first: {outcome.refused[0]}")

@@ -135,7 +135,7 @@ class Sweep(Work[Record]):
             self._point(*choice)
             for choice in product(range(plan.draws), channels, plan.symbols, plan.snr_db, systems)
         )
-        self.points, self.skipped = _possible(list(points))
+        self.points, self.skipped = _possible(list(points), plan.domain != PHOTO)
         self._warm: set[tuple[str, int]] = set()
         self._powers: dict[tuple[object, ...], list[float]] = defaultdict(list)
 
@@ -257,6 +257,8 @@ class Sweep(Work[Record]):
             point = self.points[i]
             try:
                 point.system.check_image(image)
+                if point.system.image_size is None:  # which k it serves may follow from the size
+                    point.system.check(replace(point.budget, size=(image.shape[-2], image.shape[-1])))
             except SemcastError as error:
                 yield Refused(replace(task, points=(i,)), str(error))
                 continue
@@ -318,13 +320,17 @@ def _most_power(powers: Sequence[float]) -> float:
     return 1 + SLACK + 3 * spread / math.sqrt(len(powers))
 
 
-def _possible(points: Sequence[Point]) -> tuple[list[Point], list[str]]:
-    """The points that their systems can work with, and for each system one line about those that it cannot."""
+def _possible(points: Sequence[Point], one_size: bool) -> tuple[list[Point], list[str]]:
+    """The points that their systems can work with, and for each system one line about those that it cannot.
+
+    Of photos of many sizes a system that takes any size can only tell when a photo is there.
+    """
     possible, impossible = [], defaultdict(list)
     for point in points:
         try:
             point.channel.uses(point.budget.symbols)
-            point.system.check(point.budget)
+            if one_size or point.system.image_size is not None:
+                point.system.check(point.budget)
         except SemcastError as error:
             impossible[point.system.name].append((point.budget.symbols, error))
         else:

@@ -140,7 +140,8 @@ def decode(
         received = receive(read_sem(item.path))
         for note in received.notes:
             say(f"{item.name}: {note}")
-        write_image(item.out, received.stretch() if stretch else received.pixels, Mark("rl-asc"))
+        shown = received.stretch() if stretch else received.pixels
+        write_image(item.out, shown, Mark("rl-asc", fingerprint=received.fingerprint[:12]))
 
     batch.work_through(work, ".png")
 
@@ -217,4 +218,5 @@ def _inspect_picture(item: Item, named: dict[str, str], as_json: bool) -> None:
     if as_json:
         print(json.dumps(named | {"mark": asdict(mark) if mark else None}))
     else:
-        print(mark.sentence if mark else "nothing in the file says that a network painted it")
+        weights = f", weights {mark.fingerprint}" if mark and mark.fingerprint else ""
+        print(mark.sentence + weights if mark else "nothing in the file says that a network painted it")

@@ -146,11 +146,13 @@ class Picture:
         pixels: uint8 ``[256, 256, 3]``.
         size: width and height of the photo.
         notes: what of the file did not arrive, a sentence each.
+        fingerprint: of the networks that painted it.
     """
 
     pixels: Photo
     size: tuple[int, int]
     notes: tuple[str, ...]
+    fingerprint: str = ""
 
     def stretch(self) -> Photo:
         """Stretch it to the size of the photo, the longest side at most 2048 pixels: a file must not ask for any memory."""
@@ -180,7 +182,7 @@ def receive(
     read = unpack(data, tables, model=model_number(codec.fingerprint))
     pixels = to_uint8(paint(codec, [read.layout], [read.concepts], branch)[0].cpu())
     lost = f"the features of {', '.join(domain.classes[c] for c in read.missing)} did not arrive"
-    return Picture(pixels, (read.width, read.height), (*read.notes, *([lost] if read.missing else [])))
+    return Picture(pixels, (read.width, read.height), (*read.notes, *([lost] if read.missing else [])), codec.fingerprint)
 
 
 class RlAsc:
