@@ -120,3 +120,14 @@ def test_weights_file_without_the_networks_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "sketch.safetensors", {"x": torch.zeros(2)}, kind="another", config={})
     with pytest.raises(SemcastError):
         LearnedSketch.of(load(str(tmp_path / "sketch.safetensors"), kind="learned-sketch"))
+
+
+def test_a_file_without_its_loudness_is_refused(tmp_path: Path) -> None:
+    from semcast.errors import Damaged
+    from semcast.weights import load, save
+
+    shipped = load("sketch", kind="learned-sketch")
+    tensors = {name: tensor for name, tensor in shipped.tensors.items() if name != "loudness"}
+    save(tmp_path / "sketch.safetensors", tensors, kind="learned-sketch", config=shipped.config)
+    with pytest.raises(Damaged, match="how loud"):
+        LearnedSketch.of(load(str(tmp_path / "sketch.safetensors"), kind="learned-sketch"))

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semcast.errors import Damaged
 from semcast.linear.repainter import RepainterConfig, SmoothRepainter
 from semcast.linear.sketch import Sketch
 from semcast.linear.system import LinearGan, load_sketch
@@ -108,7 +109,13 @@ class LearnedSketch(LinearGan):
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> LearnedSketch:
-        """From a checkpoint of both networks and the loudness; the KLT is the shipped one that they were trained with."""
+        """From a checkpoint of both networks and the loudness; the KLT is the shipped one that they were trained with.
+
+        Raises:
+            Damaged: it holds no loudness.
+        """
+        if "loudness" not in checkpoint.tensors:
+            raise Damaged(f"{checkpoint.path} says not how loud its bursts are: it is no whole file of sketch")
         repainter = SmoothRepainter(checkpoint.configuration(RepainterConfig, "repainter"))
         correction = Correction(checkpoint.configuration(CorrectionConfig, "correction"))
         repainter.load_state_dict(checkpoint.part("repainter"))
