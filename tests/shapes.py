@@ -36,7 +36,7 @@ typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will d
 def check(own: Any) -> Any:
     """The function with its promises of shapes checked, and nothing else; a data class with those of its fields."""
     if isinstance(own, type):
-        if "__init__" in vars(own) and "checked" not in vars(own):  # what judges its fields itself has a sentence for each
+        if "__init__" in vars(own) and "check" not in vars(own):  # what judges its fields itself has a sentence for each
             own.__init__ = check(own.__init__)
         return own
     written = own.__annotations__

@@ -86,7 +86,7 @@ def to_meta(module: nn.Module) -> Any:
 
 @pytest.fixture(autouse=True)
 def values_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Received, "checked", lambda self: self)
+    monkeypatch.setattr(Received, "check", lambda self: self)
     yield
 
 

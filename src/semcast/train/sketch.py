@@ -104,7 +104,7 @@ class SketchRecipe(Recipe):
     def ready(self, network: nn.Module) -> LearnedSketch:
         """The system as it would ship."""
         system = self.of(network).eval()
-        system.calibrate(self.faces.batch(torch.arange(64)).to(self.device))
+        system.calibrate(self.faces.batch(torch.arange(min(64, len(self.faces)))).to(self.device))
         return system
 
     def batches(self, first: int) -> Iterator[tuple[Tensor]]:
