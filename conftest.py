@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def photos_of_the_front_door(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``me.jpg``, ``street.jpg`` and ``photos/`` in a folder of its own, for the doctest of the package alone."""
-    if request.node.name != "semcast":
-        return
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that one is in, with ``me.jpg``, ``street.jpg`` and ``photos/``: what the documents name."""
     import skimage.data
     from PIL import Image
 
@@ -21,3 +19,11 @@ def photos_of_the_front_door(request: pytest.FixtureRequest, tmp_path: Path, mon
     (tmp_path / "photos").mkdir()
     portrait.save(tmp_path / "photos" / "astronaut.png")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def photos_of_the_front_door(request: pytest.FixtureRequest) -> None:
+    """That folder for the doctest of the package."""
+    if request.node.name == "semcast":
+        request.getfixturevalue("folder")

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import skimage.data
-from PIL import Image
 
 import semcast as sc
 from semcast.cli import main
@@ -57,17 +55,6 @@ def run_command(command: str) -> None:
 
 def commands(text: str) -> list[str]:
     return [line[2:] for line in text.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    portrait = Image.fromarray(skimage.data.astronaut())
-    portrait.save(tmp_path / "me.jpg", quality=95)
-    Image.fromarray(skimage.data.coffee()).resize((512, 256)).save(tmp_path / "street.jpg")
-    (tmp_path / "photos").mkdir()
-    portrait.save(tmp_path / "photos" / "astronaut.png")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def with_blocks() -> list[object]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from semcast.errors import Damaged
 from semcast.linear.repainter import RepainterConfig, SmoothRepainter
 from semcast.linear.sketch import Sketch
-from semcast.linear.system import LinearGan, load_sketch
+from semcast.linear.system import LinearGan, load_sketch, tell
 from semcast.link import Budget, Burst, Received, to_complex
 from semcast.networks.blocks import ResBlock, channels_last, norm
 from semcast.networks.precision import mixed
@@ -137,7 +137,7 @@ class LearnedSketch(LinearGan):
         """The reals of a burst ``[B, 2k]`` before their power is set right."""
         components = self.sketch.project(image)
         if corrected:
-            told = image.new_tensor([[budget.snr_db / 10, math.log2(budget.symbols / 256) / 2]]).expand(len(image), 2)
+            told = tell(image.new_full((len(image),), budget.snr_db), budget.symbols)
             with mixed(image.device):
                 change = self.correction(image, told)
             components = components + change * self.sketch.eigenvalues.sqrt()

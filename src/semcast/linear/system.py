@@ -81,7 +81,11 @@ class Linear(System):
 
 def condition_of(noise_var: Float[Tensor, "batch k"], symbols: int) -> Float[Tensor, "batch 2"]:
     """What the repainter is told of the channel, ``[B, 2]``: effective SNR in dB / 10 and log2(k / 256) / 2."""
-    snr = snr_db(noise_var.mean(-1).clamp_min(1e-6))
+    return tell(snr_db(noise_var.mean(-1).clamp_min(1e-6)), symbols)
+
+
+def tell(snr: Float[Tensor, " batch"], symbols: int) -> Float[Tensor, "batch 2"]:
+    """An SNR in dB for each photo and k as networks are told them: SNR / 10 and log2(k / 256) / 2."""
     return torch.stack((snr / 10, torch.full_like(snr, math.log2(symbols / 256) / 2)), 1)
 
 
