@@ -10,5 +10,3 @@ Real = NDArray[Any]
 """Real numbers: samples of sound, variances, times."""
 Whole = NDArray[Any]
 """Whole numbers: bits, rows, columns."""
-
-

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.signal import firwin, upfirdn
 
 from semcast.errors import BadInput
-from semcast.onair.arrays import Complex, Real, Samples
+from semcast.onair.arrays import Complex, Real
+from semcast.onair.samples import Block
 from semcast.onair.waveform import BASE_RATE, CENTRE_HZ, SPACING_HZ, USEFUL
 
 _PASS_HZ, _STOP_HZ, _STOP_DB = 1330.0, 1800.0, 70.0
@@ -22,7 +23,7 @@ _LARGEST = 4096
 
 
 class Downconverter:
-    """Samples in blocks of any length → baseband in blocks; sample m is at the time of input sample m · rate / (128 Δf).
+    """Block in blocks of any length → baseband in blocks; sample m is at the time of input sample m · rate / (128 Δf).
 
     Args:
         rate: of the input, in samples a second.
@@ -53,7 +54,7 @@ class Downconverter:
         self.rate, self.made = rate, 0
         self.mean, self.seen = np.complex64(0), False
 
-    def feed(self, block: Samples) -> Complex:
+    def feed(self, block: Block) -> Complex:
         """The next samples ``[n]`` → as much of the baseband as they settle."""
         fresh = np.nan_to_num(block.astype(self.kept.dtype, copy=False), posinf=0, neginf=0)
         if self.is_complex and len(fresh):
@@ -106,7 +107,7 @@ def _taps(rate: float, scale: float, gain: int) -> Real:
     return np.asarray(firwin(count, (_PASS_HZ + _STOP_HZ) / 2 * scale, window=("kaiser", beta), fs=rate)) * gain
 
 
-def one_channel(blocks: Iterable[Samples]) -> Iterator[Samples]:
+def one_channel(blocks: Iterable[Block]) -> Iterator[Block]:
     """Blocks ``[n]`` or ``[n, channels]`` → ``[n]``: of several channels the louder so far, each block counted."""
     power: Real | None = None
     for block in blocks:

@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semcast.errors import Damaged
-from semcast.onair.arrays import Complex, Real, Samples
+from semcast.onair.arrays import Complex, Real
 from semcast.onair.baseband import Downconverter
 from semcast.onair.demodulate import Capture, demodulate
 from semcast.onair.detect import THRESHOLD, Candidate, Detector, templates
 from semcast.onair.estimate import Sync, estimate_channel, extract, refine
 from semcast.onair.header import Header, from_soft, soften
+from semcast.onair.samples import Block
 from semcast.onair.waveform import BASE_RATE, EDGE, POSTAMBLE, PREAMBLE, ROW, SPACING_HZ, USEFUL, WIDTH, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONGEST = rows_of(1 << 20) * ROW
-"""Samples of the longest burst there is, eleven minutes of sound: what is kept of a recording, 33 MB."""
+"""Block of the longest burst there is, eleven minutes of sound: what is kept of a recording, 33 MB."""
 LEAST_SHARE = 0.1
 """Of a burst's data cells that must have come."""
 
@@ -56,7 +57,7 @@ class Tape:
         self._high += len(block)
 
     def cut(self, begin: int, end: int) -> tuple[Complex, int]:
-        """Samples of a span, as many as there are, and the number of the first."""
+        """Block of a span, as many as there are, and the number of the first."""
         low, high = max(begin, self.first), max(min(end, self.end), self.first)
         at = self._low - self.first
         return self._store[low + at : max(low, high) + at], low
@@ -87,7 +88,7 @@ class _Burst:
 
 
 class Receiver:
-    """Samples in blocks of any length → :class:`Capture` of each burst.
+    """Block in blocks of any length → :class:`Capture` of each burst.
 
     Args:
         rate: samples a second of the input.
@@ -114,7 +115,7 @@ class Receiver:
         self.refused: list[tuple[float, str]] = []
         self.highest = 0.0
 
-    def feed(self, block: Samples) -> list[Capture]:
+    def feed(self, block: Block) -> list[Capture]:
         """The next samples ``[n]`` → the bursts that they complete."""
         return self._take(self.converter.feed(block), over=False)
 
