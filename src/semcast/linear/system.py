@@ -64,6 +64,11 @@ class Linear(System):
         reals = self.sketch.modulate(self.sketch.project(image), budget.symbols, budget.snr_db)
         return Burst(to_complex(reals), budget)
 
+    def symbol_powers(self, budget: Budget) -> Float[Tensor, " {budget.symbols}"]:
+        """Mean |x|² of each symbol over photos ``[k]``, by the closed form: a receiver that lost some of a burst asks for it."""
+        power = self.sketch.powers(budget.symbols, budget.snr_db)
+        return F.pad(power, (0, 2 * budget.symbols - len(power))).reshape(-1, 2).sum(1)
+
     def estimate(self, received: Received) -> tuple[Float[Tensor, "batch 3 side side"], Float[Tensor, "batch components"]]:
         """The linear estimate ``[B, 3, 64, 64]`` and the variance left on each component ``[B, components]``."""
         received.check()

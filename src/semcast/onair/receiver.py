@@ -15,16 +15,17 @@ import numpy as np
 
 from semcast.errors import Damaged
 from semcast.onair.arrays import Complex, Real
-from semcast.onair.baseband import Downconverter
+from semcast.onair.baseband import Downconverter, one_channel
 from semcast.onair.demodulate import Capture, demodulate
 from semcast.onair.detect import THRESHOLD, Candidate, Detector, templates
 from semcast.onair.estimate import Sync, estimate_channel, extract, refine
 from semcast.onair.header import Header, from_soft, soften
 from semcast.onair.samples import Block
+from semcast.onair.threads import one_thread
 from semcast.onair.waveform import BASE_RATE, EDGE, POSTAMBLE, PREAMBLE, ROW, SPACING_HZ, USEFUL, WIDTH, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 LONGEST = rows_of(1 << 20) * ROW
 """Block of the longest burst there is, eleven minutes of sound: what is kept of a recording, 33 MB."""
@@ -128,6 +129,10 @@ class Receiver:
         return (sample - self.converter.delay()) / self.base_rate
 
     def _take(self, fresh: Complex, over: bool) -> list[Capture]:
+        with one_thread():
+            return self._work(fresh, over)
+
+    def _work(self, fresh: Complex, over: bool) -> list[Capture]:
         self.tape.append(fresh)
         found = self.detector.feed(fresh)
         if over:
@@ -231,3 +236,10 @@ class Receiver:
         capture.seconds = (high - low) / self.base_rate
         capture.offset_hz *= self.base_rate / BASE_RATE
         return [capture]
+
+
+def receive_all(receiver: Receiver, blocks: Iterable[Block]) -> Iterator[Capture]:
+    """All bursts of a recording, each as soon as it is over; of several channels the louder one is heard."""
+    for block in one_channel(blocks):
+        yield from receiver.feed(block)
+    yield from receiver.finish()

@@ -46,10 +46,15 @@ def to_wave(symbols: Complex, header: Header, *, headroom_db: float = HEADROOM_D
     return limit_peaks(wave, headroom_db, oversampling, rounds=2 if headroom_db >= 5 else 4)
 
 
-def to_sound(waves: list[Complex], *, gap_s: float = 2 * SILENCE_S) -> Real:
-    """Bursts → sound at 48 kHz around 1500 Hz, its peak at -3 dB of full scale, silence before, between and after them."""
-    turn = np.exp(2j * np.pi * CENTRE_HZ / SOUND_RATE * np.arange(max(map(len, waves))))
-    return _join([(wave * turn[: len(wave)]).real for wave in waves], SOUND_RATE, gap_s)
+def to_sound(waves: list[Complex], *, rate: int = SOUND_RATE) -> Real:
+    """Bursts → sound around 1500 Hz, its peak at -3 dB of full scale, silence before, between and after them.
+
+    Args:
+        waves: of :func:`to_wave`, at ``rate`` samples a second.
+        rate: 8 · 6000 by default.
+    """
+    turn = np.exp(2j * np.pi * CENTRE_HZ / rate * np.arange(max(map(len, waves))))
+    return _join([(wave * turn[: len(wave)]).real for wave in waves], rate, 2 * SILENCE_S, SILENCE_S)
 
 
 def to_iq(waves: list[Complex], *, spacing_hz: float = SPACING_HZ, oversampling: int = 4) -> tuple[Complex, float, list[int]]:
@@ -63,7 +68,7 @@ def to_iq(waves: list[Complex], *, spacing_hz: float = SPACING_HZ, oversampling:
     return samples.astype(np.complex64), rate, starts
 
 
-def _join(waves: list[Complex], rate: float, gap_s: float, ends_s: float = SILENCE_S) -> Complex:
+def _join(waves: list[Complex], rate: float, gap_s: float, ends_s: float) -> Complex:
     edge, gap = np.zeros(round(ends_s * rate)), np.zeros(round(gap_s * rate))
     pieces = [edge, waves[0]]
     for wave in waves[1:]:
