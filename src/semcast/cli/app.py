@@ -13,6 +13,7 @@ from semcast.cli.console import complain, ready_streams
 from semcast.cli.measure import evaluate, evaluate_codec
 from semcast.cli.models import data, fetch, models
 from semcast.cli.options import group_options
+from semcast.cli.radio import receive, send
 from semcast.cli.sem import decode, encode, inspect
 from semcast.cli.send import demo, sample, transmit
 from semcast.cli.study import report, reproduce
@@ -43,6 +44,7 @@ app = typer.Typer(
 
 VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Send": (demo, transmit, sample),
+    "On the air": (send, receive),
     "Files of meaning": (encode, decode, inspect),
     "Measure": (evaluate, evaluate_codec, reproduce, report),
     "Models and data": (models, fetch, data, train),

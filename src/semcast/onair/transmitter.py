@@ -57,8 +57,17 @@ def to_sound(waves: list[Complex], *, rate: int = SOUND_RATE) -> Real:
     return _join([(wave * turn[: len(wave)]).real for wave in waves], rate, 2 * SILENCE_S, SILENCE_S)
 
 
-def to_iq(waves: list[Complex], *, spacing_hz: float = SPACING_HZ, oversampling: int = 4) -> tuple[Complex, float, list[int]]:
-    """Bursts → samples around 0 Hz with a largest amplitude of -3 dB; also samples a second, and where each burst begins."""
+def to_iq(waves: list[Complex], *, spacing_hz: float, oversampling: int) -> tuple[Complex, float, list[int]]:
+    """Bursts → samples around 0 Hz, silence around them, the largest amplitude -3 dB.
+
+    Args:
+        waves: at ``oversampling`` times the baseband's rate.
+        spacing_hz: of the carriers.
+        oversampling: that they were made with.
+
+    Returns:
+        samples, how many there are a second, and where each burst begins.
+    """
     rate, scale = USEFUL * spacing_hz * oversampling, SPACING_HZ / spacing_hz
     samples = _join(waves, rate, 2 * SILENCE_S * scale, SILENCE_S * scale)
     starts, at = [], round(SILENCE_S * scale * rate)

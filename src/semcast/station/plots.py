@@ -10,6 +10,7 @@ import numpy as np
 
 from semcast.errors import BadInput, Missing
 from semcast.files import whole
+from semcast.onair.waveform import rows_of
 
 if TYPE_CHECKING:
     from semcast.onair.samples import Samples
@@ -34,7 +35,10 @@ def draw_plot(heard: Heard, samples: np.ndarray, rate: float, path: Path) -> Non
         raise Missing("plots need matplotlib: pip install 'semcast[plots]'") from None
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    points = max(64, int(2 ** np.round(np.log2(rate / 23.4))))
+    row = heard.capture.seconds * rate / rows_of(heard.capture.header.symbols)  # samples
+    points = int(2 ** np.round(np.log2(max(row, 64))))
+    quiet = 1e-5 * float(np.abs(samples).max() or 1)  # digital silence has no logarithm
+    samples = samples + quiet * np.random.default_rng(0).standard_normal(len(samples))
     left.specgram(samples, NFFT=points, Fs=rate, noverlap=points * 3 // 4, cmap="magma", scale="dB")
     if not np.iscomplexobj(samples):
         left.set_ylim(0, 3500 if rate < 100_000 else rate / 2)

@@ -13,7 +13,7 @@ from semcast.errors import BadInput
 from semcast.link import Budget, System
 from semcast.onair.files import Annotation, write_iq, write_sound
 from semcast.onair.header import Header
-from semcast.onair.transmitter import HEADROOM_DB, SOUND_RATE, to_iq, to_sound, to_wave
+from semcast.onair.transmitter import HEADROOM_DB, OVERSAMPLING, SOUND_RATE, to_iq, to_sound, to_wave
 from semcast.onair.waveform import CARRIERS, SPACING_HZ, papr_db, seconds_of
 from semcast.station.numbers import SIDE, header_of
 
@@ -64,9 +64,10 @@ class Signal:
             write_sound(path, self.sound(), SOUND_RATE)
             return
         spacing = spacing_hz or SPACING_HZ
-        samples, rate, starts = to_iq(list(self.waves), spacing_hz=spacing)
+        waves = [wave[::2] for wave in self.waves]  # four times the baseband's rate is enough for a radio
+        samples, rate, starts = to_iq(waves, spacing_hz=spacing, oversampling=OVERSAMPLING // 2)
         edges = float(CARRIERS[0] - 0.5) * spacing, float(CARRIERS[-1] + 0.5) * spacing
-        bursts = [Annotation(at, len(wave), *edges) for at, wave in zip(starts, self.waves, strict=True)]
+        bursts = [Annotation(at, len(wave), *edges) for at, wave in zip(starts, waves, strict=True)]
         write_iq(path, samples, rate, bursts, spacing)
 
 
