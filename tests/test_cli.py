@@ -396,7 +396,7 @@ def test_photo_not_square(run: Run, tmp_path: Path, stand_in: dict[str, System])
         (["-o", "."], "folder"),
         (["-o", "nowhere/face.png"], "nowhere"),
         (["-o", "/dev/null/face.png"], "/dev/null"),
-        (["-o", "me.png", "-f"], "the photo itself"),
+        (["-o", "me.png", "-f"], "the input itself"),
         (["--save-symbols", "x.txt"], ".npy"),
         (["--save-symbols", "nowhere/x.npy"], "nowhere"),
     ],

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from semcast.cli.air import simulate
 from semcast.cli.console import complain, ready_streams
 from semcast.cli.measure import evaluate, evaluate_codec
 from semcast.cli.models import data, fetch, models
@@ -44,7 +45,7 @@ app = typer.Typer(
 
 VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Send": (demo, transmit, sample),
-    "On the air": (send, receive),
+    "On the air": (send, receive, simulate),
     "Files of meaning": (encode, decode, inspect),
     "Measure": (evaluate, evaluate_codec, reproduce, report),
     "Models and data": (models, fetch, data, train),

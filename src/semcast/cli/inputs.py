@@ -179,7 +179,7 @@ def _check_item(item: Item, check: Check) -> None:
     if item.out is not None and item.out != STREAM:
         check(item.out)
         if item.path != STREAM and _are_one(item.out, item.path):
-            raise SemcastError(f"{item.out} is the photo itself: name another output")
+            raise SemcastError(f"{item.out} is the input itself: name another output")
     if item.out == STREAM and sys.stdout.isatty():
         raise SemcastError("a terminal cannot show what -o - writes: pipe it into something")
     if item.path != STREAM:

@@ -4,8 +4,8 @@
 
     samples -> level wobble, echo, two fading paths, offset -> noise, whistle -> filter -> clock -> clipping, bits -> cut off
 
-What is not asked for has no effect. The whole recording is held in memory, with fading some 40 bytes for each of its samples:
-7 GB for an hour at 48 kHz, 0.1 GB for a minute.
+What is not asked for has no effect. The whole recording is held in memory, with fading some 45 bytes for each of its samples:
+8 GB for an hour at 48 kHz, 0.1 GB for a minute.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ GATE, FLOOR, GAP = 0.010, 0.01, 0.050
 CHUNK = 1 << 18
 """Samples that are worked on at once."""
 MAX_PPM = 10_000.0
+REFERENCE = 2400 / 46.875
+"""The bandwidth in which SNR is counted, in carrier spacings: 2.4 kHz for the bursts that are sounds."""
 Pair = tuple[float, float]
 
 
