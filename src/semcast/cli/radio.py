@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,9 +28,10 @@ from semcast.cli.options import (
     Sending,
     among,
 )
-from semcast.errors import BadInput, Missing, SemcastError
+from semcast.errors import BadInput, Missing
 
 if TYPE_CHECKING:
+    from semcast.link import System
     from semcast.onair.samples import Samples
     from semcast.station import Heard, Signal
 
@@ -42,6 +43,43 @@ Bandwidth = Annotated[
     typer.Option(metavar="2.4k|...|153.6k", show_default="2.4k", rich_help_panel=SENDING, autocompletion=among(*BANDWIDTHS),
                  help="Of samples for a software radio; sound has 2.4 kHz."),
 ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OnTheAir:
+    """How symbols go on the air."""
+
+    symbols: Annotated[
+        int, typer.Option(metavar="K", help="k, complex symbols of data a photo.", rich_help_panel=SENDING)
+    ] = 640
+    snr: Annotated[
+        float, typer.Option(metavar="DB", help="Es/N0 that is designed for, -10 to 53.5.", rich_help_panel=SENDING)
+    ] = 10.0
+    papr: Annotated[
+        float,
+        typer.Option(metavar="DB", rich_help_panel=SENDING,
+                     help="How far peaks may rise over the mean power: 4 for a transmitter that its peaks limit, inf: any."),
+    ] = 7.0  # fmt: skip
+    bandwidth: Bandwidth = None
+    iq: Annotated[
+        bool, typer.Option("--iq", help="Samples for a software radio (SigMF), not sound.", rich_help_panel=WRITING)
+    ] = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn of a reception beside the picture."""
+
+    map: Annotated[
+        Path | None,
+        typer.Option(metavar="MAP.png", show_default=False, rich_help_panel=WRITING,
+                     help="Which parts were received and how surely, which the network guessed, which were replaced."),
+    ] = None  # fmt: skip
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="PLOT.png", show_default=False, rich_help_panel=WRITING,
+                     help="Spectrogram and constellation of each burst."),
+    ] = None  # fmt: skip
 
 
 # ---- send ------------------------------------------------------------------------------------------------------------
@@ -62,27 +100,13 @@ def send(
         typer.Option(metavar="NAME", show_default="the best one", rich_help_panel=SENDING,
                      autocompletion=among(*SYSTEMS, *CODED), help=f"{', '.join((*SYSTEMS, *CODED))}."),
     ] = None,
-    symbols: Annotated[
-        int, typer.Option(metavar="K", help="k, complex symbols of data a photo.", rich_help_panel=SENDING)
-    ] = 640,
-    snr: Annotated[
-        float, typer.Option(metavar="DB", help="Es/N0 that is designed for, -10 to 53.5.", rich_help_panel=SENDING)
-    ] = 10.0,
-    papr: Annotated[
-        float,
-        typer.Option(metavar="DB", rich_help_panel=SENDING,
-                     help="How far peaks may rise over the mean power: 4 for a transmitter that its peaks limit, inf: any."),
-    ] = 7.0,
-    bandwidth: Bandwidth = None,
-    iq: Annotated[
-        bool, typer.Option("--iq", help="Samples for a software radio (SigMF), not sound.", rich_help_panel=WRITING)
-    ] = False,
     play: Annotated[bool, typer.Option("--play", help="Play it on the sound card.", rich_help_panel=WRITING)] = False,
     domain: CodedDomain = "face",
     aligned: Aligned = False,
     device: Device = "auto",
     as_json: AsJson = False,
     *,
+    air: OnTheAir,
     protecting: Protecting,
 ) -> None:  # fmt: skip
     """Make photos into sound that a loudspeaker, a single-sideband transmitter or a cable carries: 0.7 s a face.
@@ -92,49 +116,55 @@ def send(
     [cyan]semcast send me.jpg -o me.sigmf-meta --iq --bandwidth 153.6k[/cyan]
     """
     from semcast.networks.precision import use_threads
-    from semcast.privacy.system import protect_all
     from semcast.sources import SUFFIXES
-    from semcast.station import spacing_of
 
     use_threads()
-    iq = iq or (out is not None and out.suffix in (".sigmf-meta", ".sigmf-data"))
-    if bandwidth is not None and not iq:
-        raise BadInput("--bandwidth is for --iq: sound has 2.4 kHz")
-    spacing = spacing_of(bandwidth) if bandwidth else None
-    _check_output(out, iq, play, force)
+    spacing = _check_output(out, air, play, force)
     paths, _ = find_inputs(photos, SUFFIXES)
-    if domain not in ("face", "street"):
-        raise BadInput(f"on the air a domain is face or street, not {domain!r}")
-    sending = Sending(domain=domain, aligned=aligned, device=device)
     check_inputs([path for path in paths if path != STREAM])
-    filtered = protecting.private is not None and protecting.privacy == "filter"
-    link = systems_of([system or default_name(sending, symbols, filtered)], sending)[0]
-    sender = protect_all([link], protection_of(protecting, aligned, paths[0]))[0]
-    signal = _make(paths, sender, symbols, snr, papr, sending)
+    sending = Sending(domain=domain, aligned=aligned, device=device)
+    sender = _sender(system, air, sending, protecting, paths[0])
+    signal = _make(paths, sender, air, sending)
     if out is not None:
         signal.save(out, spacing_hz=spacing)
-    _tell_sent(signal, link.name, papr, out, as_json)
+    _tell_sent(signal, sender.name, air, out, as_json)
     if play:
         from semcast.onair.soundcard import play_sound
 
         play_sound(signal.sound())
 
 
-def _check_output(out: Path | None, iq: bool, play: bool, force: bool) -> None:
-    """Whether what is made can go somewhere, asked before any work is done."""
-    from semcast.onair.files import check_iq, check_sound
+def _sender(name: str | None, air: OnTheAir, sending: Sending, protecting: Protecting, photo: Path) -> System:
+    """The system that was asked for, behind its protection."""
+    from semcast.privacy.system import protect_all
+
+    if sending.domain not in ("face", "street"):
+        raise BadInput(f"on the air a domain is face or street, not {sending.domain!r}")
+    filtered = protecting.private is not None and protecting.privacy == "filter"
+    link = systems_of([name or default_name(sending, air.symbols, filtered)], sending)[0]
+    return protect_all([link], protection_of(protecting, sending.aligned, photo))[0]
+
+
+def _check_output(out: Path | None, air: OnTheAir, play: bool, force: bool) -> float | None:
+    """Whether what is made can go somewhere, asked before any work is done; the spacing of carriers for a software radio."""
+    from semcast.onair.files import IQ, check_iq, check_sound
+    from semcast.station import spacing_of
 
     if out is None and not play:
         raise BadInput("name a file with -o, or --play it")
+    iq = air.iq or (out is not None and out.suffix in IQ)
+    if air.bandwidth is not None and not iq:
+        raise BadInput("--bandwidth is for --iq: sound has 2.4 kHz")
     if out is not None:
         (check_iq if iq else check_sound)(out, force)
     if play:
         from semcast.onair.soundcard import check_soundcard
 
         check_soundcard()
+    return spacing_of(air.bandwidth) if air.bandwidth else None
 
 
-def _make(paths: list[Path], sender: Any, symbols: int, snr: float, papr: float, sending: Sending) -> Signal:
+def _make(paths: list[Path], sender: System, air: OnTheAir, sending: Sending) -> Signal:
     """The bursts of all photos."""
     from semcast import api
     from semcast import station as radio
@@ -146,16 +176,16 @@ def _make(paths: list[Path], sender: Any, symbols: int, snr: float, papr: float,
         picture = given.face(aligned=sending.aligned) if sending.domain == "face" else given.scene(sending.domain)
         for note in picture.notes:
             say(note)
-        burst = radio.send(sender, picture, Budget(symbols, snr), headroom_db=papr)
+        burst = radio.send(sender, picture, Budget(air.symbols, air.snr), headroom_db=air.papr)
         made = burst if made is None else made + burst
     assert made is not None
     return made
 
 
-def _tell_sent(signal: Signal, name: str, papr: float, out: Path | None, as_json: bool) -> None:
+def _tell_sent(signal: Signal, name: str, air: OnTheAir, out: Path | None, as_json: bool) -> None:
     values = {
         "system": name, "bursts": len(signal.headers), "symbols": signal.headers[0].symbols,
-        "design_snr_db": signal.headers[0].snr_db, "seconds": round(signal.seconds, 3), "headroom_db": papr,
+        "design_snr_db": signal.headers[0].snr_db, "seconds": round(signal.seconds, 3), "headroom_db": air.papr,
         "papr_db": round(signal.papr_db, 2), "replaced": signal.headers[0].flags != 0, "output": str(out) if out else None,
     }  # fmt: skip
     if as_json:
@@ -167,7 +197,7 @@ def _tell_sent(signal: Signal, name: str, papr: float, out: Path | None, as_json
     table.add_row("system", f"{name}, k = {values['symbols']}, designed for {values['design_snr_db']:g} dB")
     table.add_row("on the air", f"{seconds(signal.seconds)} ({len(signal.headers)} bursts)" if len(signal.headers) > 1
                   else seconds(signal.seconds))  # fmt: skip
-    table.add_row("peaks", f"{signal.papr_db:.1f} dB over the mean power (headroom {papr:g} dB)")
+    table.add_row("peaks", f"{signal.papr_db:.1f} dB over the mean power (headroom {air.papr:g} dB)")
     if out:
         table.add_row("written", str(out))
     show(table)
@@ -190,18 +220,10 @@ def receive(
         bool, typer.Option("--listen", help="From the microphone, until Ctrl-C.", rich_help_panel=RECORDING)
     ] = False,
     bandwidth: Bandwidth = None,
-    draw_map: Annotated[
-        Path | None,
-        typer.Option("--map", metavar="MAP.png", show_default=False, rich_help_panel=WRITING,
-                     help="Which parts were received and how surely, which the network guessed, which were replaced."),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="PLOT.png", show_default=False, rich_help_panel=WRITING,
-                     help="Spectrogram and constellation of each burst."),
-    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
+    *,
+    drawing: Drawing,
 ) -> None:  # fmt: skip
     """Find every burst in a recording of any length, and show who comes out.
 
@@ -214,12 +236,9 @@ def receive(
     from semcast.station import receive as receive_bursts
 
     use_threads()
-    if listen == (recording is not None):
-        raise BadInput("name a recording, or --listen to the microphone: one of them")
-    outputs = Outputs(out, draw_map, plot, force)
+    outputs = Outputs(out, drawing.map, drawing.plot, force)
     outputs.check()
-    if plot is not None and (listen or recording == STREAM):
-        raise BadInput("--plot looks at the recording a second time: it is for files")
+    _check_recording(recording, listen, drawing)
     spacing = spacing_of(bandwidth) if bandwidth else None
     samples = _open(recording)
     found = 0
@@ -235,6 +254,14 @@ def receive(
         say(note)
     if not found and not listen:
         raise BadInput(f"no burst was found in {samples.name}")
+
+
+def _check_recording(recording: Path | None, listen: bool, drawing: Drawing) -> None:
+    """Raise BadInput where there is nothing to hear, or it would have to be heard twice and cannot."""
+    if listen == (recording is not None):
+        raise BadInput("name a recording, or --listen to the microphone: one of them")
+    if drawing.plot is not None and (listen or recording == STREAM):
+        raise BadInput("--plot looks at the recording a second time: it is for files")
 
 
 def _open(recording: Path | None) -> Samples:
@@ -335,6 +362,3 @@ def _tell_heard(heard: Heard, written: Path | None, as_json: bool) -> None:
           f"{values['offset_hz']:+.1f} Hz, {values['clock_ppm']:+.0f} ppm{share}{where}", flush=True)  # fmt: skip
     if heard.reason:
         print(("          " if heard.reception is None else "          not to be trusted: ") + heard.reason, file=sys.stderr)
-
-
-__all__ = ["SemcastError", "receive", "send"]
