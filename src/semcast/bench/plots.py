@@ -33,6 +33,8 @@ AXES = {
     "outage": "outage (share of transmissions), lower is better",
     "miou": "mIoU of the set (judge), higher is better",
     "decoded": "share of files that show anything",
+    "heard": "share of bursts whose header is read",
+    "symbol_snr": "SNR of received symbols (dB)",
 }
 _COLOURS = {
     "sketch": "#cc79a7", "generative": "#0072b2", "linear-gan": "#d55e00", "linear": "#7a7a7a", "deepjscc": "#009e73",
@@ -94,7 +96,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Axis:
-    """A logarithmic axis that is neither SNR nor k."""
+    """An axis that is neither the SNR of systems nor k: logarithmic, or with base 0 linear."""
 
     label: str
     ticks: tuple[float, ...]
@@ -219,7 +221,8 @@ def _axes(axes: Any, panel: Panel, page: Page, outside: bool) -> None:
         axes.set_xlim(ends[0] - 0.5, ends[-1] + 0.5)
         axes.set_xlabel("SNR = Es/N0 (dB)")
     elif page.axis:
-        axes.set_xscale("log", base=page.axis.base)
+        if page.axis.base:
+            axes.set_xscale("log", base=page.axis.base)
         axes.set_xticks(page.axis.ticks, [f"{x:g}" for x in page.axis.ticks], fontsize=8)
         axes.minorticks_off()
         axes.set_xlabel(page.axis.label)

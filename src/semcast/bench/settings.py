@@ -50,8 +50,10 @@ def describe_channel(channel: Channel) -> Settings:
     >>> describe_channel(Rician(k_factor_db=3.0, block=1))["fading"]
     'fast, k_factor_db=3.0'
     """
-    usual: dict[str, Any] = {each.name: each.default for each in fields(channel)} if is_dataclass(channel) else {}
-    given = {name: value for name, value in vars(channel).items() if not name.startswith("_")}
+    own = fields(channel) if is_dataclass(channel) else ()
+    usual: dict[str, Any] = {each.name: each.default for each in own}
+    said = {each.name for each in own if each.metadata.get("said")}  # by the channel's name, or nothing that it does to symbols
+    given = {name: value for name, value in vars(channel).items() if not name.startswith("_") and name not in said}
     changed = {name: value for name, value in given.items() if name not in usual or value != usual[name]}
     pilots = changed.pop("pilots", 0)
     words = [f"{name}={value}" for name, value in changed.items() if name != "block"]

@@ -12,7 +12,7 @@ from semcast.cli.inputs import check_input, check_inputs
 from semcast.cli.options import WRITING, CodedDomain, Identity, Scheduler, Workers, among, who_measures
 from semcast.errors import BadInput, SemcastError
 
-STUDIES = ("fig3", "fig4", "fig5", "fading", "mismatch", "rivals", "ablations", "all", "link", "privacy", "rl-asc")
+STUDIES = ("fig3", "fig4", "fig5", "fading", "mismatch", "rivals", "ablations", "all", "link", "privacy", "rl-asc", "on-air")
 StudyName = Annotated[
     str,
     typer.Argument(metavar="STUDY", show_default=False, autocompletion=among(*STUDIES),
@@ -52,6 +52,7 @@ def reproduce(
     [cyan]semcast reproduce fig3 faces256/test-000.tar --limit 100 -o results[/cyan]
     [cyan]semcast reproduce link faces256/test-000.tar --limit 100 -o link[/cyan]
     [cyan]semcast reproduce rl-asc street256/test-000.tar --domain street -o results/rl-asc[/cyan]
+    [cyan]semcast reproduce on-air faces256/test-000.tar -o results/on-air[/cyan]
     [cyan]semcast reproduce privacy faces256/test-000.tar --identity mobileface_v2.onnx -o privacy[/cyan]
     """
     who = who_measures(workers, scheduler)

@@ -6,10 +6,11 @@ with them. Nothing here has gradients.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from semcast.onair.waveform import BASE_RATE, SPACING_HZ, WIDTH, rows_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+Powers = Callable[[Budget], Tensor]
 
 MOST_NOISE = 10.0
 """Of a symbol that a receiver still listens to; what is noisier is taken for one that did not come."""
@@ -66,6 +69,8 @@ class OnAir(Channel):
         path: what happens to the sound; its own ``snr_db`` is not used.
         headroom_db: what the transmitter leaves over the mean power (:func:`~semcast.onair.waveform.limit_peaks`).
         rate: samples a second of the sound, a multiple of 6000.
+        powers: mean |x|² of each symbol of the system that sends, as a real receiver knows it from the header; it matters where
+            a part of a burst is missing. None: unknown.
 
     >>> channel = OnAir()
     >>> burst = Burst(torch.ones(1, 64, dtype=torch.complex64), Budget(64, 10.0))
@@ -73,10 +78,19 @@ class OnAir(Channel):
     (True, 672)
     """
 
-    name: ClassVar[str] = "on-air"
-    path: Simulator = Simulator()
+    path: Simulator = field(default=Simulator(), metadata={"said": True})
     headroom_db: float = HEADROOM_DB
     rate: int = 24_000
+    powers: Powers | None = field(default=None, compare=False, repr=False, metadata={"said": True})
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """``on-air``, and what is special about the path: ``on-air:watterson-poor``, ``on-air:cut=0.3``."""
+        usual = Simulator()
+        said = {each.name: getattr(self.path, each.name) for each in fields(Simulator)}
+        odd = [str(value) if name == "channel" else f"{name}={value}" for name, value in said.items()
+               if value != getattr(usual, name) and name not in ("snr_db", "seed")]  # fmt: skip
+        return "on-air" + (":" + ",".join(odd) if odd else "")
 
     def __post_init__(self) -> None:
         if self.rate < 12_000 or self.rate % BASE_RATE:
@@ -97,14 +111,19 @@ class OnAir(Channel):
             if burst.symbols.shape != (batch, symbols):
                 raise BadInput(f"the channel was drawn for {(batch, symbols)} symbols, not {tuple(burst.symbols.shape)}")
             sent = burst.symbols.detach().cpu().numpy()
-            captures = [self.cross(*one) for one in zip(sent, n0, seeds, strict=True)]
+            known = None if self.powers is None else self.powers(burst.budget).cpu().numpy().astype(float)
+            captures = [self.cross(*one, known) for one in zip(sent, n0, seeds, strict=True)]
             return _join([to_received(capture, burst.budget) for capture in captures], burst.budget)
 
         return send
 
-    def cross(self, symbols: np.ndarray, n0: float, seeds: list[int]) -> Capture | None:
+    def cross(self, symbols: np.ndarray, n0: float, seeds: list[int], power: np.ndarray | None = None) -> Capture | None:
         """One burst ``[k]`` and what a receiver makes of it; None where it finds none."""
-        header = Header(len(symbols), 1, 1, 0.0)
+        return self.hear(self.make_sound(symbols, n0, seeds), len(symbols), power)
+
+    def make_sound(self, symbols: np.ndarray, n0: float, seeds: list[int]) -> np.ndarray:
+        """What the receiver's loudspeaker would play of one burst ``[k]``, over noise of N0 for cells of unit energy."""
+        header = _header(len(symbols))
         oversampling = self.rate // int(BASE_RATE)
         wave = to_wave(symbols.astype(complex), header, headroom_db=self.headroom_db, oversampling=oversampling)
         sound = to_sound([wave], rate=self.rate)
@@ -113,9 +132,17 @@ class OnAir(Channel):
         louder = active_power(sound, active_parts(sound, self.rate)) / unit
         met = snr_db(n0) - CELLS_TO_2400_HZ + 10 * float(np.log10(louder))
         random = np.random.default_rng(seeds)
-        heard = replace(self.path, snr_db=met).apply(sound.astype(np.float32), self.rate, random)
-        found = [one for one in receive_all(Receiver(self.rate), [heard]) if one.header == header]
+        return replace(self.path, snr_db=met).apply(sound.astype(np.float32), self.rate, random)
+
+    def hear(self, sound: np.ndarray, symbols: int, power: np.ndarray | None = None) -> Capture | None:
+        """What a receiver makes of a sound; None where it finds no burst of so many symbols."""
+        receiver = Receiver(self.rate, powers=lambda header: power if header.symbols == symbols else None)
+        found = [one for one in receive_all(receiver, [sound]) if one.header == _header(symbols)]
         return max(found, key=lambda one: one.share, default=None)
+
+
+def _header(symbols: int) -> Header:
+    return Header(symbols, 1, 1, 0.0)
 
 
 class Recording(Channel):

@@ -89,8 +89,8 @@ def correlate(block: Complex) -> Real:
     return np.asarray(rho.reshape(2, 2 * STEPS + 1, -1))
 
 
-def find_candidates(block: Complex, first: int, threshold: float = THRESHOLD) -> list[Candidate]:
-    """The bookends of a block: the highest rho within a row, over the threshold, strongest first.
+def find_candidates(block: Complex, first: int, threshold: float = THRESHOLD) -> tuple[list[Candidate], float]:
+    """The bookends of a block: the highest rho within a row, over the threshold, strongest first; and the highest rho of all.
 
     Args:
         block: baseband ``[8192]``.
@@ -98,7 +98,7 @@ def find_candidates(block: Complex, first: int, threshold: float = THRESHOLD) ->
         threshold: of rho.
     """
     rho = correlate(block)
-    found = []
+    found, highest = [], float(rho.max())
     for kind in range(2):
         best = rho[kind].max(0)
         while best.max() > threshold:
@@ -106,22 +106,28 @@ def find_candidates(block: Complex, first: int, threshold: float = THRESHOLD) ->
             step = int(rho[kind, :, at].argmax()) - STEPS
             found.append(Candidate(first + at, step * STEP * BIN_HZ, kind, float(best[at])))
             best[max(0, at - ROW) : at + ROW] = 0
-    return sorted(found, key=lambda candidate: -candidate.rho)
+    return sorted(found, key=lambda candidate: -candidate.rho), highest
 
 
 class Detector:
-    """Baseband in blocks of any length → candidates, in the order of time."""
+    """Baseband in blocks of any length → candidates, in the order of time.
+
+    Attributes:
+        highest: rho of all that was heard.
+        count: of candidates.
+    """
 
     def __init__(self, threshold: float = THRESHOLD) -> None:
         self.threshold = threshold
         self.kept, self.first = np.zeros(0, np.complex64), 0
+        self.highest, self.count = 0.0, 0
 
     def feed(self, block: Complex) -> list[Candidate]:
         """The next samples; candidates come as soon as their whole bookend is there, at most 1.3 s late."""
         self.kept = np.concatenate((self.kept, block))
         found: list[Candidate] = []
         while len(self.kept) >= BLOCK:
-            found += find_candidates(self.kept[:BLOCK], self.first, self.threshold)
+            found += self._look(self.kept[:BLOCK])
             self.kept, self.first = self.kept[BLOCK - LENGTH :], self.first + BLOCK - LENGTH
         return found
 
@@ -133,7 +139,12 @@ class Detector:
         # silence after the end would be whitened to something loud: the last block is looked at with what went before
         block = np.concatenate((left, np.zeros(BLOCK - len(left), np.complex64)))
         self.kept = left[:0]
-        return find_candidates(block, self.first, self.threshold)
+        return self._look(block)
+
+    def _look(self, block: Complex) -> list[Candidate]:
+        found, highest = find_candidates(block, self.first, self.threshold)
+        self.highest, self.count = max(self.highest, highest), self.count + len(found)
+        return found
 
 
 __all__ = ["BLOCK", "LENGTH", "STEP", "THRESHOLD", "Candidate", "Detector", "correlate", "find_candidates", "templates", "whiten"]

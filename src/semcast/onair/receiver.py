@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LONGEST = rows_of(1 << 20) * ROW
 """Block of the longest burst there is, eleven minutes of sound: what is kept of a recording, 33 MB."""
+REVISION = 1
+"""Of what the receiver computes: results of another one are not compared with these."""
 LEAST_SHARE = 0.1
 """Of a burst's data cells that must have come."""
 
@@ -114,7 +116,6 @@ class Receiver:
         self.bursts: list[_Burst] = []
         self.done: list[tuple[float, float]] = []
         self.refused: list[tuple[float, str]] = []
-        self.highest = 0.0
 
     def feed(self, block: Block) -> list[Capture]:
         """The next samples ``[n]`` → the bursts that they complete."""

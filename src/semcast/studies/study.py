@@ -16,7 +16,7 @@ from semcast.domains import domain_named
 from semcast.errors import BadInput, Missing
 from semcast.metrics.report import Metrics
 from semcast.sources import Source, find_photos
-from semcast.studies import codec_run, faces
+from semcast.studies import codec_run, faces, on_air
 from semcast.studies.run import Track, describe_run, ready_folder, untracked
 
 LEAST = 4
@@ -198,6 +198,16 @@ def _measure_privacy(asked: Asked) -> list[Path]:
     return run.written
 
 
+def _measure_on_air(asked: Asked) -> list[Path]:
+    from semcast.studies.on_air import OnAirRun, measure_on_air
+
+    run = OnAirRun(sources=asked.sources, out=asked.out, size=faces.QUICK, air=asked.size, metrics=asked.metrics(),
+                   **asked.options)  # fmt: skip
+    measure_on_air(run)
+    run.write("run.json", describe_run(run.out / "run.json", [asked.name], run.command, run.air, run.sources))
+    return run.written
+
+
 FIGURES = ("fig3", "fig4", "fig5", "fading", "rivals", "ablations")
 """The studies that ``all`` runs."""
 _PHOTOS, _FACES, _CODEC = (Photos(None), Photos(8)), (faces.FULL, faces.QUICK), (codec_run.FULL, codec_run.QUICK)
@@ -211,6 +221,7 @@ STUDIES: dict[str, Study] = {study.name: study for study in (
     Study("ablations", "one thing changed at a time", _draw_figures, _FACES, draws=False),
     Study("link", "what the generative link can do at best and at least", _measure_link, _PHOTOS, draws=False, masks=True),
     Study("privacy", "what each protection gives away", _measure_privacy, _PHOTOS, draws=False, least=LEAST),
+    Study("on-air", "the waveform and its receiver against the ideal channel", _measure_on_air, (on_air.FULL, on_air.QUICK)),
     Study("rl-asc", "the semantic codec against others", _measure_codec, _CODEC),
 )}  # fmt: skip
 """Every study by name."""
