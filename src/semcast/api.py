@@ -279,7 +279,7 @@ class Codec:
         return given.source.pixels if given.source.pixels is not None else given.whole().pixels
 
 
-def load_codec(name: str, *, domain: str = "face", care: str | None = None) -> Codec:
+def load_codec(name: str, *, domain: str = "face", care: str | None = None, device: str | torch.device = "cpu") -> Codec:
     """Load a codec: a photo as a few hundred bytes, without a channel.
 
     Args:
@@ -287,9 +287,11 @@ def load_codec(name: str, *, domain: str = "face", care: str | None = None) -> C
             ``avif``, ``hevc``; an entry point of the group ``semcast.codecs``; or ``path.py:Class``, which runs that file.
         domain: ``face`` or ``street``; ``rl-asc`` has networks for each.
         care: categories that count more, ``person=8,car`` (``rl-asc``).
+        device: where the networks of ``rl-asc`` compute; ``auto`` takes a GPU where there is one. On the processor, the default,
+            the bytes of a photo are the same whatever else a computer has; a GPU rounds otherwise. Each reads the other's files.
 
     Raises:
-        BadInput: a name is unknown.
+        BadInput: a name is unknown, or there is no such device.
         Missing: there are no weights, or a library is missing.
 
     >>> load_codec("jpeg").decompress(load_codec("jpeg").compress(torch.full((3, 256, 256), 0.5), max_bytes=300))
@@ -300,7 +302,7 @@ def load_codec(name: str, *, domain: str = "face", care: str | None = None) -> C
     cares = domain_named(domain).cares(care)
     if cares and name not in ALLOCATIONS:
         raise BadInput(f"care belongs to {', '.join(ALLOCATIONS)}, not to {name}: it knows no categories")
-    return Codec(load_bit_codec(name, domain, cares), domain, name in ALLOCATIONS and domain == "face")
+    return Codec(load_bit_codec(name, domain, cares, device=device), domain, name in ALLOCATIONS and domain == "face")
 
 
 def names() -> Iterator[str]:

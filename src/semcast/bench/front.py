@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from semcast.api import load_system
 from semcast.bench import cluster, codecs, engine
 from semcast.bench.codecs import CodecRecord
@@ -89,6 +91,7 @@ def evaluate_codecs(
     limit: int | None = None,
     workers: int | str = 1,
     force: bool = False,
+    device: str | torch.device = "cpu",
     progress: Track | None = None,
 ) -> Table[CodecRecord]:
     """Code photos in so many bytes, without a channel, and measure what can still be seen and how it looks.
@@ -101,6 +104,8 @@ def evaluate_codecs(
         domain: ``street`` or ``face`` (cropped already), or ``photo`` for photos as they are, which nobody judges.
         care: categories that count more, ``person,car=2``, for the semantic codec.
         limit, workers, force, progress: as of :func:`evaluate`.
+        device: where the networks of codecs, judge and metrics compute, as of :func:`~semcast.api.load_codec`; objects stay
+            where they are.
 
     Raises:
         BadInput: an argument, or a codec that makes more bytes than it may.
@@ -109,7 +114,7 @@ def evaluate_codecs(
     sources = gather(photos, limit)
     target = _target(out)
     chosen = _list(codecs_)
-    load = partial(build_codecs, domain, chosen, tuple(_list(max_bytes)), care)
+    load = partial(build_codecs, domain, chosen, tuple(_list(max_bytes)), care, device)
     sweep = load()
     note = missing("squeeze")
     named = all(isinstance(each, str) for each in chosen)
@@ -133,13 +138,15 @@ def build(
     return Sweep(plan, links, channels, metrics or Metrics.load(identity, vgg))
 
 
-def build_codecs(domain: str, chosen: Sequence[BitCodec | str], max_bytes: Sequence[int], care: str | None) -> codecs.CodecSweep:
+def build_codecs(
+    domain: str, chosen: Sequence[BitCodec | str], max_bytes: Sequence[int], care: str | None, device: str | torch.device = "cpu"
+) -> codecs.CodecSweep:
     """Make a sweep of codecs, of objects or names; of names alone this is what every worker does too.
 
     Raises:
         SemcastError: a name is unknown, or weights or a library are missing.
     """
-    return codecs.load(domain, chosen, max_bytes, care)[0]
+    return codecs.load(domain, chosen, max_bytes, care, device=device)[0]
 
 
 def _target(out: Path | str | None) -> Path | None:
