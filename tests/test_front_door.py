@@ -74,7 +74,7 @@ def test_metrics_is_a_package_that_can_be_called() -> None:
 
 
 def test_errors_have_a_tree() -> None:
-    for kind in (sc.BadInput, sc.DoesNotFit, sc.Damaged, sc.Missing):
+    for kind in (sc.BadInput, sc.DoesNotFit, sc.Damaged, sc.Missing, sc.Unfinished):
         assert issubclass(kind, sc.SemcastError)
     with pytest.raises(sc.BadInput):
         sc.Budget(0, 5)

@@ -13,7 +13,7 @@ import typer
 from semcast.cli.console import say, show
 from semcast.cli.inputs import Item, pair
 from semcast.cli.options import ALLOCATIONS, WRITING, Aligned, AsJson, CategoryCare, CodecDevice, Force, among
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 SEM = (".sem",)
 SemFiles = Annotated[
@@ -71,7 +71,7 @@ def encode(
     batch = pair(photos, SUFFIXES, out, ".sem")
     batch.check(lambda path: check_file(path, force, ".sem"))
     if allocation not in ALLOCATIONS:
-        raise SemcastError(f"unknown allocation {allocation!r}; the known are {', '.join(ALLOCATIONS)}")
+        raise BadInput(f"unknown allocation {allocation!r}; the known are {', '.join(ALLOCATIONS)}")
     use_threads()
     codecs: list[Any] = []  # loaded when the first photo is there: one that cannot be read is said at once
 
@@ -216,7 +216,7 @@ def _inspect_picture(item: Item, named: dict[str, str], as_json: bool) -> None:
     from semcast.photos import read_mark
 
     if item.out:
-        raise SemcastError(f"-o draws where the bytes of .sem files went, {item.name} is none")
+        raise BadInput(f"-o draws where the bytes of .sem files went, {item.name} is none")
     mark = read_mark(item.path)
     if as_json:
         print(json.dumps(named | {"mark": asdict(mark) if mark else None}))

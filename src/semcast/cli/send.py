@@ -38,7 +38,7 @@ from semcast.cli.options import (
     Sending,
     among,
 )
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 if TYPE_CHECKING:
     from semcast.crossing import Crossing
@@ -232,7 +232,7 @@ def _check_for_one(several: bool, symbols: Path | None, mask: Path | None) -> No
     """Raise SemcastError where what is for one photo is asked for several."""
     for flag, path in (("--save-symbols", symbols), ("--private-mask", mask)):
         if path and several:
-            raise SemcastError(f"{flag} is for one photo")
+            raise BadInput(f"{flag} is for one photo")
 
 
 def _save_symbols(path: Path, crossing: Crossing) -> None:
