@@ -22,7 +22,6 @@ from torch import Tensor
 from semcast.api import load_codec
 from semcast.bench import engine
 from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
-from semcast.bench.inputs import Given
 from semcast.bench.records import Line, mean
 from semcast.bench.statistics import LEVEL, Interval, group
 from semcast.bench.sweep import PHOTO
@@ -143,7 +142,7 @@ class CodecSweep(Work[CodecRecord]):
         return PHOTO if self.domain is None else self.domain.name
 
     def run(
-        self, sources: Sequence[Source | Given], out: Path | None, *, force: bool = False,
+        self, sources: Sequence[Source], out: Path | None, *, force: bool = False,
         progress: Callable[[int], None] | None = None, measure: Measure | None = None,
     ) -> Outcome[CodecRecord]:  # fmt: skip
         """Measure with the engine; see :func:`semcast.bench.engine.run`."""
@@ -188,7 +187,7 @@ class CodecSweep(Work[CodecRecord]):
             except Unusable as error:
                 yield Refused(task, str(error))
 
-    def _photo(self, source: Source | Given, points: Sequence[tuple[str, int]]) -> Iterator[CodecRecord]:
+    def _photo(self, source: Source, points: Sequence[tuple[str, int]]) -> Iterator[CodecRecord]:
         try:
             photo = to_uint8(source.whole()) if self.domain is None else source.scene(self.domain)
             labels = None if self.domain is None else source.labels(self.domain)

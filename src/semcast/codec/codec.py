@@ -139,7 +139,7 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Reconstruction:
     """What a receiver shows of a file.
 
     Args:
@@ -164,7 +164,7 @@ class Picture:
 def receive(
     data: bytes, codec: SceneCodec | None = None, tables: Tables | None = None, branch: str = BRANCHES[0], *,
     device: torch.device | str = "cpu",
-) -> Picture:  # fmt: skip
+) -> Reconstruction:  # fmt: skip
     """Paint what arrived of a file; a receiver needs neither the sender's parser nor its policy.
 
     Args:
@@ -184,7 +184,7 @@ def receive(
     read = unpack(data, tables, model=model_number(codec.fingerprint))
     pixels = to_uint8(paint(codec, [read.layout], [read.concepts], branch)[0].cpu())
     lost = f"the features of {', '.join(domain.classes[c] for c in read.missing)} did not arrive"
-    return Picture(pixels, (read.width, read.height), (*read.notes, *([lost] if read.missing else [])), codec.fingerprint)
+    return Reconstruction(pixels, (read.width, read.height), (*read.notes, *([lost] if read.missing else [])), codec.fingerprint)
 
 
 class RlAsc:
@@ -269,7 +269,7 @@ class RlAsc:
         )
         return pack(stream, networks.tables)
 
-    def receive(self, data: bytes) -> Picture:
+    def receive(self, data: bytes) -> Reconstruction:
         """Paint what arrived of a file.
 
         Raises:
