@@ -485,7 +485,7 @@ def test_bad_checkpoint(
     if change:
         damage(weights / "sketch-plain.safetensors")
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(weights))
-    monkeypatch.setattr(semcast.api, "load_system", lambda name, **_: Linear.load())
+    monkeypatch.setattr(semcast.api, "load", lambda name, **_: Linear.load())
     refused(run("transmit", photo, "--aligned"), "sketch-plain", words)
 
 
@@ -495,7 +495,7 @@ def test_paths_and_names_are_found_before_anything_is_loaded(
     def loaded(*_: object, **__: object) -> System:
         raise AssertionError("too early")
 
-    monkeypatch.setattr(semcast.api, "load_system", loaded)
+    monkeypatch.setattr(semcast.api, "load", loaded)
     monkeypatch.setattr(Metrics, "load", loaded)
     for given, words in (
         (["transmit", "none.png"], "none.png does not exist"),
@@ -548,7 +548,7 @@ def test_our_own_mistakes_end_in_one_sentence_too(
     def broken(name: str, **_: object) -> System:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr(semcast.api, "load_system", broken)
+    monkeypatch.setattr(semcast.api, "load", broken)
     code, out, err = run("transmit", photo, "--aligned")
     assert code == 1 and out == "" and "ZeroDivisionError" in err and err.count("\n") == 1
     monkeypatch.setenv("SEMCAST_DEBUG", "1")
@@ -560,7 +560,7 @@ def test_interrupted(run: Run, photo: Path, stand_in: dict[str, System], monkeyp
     def interrupted(name: str, **_: object) -> System:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(semcast.api, "load_system", interrupted)
+    monkeypatch.setattr(semcast.api, "load", interrupted)
     code, _, err = run("transmit", photo, "--aligned")
     assert code == 130 and err == "semcast: stopped\n"
 

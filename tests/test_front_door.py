@@ -239,6 +239,7 @@ def test_a_system_out_of_a_file(tmp_path: Path) -> None:
     assert shown.image.shape == (1, 3, 20, 30) and float(shown.image.mean()) == pytest.approx(0.25, abs=0.05)
     testing.check_system(system)
     assert sc.load(f"{file}:Stretched", factor=3).name == "stretched-3"
+    assert sc.load(f"{file}:Stretched", domain="street").name == "stretched-2", "it does not ask what photos show"
     before = system.fingerprint()
     file.write_text(MINE.replace("clamp(0, 1)", "clamp(0, 0.5)"))
     import linecache

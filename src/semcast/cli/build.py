@@ -98,7 +98,7 @@ def systems_of(names: Sequence[str], sending: Sending) -> list[System]:
     own: dict[str, dict[str, Any]] = {
         "linear-gan": {"care": sending.care}, "generative": {"refine": sending.refine, "inversion": sending.inversion},
     }  # fmt: skip
-    return [api.load_system(name, domain=domain, **own.get(name, {})).to(device).eval() for name in names]
+    return [api.load(name, device=device, domain=domain, **own.get(name, {})) for name in names]
 
 
 def protection_of(protecting: Protecting, aligned: bool, photo: Path | None) -> Protection | None:

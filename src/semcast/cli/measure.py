@@ -105,7 +105,7 @@ def evaluate(
     table = bench.evaluate(
         links, sources, channels=over, snr_db=plan.snr_db, symbols=plan.symbols, draws=draws, seed=plan.seed,
         design_snr_db=plan.design_snr_db, domain=plan.domain, aligned=plan.aligned, out=out, identity=identity or (), vgg=vgg,
-        workers=who, force=force, progress=partial(track, "evaluating"),
+        workers=who, force=force, device=sending.device, progress=partial(track, "evaluating"),
     )  # fmt: skip
     tell(table, out)
 
