@@ -103,7 +103,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> dict[str, System]:
 
     systems: dict[str, System] = {name: Mosaic(name) for name in ("mosaic", "tiles")}
     monkeypatch.setattr(semcast.api, "SYSTEMS", tuple(systems), raising=False)
-    monkeypatch.setattr(semcast.api, "load_system", lambda name, **_: systems[name], raising=False)
+    monkeypatch.setattr(semcast.api, "load", lambda name, **_: systems[name], raising=False)
     monkeypatch.setattr(semcast.api, "default_system", lambda symbols: "mosaic", raising=False)
     monkeypatch.setattr(Metrics, "load", classmethod(lambda cls, identity=None, vgg=True: cls({}, None, [])))
     monkeypatch.setattr(FaceParser, "load", classmethod(lambda cls: cls()), raising=False)

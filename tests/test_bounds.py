@@ -139,7 +139,7 @@ def test_codec_at_capacity_shows_what_fits_and_the_mean_where_nothing_does(monke
             raise SemcastError("it does not fit")
         return photo // 2
 
-    monkeypatch.setattr(bounds, "load_system", lambda name: Digital())
+    monkeypatch.setattr(bounds, "load", lambda name, **_: Digital())
     monkeypatch.setattr(bounds, "at_capacity", code)
     system = bounds.AtCapacity("avif")
     image = torch.ones(1, 3, 8, 8)

@@ -485,7 +485,7 @@ def test_bad_checkpoint(
     if change:
         damage(weights / "sketch-plain.safetensors")
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(weights))
-    monkeypatch.setattr(semcast.api, "load_system", lambda name, **_: Linear.load())
+    monkeypatch.setattr(semcast.api, "load", lambda name, **_: Linear.load())
     refused(run("transmit", photo, "--aligned"), "sketch-plain", words)
 
 
@@ -495,7 +495,7 @@ def test_paths_and_names_are_found_before_anything_is_loaded(
     def loaded(*_: object, **__: object) -> System:
         raise AssertionError("too early")
 
-    monkeypatch.setattr(semcast.api, "load_system", loaded)
+    monkeypatch.setattr(semcast.api, "load", loaded)
     monkeypatch.setattr(Metrics, "load", loaded)
     for given, words in (
         (["transmit", "none.png"], "none.png does not exist"),
@@ -507,6 +507,11 @@ def test_paths_and_names_are_found_before_anything_is_loaded(
         (["encode", "none.png", "--domain", "street", "-o", "x.sem"], "none.png does not exist"),
         (["decode", "none.sem", "-o", "x.png"], "none.sem does not exist"),
         (["decode", photo, photo, "-o", "x.png"], "names a folder"),
+        (["encode", photo, "--domain", "street", "-o", "x.sem", "--device", "abacus"], "no device 'abacus'"),
+        (["decode", photo, "-o", "x.png", "--device", "abacus"], "no device 'abacus'"),
+        (["evaluate-codec", photo, "-o", "r.jsonl", "--device", "abacus"], "no device 'abacus'"),
+        (["demo", "--device", "abacus"], "no device 'abacus'"),
+        (["demo", "--codec", "--device", "abacus"], "no device 'abacus'"),
         (["reproduce", "fig3", "none.tar"], "none.tar does not exist"),
         (["reproduce", "fig9", photo], "unknown study 'fig9'"),
         (["report", "nowhere"], "the folder nowhere does not exist"),
@@ -543,7 +548,7 @@ def test_our_own_mistakes_end_in_one_sentence_too(
     def broken(name: str, **_: object) -> System:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr(semcast.api, "load_system", broken)
+    monkeypatch.setattr(semcast.api, "load", broken)
     code, out, err = run("transmit", photo, "--aligned")
     assert code == 1 and out == "" and "ZeroDivisionError" in err and err.count("\n") == 1
     monkeypatch.setenv("SEMCAST_DEBUG", "1")
@@ -555,7 +560,7 @@ def test_interrupted(run: Run, photo: Path, stand_in: dict[str, System], monkeyp
     def interrupted(name: str, **_: object) -> System:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(semcast.api, "load_system", interrupted)
+    monkeypatch.setattr(semcast.api, "load", interrupted)
     code, _, err = run("transmit", photo, "--aligned")
     assert code == 130 and err == "semcast: stopped\n"
 

@@ -20,7 +20,7 @@ from semcast.bench.records import Record, parse, read
 from semcast.codec.codec import RlAsc
 from semcast.codec.criterion import Criterion, Weights, bits_per_pixel, score
 from semcast.domains import FACE, STREET
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, SemcastError
 from semcast.metrics.semantic import confusion, counts, iou, mean_iou, mean_iou_of_counts
 from semcast.networks.segmenter import Judge
 from semcast.rivals.bit_codecs import BIT_CODECS, load_bit_codec
@@ -137,9 +137,13 @@ def test_codecs_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SemcastError, match="unknown domain"):
         load_bit_codec("webp", "sea")
     asked = []
-    monkeypatch.setattr(RlAsc, "load", lambda *given: asked.append(given) or Tiny())
+    monkeypatch.setattr(RlAsc, "load", lambda *given, device: asked.append((*given, device)) or Tiny())
     assert load_bit_codec("greedy", "face", {3: 2}).name == "tiny"
-    assert asked == [("greedy", "face", {3: 2})]
+    assert load_bit_codec("area", "face", device="meta").name == "tiny"
+    assert asked == [("greedy", "face", {3: 2}, torch.device("cpu")), ("area", "face", None, torch.device("meta"))]
+    for name in ("webp", "greedy"):
+        with pytest.raises(BadInput, match="no device 'abacus'"):
+            load_bit_codec(name, "street", device="abacus")
     assert len(set(BIT_CODECS)) == len(BIT_CODECS)
 
 
@@ -256,7 +260,7 @@ def test_tables_of_codecs(tar: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def load(name: str, domain: str, care=None) -> Tiny:
+    def load(name: str, domain: str, care=None, *, device="cpu") -> Tiny:
         if name not in ("rl-asc", "uniform"):
             raise SemcastError(f"there are no weights of {name} for the domain {domain}")
         return Tiny()

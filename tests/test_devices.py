@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from semcast.channels import make_channel
-from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, LEVELS, one_hot
+from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, LEVELS, Concept, one_hot
 from semcast.codec.encoder import ConceptEncoder, ConceptEncoderConfig
-from semcast.codec.painter import ScenePainter, ScenePainterConfig
+from semcast.codec.painter import SceneCodec, ScenePainter, ScenePainterConfig, paint
 from semcast.codec.policy import OBSERVED, Policy
 from semcast.domains import NUM_CODES, NUM_PARTS
 from semcast.generative.channel_codec import ChannelCodec, CodecConfig
@@ -195,6 +196,15 @@ def test_networks(name: str) -> None:
     assert all(grad is None or grad.is_meta for grad in grads.values())
     reached = sum(grad is not None for grad in grads.values())
     assert reached >= 0.9 * len(grads) > 0, [name for name, grad in grads.items() if grad is None]
+
+
+def test_what_a_receiver_of_files_paints() -> None:
+    """Layout, features and levels come out of a file, on the processor; the picture is where the networks are."""
+    encoder = ConceptEncoderConfig((8, 8, 16, 16), 4)
+    codec = to_meta(SceneCodec(encoder, ScenePainterConfig((16, 16, 8, 8, 4), (8, 4, 4), 2, CATEGORIES)))
+    concepts = [Concept(0, np.arange(100), 2, np.zeros((100, CHANNELS), np.int8))]
+    with Strict():
+        assert paint(codec, [np.zeros((16, 16), np.uint8)] * 2, [concepts, []]).is_meta
 
 
 def test_knowledge_base() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 pytest.importorskip("sionna")
 
-from semcast.api import SYSTEMS, load_system
+from semcast.api import SYSTEMS, load
 from semcast.bench.sweep import fingerprint
 from semcast.channels import make_channel
 from semcast.cli import main
@@ -50,7 +50,7 @@ def codec(request: pytest.FixtureRequest) -> PhotoCodec:
 
 @pytest.fixture(scope="module")
 def webp() -> DigitalSystem:
-    system = load_system("webp")
+    system = load("webp", device="cpu")
     assert isinstance(system, DigitalSystem)
     return system
 
@@ -148,7 +148,7 @@ def test_damaged_streams_never_crash(codec: PhotoCodec, photo: Photo) -> None:
 
 
 def test_photos_arrive(codec: PhotoCodec, face: Tensor) -> None:
-    system = load_system(codec.name)
+    system = load(codec.name, device="cpu")
     assert codec.name in SYSTEMS and system.name == codec.name
     few, many = (send(system, face, 640, snr) for snr in (8.0, 18.0))
     assert bool(few.ok.all()) and few.reason == ""
@@ -166,7 +166,7 @@ def test_bursts_are_full_and_have_unit_power(webp: DigitalSystem, face: Tensor) 
 
 def test_the_cliff(webp: DigitalSystem, photo: Photo, face: Tensor) -> None:
     """A fixed scheme shows exactly what was coded above its threshold and nothing below; what it shows never improves."""
-    system = load_system("webp:16qam-1/2")
+    system = load("webp:16qam-1/2", device="cpu")
     assert system.name == "webp:16qam-1/2"
     edge = threshold_db(scheme_named("16qam-1/2"), 640)
     above, far, below = (send(system, face, 640, snr) for snr in (edge + 1, edge + 20, edge - 3))
@@ -208,12 +208,12 @@ def test_another_size_is_agreed_on(webp: DigitalSystem, face: Tensor) -> None:
     assert float(psnr_db(wide, arrived.image)) > 20
     assert not lost.ok.any() and lost.image.shape == wide.shape
     with pytest.raises(BadInput, match="256 x 256 pixels, not 256 x 160"):
-        load_system("rl-asc").encode(wide, Budget(640, 10.0))
+        load("rl-asc", device="cpu").encode(wide, Budget(640, 10.0))
 
 
 def test_fading_is_outage(face: Tensor) -> None:
     """One scheme for the average SNR: block Rayleigh loses the bursts in a fade, P(|h|² < edge / SNR) of them."""
-    system = load_system("jpeg:qpsk-1/2")
+    system = load("jpeg:qpsk-1/2", device="cpu")
     over = make_channel("rayleigh", pilots=8)
     budget = Budget(632, 10.0)
     assert over.uses(632) == 640
@@ -242,15 +242,15 @@ def test_names() -> None:
         ("jpeg:16qam-9/8", "unknown modulation and code rate '16qam-9/8'; the known are bpsk-1/5"),
     ):
         with pytest.raises(SemcastError, match=words):
-            load_system(name)
+            load(name, device="cpu")
     with pytest.raises(SemcastError, match="care belongs to linear-gan, not to jpeg"):
-        load_system("jpeg", care="face")
+        load("jpeg", care="face", device="cpu")
     with pytest.raises(SemcastError, match="unknown codec"):
         load_codec("bpg")
 
 
 def test_results_tell_codecs_apart(webp: DigitalSystem) -> None:
-    assert fingerprint(webp) == fingerprint(load_system("webp")) != fingerprint(load_system("jpeg"))
+    assert fingerprint(webp) == fingerprint(load("webp", device="cpu")) != fingerprint(load("jpeg", device="cpu"))
 
 
 def test_from_the_command_line(tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:

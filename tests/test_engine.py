@@ -28,6 +28,8 @@ from semcast.errors import BadInput, Damaged, DoesNotFit, Missing, SemcastError
 from semcast.link import Burst, Reception, System, to_complex, to_real, unit_power
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.report import Metrics
+from semcast.photos import to_uint8
+from semcast.sources import Source
 
 
 class Tiles(System):
@@ -244,6 +246,14 @@ def test_pictures_in_memory(form: Callable[[np.ndarray], Any]) -> None:
     assert len({r.image for r in found.records}) == 3 and {r.domain for r in found.records} == {"photo"}
 
 
+def test_a_picture_keeps_its_name_whatever_form_it_has() -> None:
+    """What a result is found by when it is resumed; a picture in memory is the same source as one of a file."""
+    named = [gather([form(each) for each in pictures()]) for form in FORMS]
+    assert all([source.name for source in sources] == [source.name for source in named[0]] for sources in named)
+    assert all(type(source) is Source and np.array_equal(to_uint8(source.whole()), each)
+               for sources in named for source, each in zip(sources, pictures(), strict=True))  # fmt: skip
+
+
 def test_grey_and_small_pictures_folders_and_limits(tmp_path: Path) -> None:
     assert measure(Tiles(), pictures(2, (32, 32))).records[0].psnr_db > 5
     for i, each in enumerate(pictures()):
@@ -257,8 +267,8 @@ def test_grey_and_small_pictures_folders_and_limits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("photos", "words"),
-    [([], "no photo"), ([1, 2], "photo 0 is a int"), (5, "paths or pictures"), ([np.zeros((2, 2, 7))], "shape"),
-     ([np.full((4, 4, 3), 3.0)], "floats from 0 to 1"), ([np.zeros((4, 4, 3), np.int64)], "int64")],
+    [([], "no photo"), ([1, 2], "photo 0: .* not int"), (5, "paths or pictures"), ([np.zeros((2, 2, 7))], "photo 0: an array"),
+     ([np.full((4, 4, 3), 3.0)], "photo 0: a photo of floats"), ([np.zeros((4, 4, 3), np.int64)], "int64")],
 )  # fmt: skip
 def test_what_is_no_photo_is_said(photos: Any, words: str) -> None:
     with pytest.raises(BadInput, match=words):

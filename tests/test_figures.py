@@ -194,7 +194,7 @@ def faces(tmp_path: Path) -> Path:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for the systems, few points, and only the metrics that need no files."""
-    monkeypatch.setattr(faces_module, "load_system", stand_ins)
+    monkeypatch.setattr(faces_module, "load", stand_ins)
     monkeypatch.setattr(faces_module, "AtCapacity", stand_ins)
     monkeypatch.setattr(faces_module, "load_paper_link", lambda: stand_ins("generative"))
     monkeypatch.setattr(Metrics, "load", classmethod(lambda cls, identity=None, vgg=True: cls({}, None, [])))

@@ -74,7 +74,7 @@ def test_metrics_is_a_package_that_can_be_called() -> None:
 
 
 def test_errors_have_a_tree() -> None:
-    for kind in (sc.BadInput, sc.DoesNotFit, sc.Damaged, sc.Missing):
+    for kind in (sc.BadInput, sc.DoesNotFit, sc.Damaged, sc.Missing, sc.Unfinished):
         assert issubclass(kind, sc.SemcastError)
     with pytest.raises(sc.BadInput):
         sc.Budget(0, 5)
@@ -239,6 +239,7 @@ def test_a_system_out_of_a_file(tmp_path: Path) -> None:
     assert shown.image.shape == (1, 3, 20, 30) and float(shown.image.mean()) == pytest.approx(0.25, abs=0.05)
     testing.check_system(system)
     assert sc.load(f"{file}:Stretched", factor=3).name == "stretched-3"
+    assert sc.load(f"{file}:Stretched", domain="street").name == "stretched-2", "it does not ask what photos show"
     before = system.fingerprint()
     file.write_text(MINE.replace("clamp(0, 1)", "clamp(0, 0.5)"))
     import linecache

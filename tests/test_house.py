@@ -74,6 +74,14 @@ def test_files_are_written_whole_in_one_way() -> None:
     assert by_hand == ["files.py"]
 
 
+def test_errors_say_which_kind_of_wrong_it_is() -> None:
+    """SemcastError is what callers catch; what is raised is one of its kinds."""
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                assert ast.unparse(node.exc.func) not in ("SemcastError", "errors.SemcastError"), f"{path}:{node.lineno}"
+
+
 def test_nothing_is_too_long_to_read() -> None:
     """No function over 50 lines, no file over 400."""
     for path in SOURCE.rglob("*.py"):

@@ -6,7 +6,7 @@ import pytest
 import skimage.data
 import torch
 
-from semcast.api import load_system
+from semcast.api import load
 from semcast.channels import make_channel
 from semcast.errors import DoesNotFit, SemcastError
 from semcast.face import align
@@ -153,7 +153,7 @@ def test_a_bandwidth_that_has_no_network_is_refused(tmp_path) -> None:  # type: 
 
 
 def test_what_ships_shows_the_face_better_with_a_better_channel() -> None:
-    system = load_system("deepjscc")
+    system = load("deepjscc", device="cpu")
     face = to_tensor(align(skimage.data.astronaut(), FaceParser.load(), name="the astronaut")[0])
     quality = []
     for snr in (-5.0, 5.0, 20.0):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semcast.api import CODED, SYSTEMS, load_system
+from semcast.api import CODED, SYSTEMS, load
 from semcast.bench.records import parse, read
 from semcast.channels import make_channel
 from semcast.cli import main
@@ -277,7 +277,7 @@ def repainted(face: Tensor, mask: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_private_pixels_change_no_symbol(name: str, link: Generative, face: Tensor, eyes_mask: Tensor) -> None:
     try:
-        system = link if name == "generative" else load_system(name)
+        system = link if name == "generative" else load(name, device="cpu")
     except SemcastError as error:
         pytest.skip(str(error))
     symbols = 2000 if name in CODED else max(64, system.min_symbols)  # 64 carry no photo of a codec: nothing to compare
@@ -336,7 +336,7 @@ def test_filter_moves_another_way_each_time_unless_it_is_to_be_repeated(link: Ge
 
 def test_what_was_protected_stays_with_its_burst(link: Generative, face: Tensor) -> None:
     """A receipt is of one transmission: nothing of another photo that the system sent meanwhile gets into it."""
-    private, budget = Private.around(load_system("linear"), Blind("eyes", coarse=True), link=link), Budget(64, 5.0)
+    private, budget = Private.around(load("linear", device="cpu"), Blind("eyes", coarse=True), link=link), Budget(64, 5.0)
     channel, metrics = make_channel("awgn"), Metrics({}, None, [])
     first, plain = (cross(s, channel, face, budget, generator_for(0, "a")) for s in (private, private.system))
     told = receipt(private, face, first, plain, metrics, aligned=True)
@@ -349,7 +349,7 @@ def test_what_was_protected_stays_with_its_burst(link: Generative, face: Tensor)
 
 def test_filter_is_for_codes(link: Generative, face: Tensor) -> None:
     with pytest.raises(SemcastError, match="filter works on the codes"):
-        Private.around(load_system("linear"), Filter("eyes"), link=link)
+        Private.around(load("linear", device="cpu"), Filter("eyes"), link=link)
 
 
 # ---- files, command line ---------------------------------------------------------------------------------------------
@@ -414,7 +414,7 @@ def test_a_photo_of_nothing_but_private_parts_is_skipped(tmp_path: Path, link: G
     Image.new("RGB", (256, 256), (90, 60, 50)).save(tmp_path / "plain.png")
     protection = Blind("all-but-earring")
     plan = Plan(snr_db=(5.0, 10.0), symbols=(64,), aligned=True)
-    private = Private.around(load_system("linear"), protection, link=link)
+    private = Private.around(load("linear", device="cpu"), protection, link=link)
     sweep = Sweep(plan, [private], [make_channel("awgn")], Metrics({}, None, []), FaceParser)
     with pytest.raises(SemcastError, match="plain.png: .*nothing would be left"):
         sweep.run(find_photos([tmp_path / "plain.png"]), tmp_path / "r.jsonl")

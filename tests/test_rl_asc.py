@@ -21,7 +21,7 @@ pytest.importorskip("constriction")
 from semcast.codec.allocation import PLAIN, care_for, exhaustive
 from semcast.codec.bitstream import unpack
 from semcast.codec.choice import Choice, Options
-from semcast.codec.codec import ALLOCATIONS, Networks, RlAsc
+from semcast.codec.codec import ALLOCATIONS, Networks, RlAsc, receive
 from semcast.codec.concepts import (
     CATEGORIES,
     CHANNELS,
@@ -523,6 +523,20 @@ def test_codecs_by_name(shipped: Path, no_policy: None) -> None:
     with pytest.raises(SemcastError, match="unknown allocation"):
         RlAsc.load("best", "street")
     assert set(PLAIN) < set(ALLOCATIONS) and "scene-codec" in RECIPES and "allocation" in RECIPES
+
+
+def test_a_codec_computes_where_it_is_told(shipped: Path) -> None:
+    """By default on the processor, with the same bytes; elsewhere all of its networks are there, and nothing stays behind."""
+    usual, told = load_bit_codec("uniform", "street"), load_bit_codec("uniform", "street", device="cpu")
+    stream = usual.compress(photo_of(), 1500)
+    assert told.compress(photo_of(), 1500) == stream and told.version == usual.version
+    picture = receive(stream)
+    assert np.array_equal(receive(stream, device="cpu").pixels, picture.pixels)
+    assert np.array_equal(usual.decompress(stream), picture.pixels)
+    networks = Networks.load("street", "meta")
+    assert networks.device.type == "meta"
+    for network in (networks.codec, networks.parser):
+        assert {value.device.type for value in network.state_dict().values()} == {"meta"}
 
 
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")

@@ -59,6 +59,14 @@ def test_there_and_back(run: Run, file: Path) -> None:  # noqa: F811
     assert run("decode", file, "-o", "a.png", "-f")[0] == 0
 
 
+def test_on_a_device(run: Run, street: Path, file: Path) -> None:  # noqa: F811
+    how = ("--domain", "street", "--max-bytes", BUDGET, "--allocation", "uniform", "--care", "car")
+    assert run("encode", street, *how, "--device", "cpu", "-o", "y.sem")[0] == 0
+    assert Path("y.sem").read_bytes() == file.read_bytes()
+    assert run("decode", file, "--device", "cpu", "-o", "a.png") == run("decode", file, "-o", "b.png") == (0, "", "")
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
 def test_the_receipt_adds_up(run: Run, file: Path) -> None:  # noqa: F811
     code, out, err = run("inspect", file, "--json", "-o", "o.png")
     assert code == 0 and err == "", err

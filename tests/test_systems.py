@@ -10,7 +10,7 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from semcast.api import load_system
+from semcast.api import load
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.face import align
@@ -36,7 +36,7 @@ def face() -> Tensor:
 
 @pytest.fixture(scope="module", params=MEASURED)  # those of codecs: tests/test_digital.py
 def system(request: pytest.FixtureRequest) -> System:
-    return load_system(request.param)
+    return load(request.param, device="cpu")
 
 
 def send(system: System, face: Tensor, k: int, snr: float, seed: int = 0) -> Tensor:
@@ -81,7 +81,7 @@ def test_symbols_have_unit_power(system: System, face: Tensor) -> None:
 @pytest.mark.parametrize("name", ["linear", "linear-gan", "sketch"])
 def test_mean_power_over_photos_is_one(name: str, shared: Path) -> None:
     """Within 0.05 dB and what a sample of this size leaves open (two standard errors), on photos that fixed no eigenvalue."""
-    chosen, photos = load_system(name), load_faces(shared / "data" / "faces256", "val", 256)
+    chosen, photos = load(name, device="cpu"), load_faces(shared / "data" / "faces256", "val", 256)
     for k in (64, 640):
         with torch.no_grad():
             bursts = [chosen.encode(photos.batch(i), Budget(k, 10.0)).symbols for i in torch.arange(len(photos)).split(50)]
@@ -104,7 +104,7 @@ def decoded_elsewhere(sender: System, receiver: System, image: Tensor, k: int = 
 
 def test_receivers_need_only_what_arrived(system: System, face: Tensor) -> None:
     """A receiver that never met the sender shows the same, and so does the sender when it has sent something else since."""
-    elsewhere = load_system(system.name)
+    elsewhere = load(system.name, device="cpu")
     assert elsewhere is not system
     there, here = decoded_elsewhere(system, elsewhere, face)
     assert torch.equal(there, here)

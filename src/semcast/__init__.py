@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from semcast.bench import evaluate, evaluate_codecs
     from semcast.channels import AWGN, Rayleigh, Rician, make_channel
     from semcast.crossing import Crossing
-    from semcast.errors import BadInput, Damaged, DoesNotFit, Missing, SemcastError
+    from semcast.errors import BadInput, Damaged, DoesNotFit, Missing, SemcastError, Unfinished
     from semcast.generative.inversion import Descent, Guess, Newton
     from semcast.generative.refinement import Refine
     from semcast.link import BitCodec, Budget, Burst, Channel, Received, Reception, System, unit_power
@@ -72,7 +72,7 @@ _WHERE = {
     "semcast.bench": ("evaluate", "evaluate_codecs"),
     "semcast.channels": ("AWGN", "Rayleigh", "Rician", "make_channel"),
     "semcast.crossing": ("Crossing",),
-    "semcast.errors": ("BadInput", "Damaged", "DoesNotFit", "Missing", "SemcastError"),
+    "semcast.errors": ("BadInput", "Damaged", "DoesNotFit", "Missing", "SemcastError", "Unfinished"),
     "semcast.generative.inversion": ("Descent", "Guess", "Newton"),
     "semcast.generative.refinement": ("Refine",),
     "semcast.link": (
@@ -86,8 +86,8 @@ _HOME = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = [
     "AWGN", "BadInput", "BitCodec", "Blind", "Budget", "Burst", "Channel", "Codec", "Crossing", "Damaged", "Descent",
     "DoesNotFit", "Filter", "Guess", "Missing", "Newton", "Photo", "Picture", "Rayleigh", "Received", "Reception", "Refine",
-    "Rician", "SemcastError", "System", "__version__", "default_system", "evaluate", "evaluate_codecs", "load", "load_codec",
-    "make_channel", "metrics", "photo", "protect", "transmit", "unit_power",
+    "Rician", "SemcastError", "System", "Unfinished", "__version__", "default_system", "evaluate", "evaluate_codecs", "load",
+    "load_codec", "make_channel", "metrics", "photo", "protect", "transmit", "unit_power",
 ]  # fmt: skip
 
 

@@ -57,7 +57,8 @@ def load(name: str, *, device: str | torch.device = "auto", **options: Any) -> S
         options: of the system.
             ``generative``: ``inversion`` (:class:`Newton`, :class:`Guess`, :class:`Descent`, or their names), ``refine``
             (gradient steps on the symbols of each photo). ``linear-gan``: ``care`` (``plain``, ``face``, ``identity``). The
-            codecs: ``scheme`` (``16qam-1/2``) and ``domain`` (``face``, ``street``). A system of your own: what its class takes.
+            codecs: ``scheme`` (``16qam-1/2``) and ``domain`` (``face``, ``street``). A system of your own: what its class takes;
+            a ``domain`` that it does not ask for is not told to it.
 
     Raises:
         BadInput: the name is unknown, or an option does not belong to the system.
@@ -68,17 +69,6 @@ def load(name: str, *, device: str | torch.device = "auto", **options: Any) -> S
     """
     system = _shipped(name, options) if name.partition(":")[0] in SYSTEMS else _brought(name, "semcast.systems", System, options)
     return system.to(choose_device(device)).eval()
-
-
-def load_system(
-    name: str, *, care: str | None = None, refine: int = 0, inversion: str = "newton", domain: str = "face"
-) -> System:
-    """Load a system with the options that the command line knows; those that say nothing are left out (see :func:`load`)."""
-    said: dict[str, Any] = {"care": care, "refine": refine, "inversion": None if inversion == "newton" else inversion}
-    options = {option: value for option, value in said.items() if value}
-    if domain != "face" or name.partition(":")[0] in CODED:
-        options["domain"] = domain
-    return load(name, device="cpu", **options)
 
 
 def _shipped(name: str, options: dict[str, Any]) -> System:
@@ -154,12 +144,21 @@ def _brought(name: str, group: str, kind: Any, options: dict[str, Any]) -> Any:
             raise BadInput(f"unknown {what} {name!r}; {_known(SYSTEMS if what == 'system' else BIT_CODECS, group)}")
         maker = _ours_or_sentence(f"the {what} {name}", next(iter(points)).load)
     make: Any = getattr(maker, "load", maker) if inspect.isclass(maker) else maker
+    if "domain" in options and not _asks_for(make, "domain"):
+        options = {option: value for option, value in options.items() if option != "domain"}
     made = _ours_or_sentence(f"the {what} {name}", lambda: make(**options)) if callable(make) else make
     wanted = ("encode", "decode") if kind is System else ("compress", "decompress")
     fits = all(callable(getattr(made, method, None)) for method in wanted) and (kind is BitCodec or isinstance(made, System))
     if not fits:
         raise BadInput(f"{name} makes no {what} but {type(made).__name__}: subclass semcast.{kind.__name__}")
     return made
+
+
+def _asks_for(make: Any, option: str) -> bool:
+    try:
+        return option in inspect.signature(make).parameters
+    except (TypeError, ValueError):  # no signature can be had, as of some builtins
+        return False
 
 
 def _from_file(path: Path, attribute: str) -> Any:
@@ -279,7 +278,7 @@ class Codec:
         return given.source.pixels if given.source.pixels is not None else given.whole().pixels
 
 
-def load_codec(name: str, *, domain: str = "face", care: str | None = None) -> Codec:
+def load_codec(name: str, *, domain: str = "face", care: str | None = None, device: str | torch.device = "cpu") -> Codec:
     """Load a codec: a photo as a few hundred bytes, without a channel.
 
     Args:
@@ -287,9 +286,11 @@ def load_codec(name: str, *, domain: str = "face", care: str | None = None) -> C
             ``avif``, ``hevc``; an entry point of the group ``semcast.codecs``; or ``path.py:Class``, which runs that file.
         domain: ``face`` or ``street``; ``rl-asc`` has networks for each.
         care: categories that count more, ``person=8,car`` (``rl-asc``).
+        device: where the networks of ``rl-asc`` compute; ``auto`` takes a GPU where there is one. On the processor, the default,
+            the bytes of a photo are the same whatever else a computer has; a GPU rounds otherwise. Each reads the other's files.
 
     Raises:
-        BadInput: a name is unknown.
+        BadInput: a name is unknown, or there is no such device.
         Missing: there are no weights, or a library is missing.
 
     >>> load_codec("jpeg").decompress(load_codec("jpeg").compress(torch.full((3, 256, 256), 0.5), max_bytes=300))
@@ -300,7 +301,7 @@ def load_codec(name: str, *, domain: str = "face", care: str | None = None) -> C
     cares = domain_named(domain).cares(care)
     if cares and name not in ALLOCATIONS:
         raise BadInput(f"care belongs to {', '.join(ALLOCATIONS)}, not to {name}: it knows no categories")
-    return Codec(load_bit_codec(name, domain, cares), domain, name in ALLOCATIONS and domain == "face")
+    return Codec(load_bit_codec(name, domain, cares, device=device), domain, name in ALLOCATIONS and domain == "face")
 
 
 def names() -> Iterator[str]:
@@ -311,6 +312,6 @@ def names() -> Iterator[str]:
 
 __all__ = [
     "ALLOCATIONS", "BIT_CODECS", "CARES", "CODECS", "CODED", "SYSTEMS", "Codec", "DeepJscc", "DigitalSystem", "Generative",
-    "Linear", "LinearGan", "Photo", "Picture", "as_pixels", "default_system", "load", "load_codec", "load_system", "names",
+    "Linear", "LinearGan", "Photo", "Picture", "as_pixels", "default_system", "load", "load_codec", "names",
     "photo", "protect", "transmit",
 ]  # fmt: skip

@@ -6,7 +6,8 @@
       BadInput      what the caller gave is wrong
       DoesNotFit    a budget, a k or a number of bytes that cannot hold what is asked of it
       Damaged       a file or a stream that is not what it was
-      Missing       a file, weights or a library that is not there
+      Missing       a file, weights, a library or a computer that is not there
+      Unfinished    work that ended before all of it was done
 
 The command line prints the message and exits with code 2.
 """
@@ -29,4 +30,8 @@ class Damaged(SemcastError):
 
 
 class Missing(SemcastError):
-    """A file, weights or a library that is not there."""
+    """A file, weights, a library or a computer that is not there."""
+
+
+class Unfinished(SemcastError):
+    """Work that ended before all of it was done: stopped, diverged, or cut off; what was done is kept."""

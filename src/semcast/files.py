@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from semcast.errors import BadInput, Missing, SemcastError
+from semcast.errors import BadInput, Missing
 
 
 @contextlib.contextmanager
@@ -17,7 +17,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write to, which replaces what is at ``path`` only when the block has ended well.
 
     Raises:
-        SemcastError: it cannot be written; what was at ``path`` is then as it was.
+        BadInput: it cannot be written; what was at ``path`` is then as it was.
     """
     # A name of its own and short: the one asked for may be as long as the file system allows, and two may write at once.
     part = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part")
@@ -26,7 +26,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             yield file
         part.replace(path)
     except (OSError, ValueError) as error:
-        raise SemcastError(f"{path} cannot be written ({reason_of(error)})") from None
+        raise BadInput(f"{path} cannot be written ({reason_of(error)})") from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -36,7 +36,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file as UTF-8, whole or not at all.
 
     Raises:
-        SemcastError: it cannot be written; what was at ``path`` is then as it was.
+        BadInput: it cannot be written; what was at ``path`` is then as it was.
     """
     with whole(path) as file:
         file.write(text.encode())
@@ -76,7 +76,7 @@ def check_place(path: Path, suffixes: Collection[str], force: bool, needed: str)
         if not os.access(path, os.W_OK):
             raise BadInput(f"{path} cannot be overwritten: it is read-only")
     except (OSError, ValueError) as error:
-        raise SemcastError(f"{path} cannot be written ({reason_of(error)})") from None
+        raise BadInput(f"{path} cannot be written ({reason_of(error)})") from None
 
 
 def reason_of(error: BaseException) -> str:

@@ -31,7 +31,7 @@ from uuid import uuid4
 import torch
 
 from semcast.bench.engine import Measure, Refused, Task, Work
-from semcast.errors import BadInput, Missing, SemcastError
+from semcast.errors import BadInput, Missing, SemcastError, Unfinished
 
 CHUNK = 32
 PATIENCE_S = 10.0
@@ -93,7 +93,7 @@ def local(workers: int) -> Iterator[Any]:
                 silence_logs=logging.CRITICAL,
             )  # fmt: skip
         except Exception as error:
-            raise SemcastError(f"the {workers} workers do not start ({_first_line(error)})") from None
+            raise Missing(f"the {workers} workers do not start ({_first_line(error)})") from None
         with cluster, distributed.Client(cluster) as client:
             client.register_plugin(_deaf_to_interrupts(distributed))
             yield client
@@ -116,12 +116,12 @@ def remote(address: str) -> Iterator[Any]:
             asyncio.run(_greet(distributed, address))
             client = distributed.Client(address, timeout=PATIENCE_S)
         except Exception as error:  # whatever listens there, it is not a scheduler of ours
-            raise SemcastError(f"no dask scheduler answers at {address} ({_first_line(error)})") from None
+            raise Missing(f"no dask scheduler answers at {address} ({_first_line(error)})") from None
     with client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE_S)
         except TimeoutError:
-            raise SemcastError(f"the scheduler at {address} has no worker: start one (dask worker {address})") from None
+            raise Missing(f"the scheduler at {address} has no worker: start one (dask worker {address})") from None
         _same_versions(client)
         yield client
 
@@ -200,7 +200,7 @@ def _finished(running: dict[Any, Task]) -> Iterator[Any]:
     try:
         done = distributed.wait(list(running), return_when="FIRST_COMPLETED").done
     except distributed.client.CancelledError:
-        raise SemcastError("the scheduler is gone; what was measured is in the file: run it again to go on") from None
+        raise Unfinished("the scheduler is gone; what was measured is in the file: run it again to go on") from None
     for future in done:
         yield from _results(future, running.pop(future))
 
@@ -213,9 +213,9 @@ def _results(future: Any, task: Task) -> list[Any]:
     except distributed.scheduler.KilledWorker as error:
         return [Refused(task, f"{task.source.name}: {error.allowed_failures + 1} workers died while they measured it")]
     except ImportError as error:
-        raise SemcastError(f"a worker lacks what this computer has ({_first_line(error)})") from None
+        raise Missing(f"a worker lacks what this computer has ({_first_line(error)})") from None
     except (distributed.client.CancelledError, distributed.comm.CommClosedError):
-        raise SemcastError("the scheduler is gone; what was measured is in the file: run it again to go on") from None
+        raise Unfinished("the scheduler is gone; what was measured is in the file: run it again to go on") from None
 
 
 async def _greet(distributed: ModuleType, address: str) -> None:
@@ -233,7 +233,7 @@ def _same_versions(client: Any) -> None:
     for place in (found["scheduler"], *found["workers"].values()):
         for name in ("dask", "distributed"):
             if place["packages"][name] != here[name]:
-                raise SemcastError(f"the cluster has {name} {place['packages'][name]}, this computer {here[name]}")
+                raise BadInput(f"the cluster has {name} {place['packages'][name]}, this computer {here[name]}")
 
 
 def _distributed() -> ModuleType:
@@ -295,4 +295,4 @@ def _agree(asked: dict[str, str], found: dict[str, str]) -> None:
     for name, value in asked.items():
         if found.get(name) != value:
             where = f"the worker on {platform.node()} (process {os.getpid()})"
-            raise SemcastError(f"{where} has other {name} than this computer: {found.get(name)}, not {value}")
+            raise BadInput(f"{where} has other {name} than this computer: {found.get(name)}, not {value}")

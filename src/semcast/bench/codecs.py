@@ -22,7 +22,6 @@ from torch import Tensor
 from semcast.api import load_codec
 from semcast.bench import engine
 from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
-from semcast.bench.inputs import Given
 from semcast.bench.records import Line, mean
 from semcast.bench.statistics import LEVEL, Interval, group
 from semcast.bench.sweep import PHOTO
@@ -33,6 +32,7 @@ from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import mean_iou_of_counts
+from semcast.networks.precision import choose_device
 from semcast.networks.segmenter import Judge
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.rivals.bit_codecs import ALLOCATIONS, BIT_CODECS, load_bit_codec
@@ -106,6 +106,7 @@ class CodecSweep(Work[CodecRecord]):
         judge: labels what is shown; None: mIoU and J are left out.
         lpips: the perceptual distance; None: LPIPS and J are left out.
         cares: what the user cares for, by the codecs that can.
+        device: where judge and LPIPS are.
 
     Raises:
         BadInput: a budget is not positive, or a codec does not say which version it is.
@@ -117,6 +118,7 @@ class CodecSweep(Work[CodecRecord]):
     judge: Judge | None
     lpips: Lpips | None
     cares: Mapping[str, str] = field(default_factory=dict)
+    device: torch.device = torch.device("cpu")
     _warm: set[tuple[str, int]] = field(default_factory=set, repr=False)
 
     kind = CodecRecord
@@ -140,7 +142,7 @@ class CodecSweep(Work[CodecRecord]):
         return PHOTO if self.domain is None else self.domain.name
 
     def run(
-        self, sources: Sequence[Source | Given], out: Path | None, *, force: bool = False,
+        self, sources: Sequence[Source], out: Path | None, *, force: bool = False,
         progress: Callable[[int], None] | None = None, measure: Measure | None = None,
     ) -> Outcome[CodecRecord]:  # fmt: skip
         """Measure with the engine; see :func:`semcast.bench.engine.run`."""
@@ -185,16 +187,16 @@ class CodecSweep(Work[CodecRecord]):
             except Unusable as error:
                 yield Refused(task, str(error))
 
-    def _photo(self, source: Source | Given, points: Sequence[tuple[str, int]]) -> Iterator[CodecRecord]:
+    def _photo(self, source: Source, points: Sequence[tuple[str, int]]) -> Iterator[CodecRecord]:
         try:
             photo = to_uint8(source.whole()) if self.domain is None else source.scene(self.domain)
             labels = None if self.domain is None else source.labels(self.domain)
         except SemcastError as error:
             raise Unusable(str(error)) from None
-        image = to_tensor(photo)
+        image = to_tensor(photo).to(self.device)
         truth = None
         if self.judge is not None:
-            truth = torch.from_numpy(labels)[None] if labels is not None else self.judge.labels(image)
+            truth = torch.from_numpy(labels)[None].to(self.device) if labels is not None else self.judge.labels(image)
         for name, most in points:
             codec = Original() if name == Original.name else self.codecs[name]
             if (name, most) not in self._warm:  # the first call allocates and fills tables: not what a photo takes
@@ -205,7 +207,7 @@ class CodecSweep(Work[CodecRecord]):
                 image=source.name, codec=name, domain=self.domain_name, max_bytes=most, version=codec.version,
                 judge=self.judge.fingerprint if self.judge else "",
                 reference="none" if truth is None else "judge" if labels is None else "mask",
-                ok=bool(stream), bytes=len(stream), **self._compare(image, truth, to_tensor(shown), len(stream)),
+                ok=bool(stream), bytes=len(stream), **self._compare(image, truth, to_tensor(shown).to(self.device), len(stream)),
                 encode_s=round(encode_s, 5), decode_s=round(decode_s, 5), care=self.cares.get(name),
             )  # fmt: skip
 
@@ -218,7 +220,7 @@ class CodecSweep(Work[CodecRecord]):
             return {"bpp": bpp, "miou": None, "lpips_squeeze": number(lpips), "psnr_db": psnr, "rsp": None,
                     "hit": [], "truth": [], "shown": []}  # fmt: skip
         criterion = Criterion(self.judge.labels, self.lpips, len(self.domain.classes))
-        rsp = criterion.measure(image, truth, received, torch.tensor([float(size)]))
+        rsp = criterion.measure(image, truth, received, torch.tensor([float(size)], device=self.device))
         hit, there, seen = rsp.counts[0].tolist()
         return {"bpp": round(float(rsp.bpp), 6), "miou": number(rsp.miou), "lpips_squeeze": number(rsp.lpips), "psnr_db": psnr,
                 "rsp": number(rsp.score), "hit": hit, "truth": there, "shown": seen}  # fmt: skip
@@ -229,18 +231,21 @@ class Unusable(Exception):
 
 
 def load(
-    domain: str, codecs: Sequence[str | BitCodec], max_bytes: Sequence[int], care: str | None = None
+    domain: str, codecs: Sequence[str | BitCodec], max_bytes: Sequence[int], care: str | None = None, *,
+    device: str | torch.device = "cpu",
 ) -> tuple[CodecSweep, str | None]:
     """Make a sweep by names (or of codecs), with what ships; and the line that says so where LPIPS is not available.
 
     Args:
         domain: ``street``, ``face``, or ``photo`` for photos as they are.
         care: ``person,car=2``, for the semantic codec.
+        device: where codecs that are loaded here, the judge and LPIPS compute.
 
     Raises:
-        SemcastError: a name is unknown, a budget is not positive, nobody can care, or weights or a library are missing.
+        SemcastError: a name or the device is unknown, a budget is not positive, nobody can care, or weights or a library are
+            missing.
     """
-    kind = None if domain == PHOTO else domain_named(domain)
+    kind, where = None if domain == PHOTO else domain_named(domain), choose_device(device)
     cares = kind.cares(care) if kind else {}
     names = [each if isinstance(each, str) else each.name for each in codecs]
     if len(set(names)) < len(names):
@@ -252,16 +257,19 @@ def load(
     for name, each in zip(names, codecs, strict=True):
         if isinstance(each, str) and kind is None and each in ALLOCATIONS:
             raise BadInput(f"{each} codes streets or faces, not any photo: name the domain")
-        coders[name] = _named(each, domain if kind else FACE.name, cares) if isinstance(each, str) else each
+        coders[name] = _named(each, domain if kind else FACE.name, cares, where) if isinstance(each, str) else each
     caring = {name: said for name in names if said and name in ALLOCATIONS}
-    judge = Judge.load(domain) if kind else None
-    sweep = CodecSweep(kind, coders, tuple(dict.fromkeys(max_bytes)), judge, Lpips.load("squeeze"), caring)
+    judge = Judge.load(domain).to(where) if kind else None
+    lpips = Lpips.load("squeeze")
+    lpips = lpips.to(where) if lpips is not None else None
+    sweep = CodecSweep(kind, coders, tuple(dict.fromkeys(max_bytes)), judge, lpips, caring, where)
     return sweep, missing("squeeze")
 
 
-def _named(name: str, domain: str, cares: Mapping[int, int]) -> BitCodec:
+def _named(name: str, domain: str, cares: Mapping[int, int], device: torch.device) -> BitCodec:
     """One that ships, or one of an entry point or a file of Python."""
-    return load_bit_codec(name, domain, cares) if name in BIT_CODECS else load_codec(name, domain=domain).coder
+    ships = name in BIT_CODECS
+    return load_bit_codec(name, domain, cares, device=device) if ships else load_codec(name, domain=domain).coder
 
 
 def code(codec: BitCodec | Original, photo: Photo, max_bytes: int) -> tuple[bytes, Photo, float, float]:

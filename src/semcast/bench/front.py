@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from semcast.api import load_system
+import torch
+
+from semcast.api import load
 from semcast.bench import cluster, codecs, engine
 from semcast.bench.codecs import CodecRecord
 from semcast.bench.inputs import gather
@@ -32,7 +34,7 @@ def evaluate(
     snr_db: float | Iterable[float] = 10.0, symbols: int | Iterable[int] = 640, out: Path | str | None = None, draws: int = 1,
     seed: int = 0, design_snr_db: float | None = None, domain: str | None = None, aligned: bool = False,
     limit: int | None = None, metrics: Metrics | None = None, identity: Sequence[Path | str] = (), vgg: bool = False,
-    workers: int | str = 1, force: bool = False, progress: Track | None = None,
+    workers: int | str = 1, force: bool = False, device: str | torch.device = "cpu", progress: Track | None = None,
 ) -> Table[Record]:  # fmt: skip
     """Send photos over channels with systems, and measure what arrives.
 
@@ -58,6 +60,7 @@ def evaluate(
         vgg: LPIPS with VGG16 too, ten times as slow.
         workers: processes of this computer, or the address of a dask scheduler (one that only trusted computers reach).
         force: start ``out`` afresh.
+        device: where systems that are named compute; objects stay where they are.
         progress: opens a progress bar.
 
     Raises:
@@ -69,11 +72,11 @@ def evaluate(
     plan = Plan(_numbers(snr_db), tuple(_list(symbols)), draws, seed, aligned, frame, design_snr_db)
     target = _target(out)
     links, over = _list(systems), [make_channel(each) if isinstance(each, str) else each for each in _list(channels)]
-    load = partial(build, plan, links, over, metrics, [Path(path).absolute() for path in identity], vgg)
-    sweep = load()
+    again = partial(build, plan, links, over, metrics, [Path(path).absolute() for path in identity], vgg, device)
+    sweep = again()
     named = metrics is None and all(isinstance(each, str) for each in links)
     opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
-    with cluster.measuring(workers, sweep, load if named else None) as measure, opened as step:
+    with cluster.measuring(workers, sweep, again if named else None) as measure, opened as step:
         outcome = engine.run(sweep, sources, target, force=force, progress=step, measure=measure)
     return Table(outcome.records, outcome.measured, sweep.skipped + outcome.refused, list(sweep.metrics.notes))
 
@@ -89,6 +92,7 @@ def evaluate_codecs(
     limit: int | None = None,
     workers: int | str = 1,
     force: bool = False,
+    device: str | torch.device = "cpu",
     progress: Track | None = None,
 ) -> Table[CodecRecord]:
     """Code photos in so many bytes, without a channel, and measure what can still be seen and how it looks.
@@ -101,6 +105,8 @@ def evaluate_codecs(
         domain: ``street`` or ``face`` (cropped already), or ``photo`` for photos as they are, which nobody judges.
         care: categories that count more, ``person,car=2``, for the semantic codec.
         limit, workers, force, progress: as of :func:`evaluate`.
+        device: where the networks of codecs, judge and metrics compute, as of :func:`~semcast.api.load_codec`; objects stay
+            where they are.
 
     Raises:
         BadInput: an argument, or a codec that makes more bytes than it may.
@@ -109,19 +115,19 @@ def evaluate_codecs(
     sources = gather(photos, limit)
     target = _target(out)
     chosen = _list(codecs_)
-    load = partial(build_codecs, domain, chosen, tuple(_list(max_bytes)), care)
-    sweep = load()
+    again = partial(build_codecs, domain, chosen, tuple(_list(max_bytes)), care, device)
+    sweep = again()
     note = missing("squeeze")
     named = all(isinstance(each, str) for each in chosen)
     opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
-    with cluster.measuring(workers, sweep, load if named else None) as measure, opened as step:
+    with cluster.measuring(workers, sweep, again if named else None) as measure, opened as step:
         outcome = engine.run(sweep, sources, target, force=force, progress=step, measure=measure)
     return Table(outcome.records, outcome.measured, outcome.refused, [note] if note else [])
 
 
 def build(
     plan: Plan, systems: Sequence[System | str], channels: Sequence[Channel], metrics: Metrics | None, identity: Sequence[Path],
-    vgg: bool,
+    vgg: bool, device: str | torch.device = "cpu",
 ) -> Sweep:  # fmt: skip
     """Make a sweep of objects and names; of names alone this is what every worker does too.
 
@@ -129,17 +135,19 @@ def build(
         SemcastError: a name is unknown, or weights or a library are missing.
     """
     domain = FACE if plan.domain == PHOTO else domain_named(plan.domain).name
-    links = [load_system(each, domain=domain).eval() if isinstance(each, str) else each.eval() for each in systems]
+    links = [load(each, device=device, domain=domain) if isinstance(each, str) else each.eval() for each in systems]
     return Sweep(plan, links, channels, metrics or Metrics.load(identity, vgg))
 
 
-def build_codecs(domain: str, chosen: Sequence[BitCodec | str], max_bytes: Sequence[int], care: str | None) -> codecs.CodecSweep:
+def build_codecs(
+    domain: str, chosen: Sequence[BitCodec | str], max_bytes: Sequence[int], care: str | None, device: str | torch.device = "cpu"
+) -> codecs.CodecSweep:
     """Make a sweep of codecs, of objects or names; of names alone this is what every worker does too.
 
     Raises:
         SemcastError: a name is unknown, or weights or a library are missing.
     """
-    return codecs.load(domain, chosen, max_bytes, care)[0]
+    return codecs.load(domain, chosen, max_bytes, care, device=device)[0]
 
 
 def _target(out: Path | str | None) -> Path | None:

@@ -50,7 +50,7 @@ def describe_channel(channel: Channel) -> Settings:
     >>> describe_channel(Rician(k_factor_db=3.0, block=1))["fading"]
     'fast, k_factor_db=3.0'
     """
-    own = fields(channel) if is_dataclass(channel) else ()
+    own: tuple[Any, ...] = fields(channel) if is_dataclass(channel) else ()
     usual: dict[str, Any] = {each.name: each.default for each in own}
     said = {each.name for each in own if each.metadata.get("said")}  # by the channel's name, or nothing that it does to symbols
     given = {name: value for name, value in vars(channel).items() if not name.startswith("_") and name not in said}

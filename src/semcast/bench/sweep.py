@@ -19,7 +19,6 @@ from torch import Tensor
 
 from semcast.bench import engine
 from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
-from semcast.bench.inputs import Given
 from semcast.bench.records import HEADINGS, METRICS, Record, mean, pick
 from semcast.bench.settings import Settings, describe_channel, describe_system
 from semcast.bench.statistics import group
@@ -161,7 +160,7 @@ class Sweep(Work[Record]):
         return Point(system, channel, Budget(symbols, snr if design is None else design), snr, draw, asked)
 
     def run(
-        self, sources: Sequence[Source | Given], out: Path | None, *, force: bool = False,
+        self, sources: Sequence[Source], out: Path | None, *, force: bool = False,
         progress: Callable[[int], None] | None = None, measure: Measure | None = None,
     ) -> Outcome[Record]:  # fmt: skip
         """Measure with the engine; see :func:`semcast.bench.engine.run`."""
@@ -271,7 +270,7 @@ class Sweep(Work[Record]):
                 yield Refused(left, f"{task.source.name}: {error}")  # nothing but private parts in this photo, say
                 break
 
-    def _image(self, source: Source | Given) -> Tensor:
+    def _image(self, source: Source) -> Tensor:
         """The photo, ``[1, 3, H, W]``."""
         if self.plan.domain == PHOTO:
             return source.whole()
@@ -283,7 +282,7 @@ class Sweep(Work[Record]):
     def _parser(self) -> FaceParser:
         return (self.parser or FaceParser.load)()
 
-    def _record(self, source: Source | Given, image: Tensor, point: Point) -> Record:
+    def _record(self, source: Source, image: Tensor, point: Point) -> Record:
         def send(generator: Any) -> Any:
             return cross(point.system, point.channel, image, point.budget, generator, snr_db=point.snr_db)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from semcast.cli.console import track
 from semcast.cli.options import CODED, Protecting, Sending
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 if TYPE_CHECKING:
     from semcast.link import Budget, Channel, System
@@ -33,28 +33,28 @@ def channel_of(name: str, sending: Sending, among: Sequence[str] = ()) -> Channe
     from semcast.channels import make_channel
 
     if sending.fading not in ("block", "fast"):
-        raise SemcastError(f"--fading is block or fast, not {sending.fading!r}")
+        raise BadInput(f"--fading is block or fast, not {sending.fading!r}")
     options: dict[str, Any] = {"block": 1} if sending.fading == "fast" else {}
     options |= {"pilots": sending.pilots} if sending.pilots else {}
     if name == "awgn" and options:
         if len(among) < 2:
-            raise SemcastError("the awgn channel does not fade: --fading and --pilots are for rayleigh and rician")
+            raise BadInput("the awgn channel does not fade: --fading and --pilots are for rayleigh and rician")
         options = {}
     if sending.k_factor is not None:
         if "rician" not in (name, *among):
-            raise SemcastError(f"--k-factor is for rician, not for {name}")
+            raise BadInput(f"--k-factor is for rician, not for {name}")
         options |= {"k_factor_db": sending.k_factor} if name == "rician" else {}
     return make_channel(name, **options)
 
 
 def check_domain(sending: Sending, private: str | None, identity: Sequence[Path] | None) -> None:
-    """Raise SemcastError where the domain is unknown, or its photos are no faces and something about faces is asked for."""
+    """Raise BadInput where the domain is unknown, or its photos are no faces and something about faces is asked for."""
     from semcast.domains import domain_named
 
     if sending.domain != PHOTO:
         domain_named(sending.domain)
     if sending.domain != "face" and (private or identity):
-        raise SemcastError(f"--private and --identity are about faces: leave them out of --domain {sending.domain}")
+        raise BadInput(f"--private and --identity are about faces: leave them out of --domain {sending.domain}")
 
 
 def default_name(sending: Sending, symbols: int, filtered: bool) -> str:
@@ -72,20 +72,20 @@ def paints(name: str) -> bool:
 
 
 def check_names(names: Sequence[str], sending: Sending) -> None:
-    """Raise SemcastError where a system is unknown, or none of them has an option that was given."""
+    """Raise BadInput where a system is unknown, or none of them has an option that was given."""
     from semcast import api
 
     known = list(api.names())
     for name in names:
         if name.partition(":")[0] not in known and ".py:" not in name:
-            raise SemcastError(f"unknown system {name!r}; the known are {', '.join(known)}, or your own: mine.py:Class")
+            raise BadInput(f"unknown system {name!r}; the known are {', '.join(known)}, or your own: mine.py:Class")
     said = {
         "--care": (sending.care, "linear-gan"), "--refine": (sending.refine, "generative"),
         "--inversion": (sending.inversion != "newton", "generative"),
     }  # fmt: skip
     for flag, (value, owner) in said.items():
         if value and owner not in names:
-            raise SemcastError(f"{flag} is for {owner}, not for {', '.join(names)}")
+            raise BadInput(f"{flag} is for {owner}, not for {', '.join(names)}")
 
 
 def systems_of(names: Sequence[str], sending: Sending) -> list[System]:
@@ -98,7 +98,7 @@ def systems_of(names: Sequence[str], sending: Sending) -> list[System]:
     own: dict[str, dict[str, Any]] = {
         "linear-gan": {"care": sending.care}, "generative": {"refine": sending.refine, "inversion": sending.inversion},
     }  # fmt: skip
-    return [api.load_system(name, domain=domain, **own.get(name, {})).to(device).eval() for name in names]
+    return [api.load(name, device=device, domain=domain, **own.get(name, {})) for name in names]
 
 
 def protection_of(protecting: Protecting, aligned: bool, photo: Path | None) -> Protection | None:
@@ -107,19 +107,19 @@ def protection_of(protecting: Protecting, aligned: bool, photo: Path | None) -> 
     mask, coarse = protecting.private_mask, protecting.coarse_mask
     if protecting.private is None:
         if protecting.privacy != "blind" or strength or mask or coarse:
-            raise SemcastError("--privacy, --lambda1, --lambda2, --private-mask and --coarse-mask need --private PART,...")
+            raise BadInput("--privacy, --lambda1, --lambda2, --private-mask and --coarse-mask need --private PART,...")
         return None
     from semcast.privacy.blind import Blind
     from semcast.privacy.filter import Filter
 
     if protecting.privacy not in (Blind.mode, Filter.mode):
-        raise SemcastError(f"--privacy is {Blind.mode} or {Filter.mode}, not {protecting.privacy!r}")
+        raise BadInput(f"--privacy is {Blind.mode} or {Filter.mode}, not {protecting.privacy!r}")
     if protecting.privacy == Filter.mode:
         if mask or coarse:
-            raise SemcastError("--private-mask and --coarse-mask are for --privacy blind: filter works on codes, not on pixels")
+            raise BadInput("--private-mask and --coarse-mask are for --privacy blind: filter works on codes, not on pixels")
         return Filter(protecting.private, **strength)
     if strength:
-        raise SemcastError("--lambda1 and --lambda2 are for --privacy filter")
+        raise BadInput("--lambda1 and --lambda2 are for --privacy filter")
     return Blind(protecting.private, _mask_of(mask, aligned, photo) if mask else None, coarse)
 
 
@@ -128,12 +128,12 @@ def _mask_of(mask: Path, aligned: bool, photo: Path | None) -> Any:
     from semcast.sources import SIZE
 
     if not aligned:
-        raise SemcastError("--private-mask is for --aligned photos: looking for the face would see what the mask hides")
+        raise BadInput("--private-mask is for --aligned photos: looking for the face would see what the mask hides")
     given = read_mask(mask)
     size = size_of(photo) if photo else (SIZE, SIZE)
     if (given.shape[1], given.shape[0]) != size:
         what = f"the photo {size[0]} x {size[1]}" if photo else f"an aligned face {SIZE} x {SIZE}"
-        raise SemcastError(f"{mask} is {given.shape[1]} x {given.shape[0]} pixels, {what}: they must be the same")
+        raise BadInput(f"{mask} is {given.shape[1]} x {given.shape[0]} pixels, {what}: they must be the same")
     return given
 
 
@@ -167,7 +167,7 @@ def names_in(text: str) -> list[str]:
     """
     names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not names:
-        raise SemcastError("an empty list: name at least one, with commas between")
+        raise BadInput("an empty list: name at least one, with commas between")
     return names
 
 
@@ -176,4 +176,4 @@ def numbers_in(text: str, option: str, kind: Callable[[str], Any]) -> tuple[Any,
     try:
         return tuple(kind(part) for part in names_in(text))
     except ValueError:
-        raise SemcastError(f"{option} takes numbers with commas between, not {text!r}") from None
+        raise BadInput(f"{option} takes numbers with commas between, not {text!r}") from None

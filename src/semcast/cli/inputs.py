@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semcast.cli.console import complain
-from semcast.errors import SemcastError
+from semcast.errors import BadInput, Missing, SemcastError, Unfinished
 from semcast.files import reason_of
 
 STREAM = Path("-")
@@ -56,13 +56,13 @@ def check_input(path: Path) -> None:
     """Raise SemcastError where there is nothing at a path that could be read."""
     try:
         if not path.exists():
-            raise SemcastError(f"{path} does not exist")
+            raise Missing(f"{path} does not exist")
         if path.is_dir():
-            raise SemcastError(f"{path} is a folder, not a file")
+            raise BadInput(f"{path} is a folder, not a file")
         if not os.access(path, os.R_OK):
-            raise SemcastError(f"{path} cannot be read: no permission")
+            raise Missing(f"{path} cannot be read: no permission")
     except (OSError, ValueError) as error:
-        raise SemcastError(f"{path} cannot be read ({reason_of(error)})") from None
+        raise Missing(f"{path} cannot be read ({reason_of(error)})") from None
 
 
 def check_inputs(paths: Sequence[Path]) -> None:
@@ -84,12 +84,12 @@ def find_inputs(paths: Sequence[Path], suffixes: Collection[str]) -> tuple[list[
             folder = path != STREAM and path.is_dir()
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and p.name[0] != ".") if folder else [path]
         except (OSError, ValueError) as error:
-            raise SemcastError(f"{path} cannot be read ({reason_of(error)})") from None
+            raise Missing(f"{path} cannot be read ({reason_of(error)})") from None
         if not inside:
-            raise SemcastError(f"the folder {path} holds nothing that this verb takes")
+            raise BadInput(f"the folder {path} holds nothing that this verb takes")
         found += inside
     if found.count(STREAM) > 1:
-        raise SemcastError("stdin can be read once: give - once")
+        raise BadInput("stdin can be read once: give - once")
     return found, len(found) > 1 or found != list(paths)
 
 
@@ -109,16 +109,16 @@ def pair(paths: Sequence[Path], suffixes: Collection[str], out: Path | None, end
     if out is None or not several:
         return Batch([Item(path, out) for path in found], several)
     if out == STREAM or (out.exists() and not out.is_dir()) or (out.suffix and not out.exists()):
-        raise SemcastError(f"of several inputs -o names a folder, not {out}")
+        raise BadInput(f"of several inputs -o names a folder, not {out}")
     items = [replace(item, out=out / f"{item.stem}{ending}") for item in map(Item, found)]
     first: dict[Path | None, Item] = {}
     for item in items:
         if first.setdefault(item.out, item) is not item:
-            raise SemcastError(f"{first[item.out].name} and {item.name} would both become {item.out}: do them apart")
+            raise BadInput(f"{first[item.out].name} and {item.name} would both become {item.out}: do them apart")
     try:
         out.mkdir(exist_ok=True)
     except OSError as error:
-        raise SemcastError(f"the folder {out} cannot be made ({reason_of(error)})") from None
+        raise BadInput(f"the folder {out} cannot be made ({reason_of(error)})") from None
     return Batch(items, several)
 
 
@@ -172,16 +172,16 @@ class Batch:
         return True
 
     def _finish(self, done: int = 0) -> None:
-        raise SemcastError(f"{self.count - done} of {self.count} files could not be done" + (", the others are" if done else ""))
+        raise Unfinished(f"{self.count - done} of {self.count} files could not be done" + (", the others are" if done else ""))
 
 
 def _check_item(item: Item, check: Check) -> None:
     if item.out is not None and item.out != STREAM:
         check(item.out)
         if item.path != STREAM and _are_one(item.out, item.path):
-            raise SemcastError(f"{item.out} is the input itself: name another output")
+            raise BadInput(f"{item.out} is the input itself: name another output")
     if item.out == STREAM and sys.stdout.isatty():
-        raise SemcastError("a terminal cannot show what -o - writes: pipe it into something")
+        raise BadInput("a terminal cannot show what -o - writes: pipe it into something")
     if item.path != STREAM:
         check_input(item.path)
 
@@ -219,5 +219,5 @@ def _do(item: Item, work: Callable[[Item], None], ending: str) -> None:
 def _read_stdin() -> bytes:
     data = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_STDIN + 1)
     if len(data) > MAX_STDIN:
-        raise SemcastError("stdin holds over a gigabyte: nothing here is that long")
+        raise BadInput("stdin holds over a gigabyte: nothing here is that long")
     return data

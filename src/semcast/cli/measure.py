@@ -20,6 +20,7 @@ from semcast.cli.options import (
     SYSTEMS,
     Afresh,
     CategoryCare,
+    CodecDevice,
     CodedDomain,
     Identity,
     Limit,
@@ -104,7 +105,7 @@ def evaluate(
     table = bench.evaluate(
         links, sources, channels=over, snr_db=plan.snr_db, symbols=plan.symbols, draws=draws, seed=plan.seed,
         design_snr_db=plan.design_snr_db, domain=plan.domain, aligned=plan.aligned, out=out, identity=identity or (), vgg=vgg,
-        workers=who, force=force, progress=partial(track, "evaluating"),
+        workers=who, force=force, device=sending.device, progress=partial(track, "evaluating"),
     )  # fmt: skip
     tell(table, out)
 
@@ -145,6 +146,7 @@ def evaluate_codec(
     max_bytes: Annotated[str, typer.Option(metavar="N,...", help="Budgets, everything counted.")] = "300,500,1000",
     care: CategoryCare = None,
     limit: Limit = None,
+    device: CodecDevice = "cpu",
 ) -> None:  # fmt: skip
     """Photos through codecs at equal true bytes, no channel: what can still be seen, and how it looks.
 
@@ -158,7 +160,7 @@ def evaluate_codec(
     use_threads()
     tell(bench.evaluate_codecs(
         codecs_of(names_in(codecs), domain), photos, max_bytes=numbers_in(max_bytes, "--max-bytes", int), out=out, domain=domain,
-        care=care, limit=limit, force=force, progress=partial(track, "evaluating"),
+        care=care, limit=limit, force=force, device=device, progress=partial(track, "evaluating"),
     ), out)  # fmt: skip
 
 

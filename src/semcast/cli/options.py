@@ -60,6 +60,12 @@ Device = Annotated[
     typer.Option(metavar="auto|cpu|cuda|...", help="Where to compute; auto: on a GPU where there is one.",
                  autocompletion=among("auto", "cpu", "cuda", "mps")),
 ]  # fmt: skip
+CodecDevice = Annotated[
+    str,
+    typer.Option("--device", metavar="cpu|auto|cuda|...", autocompletion=among("cpu", "auto", "cuda", "mps"),
+                 help="Where to compute; auto: on a GPU where there is one. Files and pictures made on a processor are the same "
+                      "on every computer like it; those of a GPU are read as well."),
+]  # fmt: skip
 Aligned = Annotated[
     bool, typer.Option("--aligned", help="Square photos cropped like the training faces: skip the search.")
 ]

@@ -12,8 +12,8 @@ import typer
 
 from semcast.cli.console import say, show
 from semcast.cli.inputs import Item, pair
-from semcast.cli.options import ALLOCATIONS, WRITING, Aligned, AsJson, CategoryCare, Force, among
-from semcast.errors import SemcastError
+from semcast.cli.options import ALLOCATIONS, WRITING, Aligned, AsJson, CategoryCare, CodecDevice, Force, among
+from semcast.errors import BadInput
 
 SEM = (".sem",)
 SemFiles = Annotated[
@@ -51,6 +51,7 @@ def encode(
     care: CategoryCare = None,
     allocation: Allocation = "rl-asc",
     aligned: Aligned = False,
+    device: CodecDevice = "cpu",
     force: Force = False,
 ) -> None:
     """Write photos as a few hundred bytes of meaning: what is where, and each concept as well as its bytes allow.
@@ -62,22 +63,22 @@ def encode(
     from semcast.api import load_codec
     from semcast.domains import domain_named
     from semcast.files import check_file
-    from semcast.networks.precision import use_threads
+    from semcast.networks.precision import choose_device, use_threads
     from semcast.sources import SUFFIXES
 
-    kind = domain_named(domain)
+    kind, where = domain_named(domain), choose_device(device)
     kind.cares(care)
     batch = pair(photos, SUFFIXES, out, ".sem")
     batch.check(lambda path: check_file(path, force, ".sem"))
     if allocation not in ALLOCATIONS:
-        raise SemcastError(f"unknown allocation {allocation!r}; the known are {', '.join(ALLOCATIONS)}")
+        raise BadInput(f"unknown allocation {allocation!r}; the known are {', '.join(ALLOCATIONS)}")
     use_threads()
     codecs: list[Any] = []  # loaded when the first photo is there: one that cannot be read is said at once
 
     def work(item: Item) -> None:
         picture, doubts = _frame(item, kind.name, aligned)
         if not codecs:
-            codecs.append(load_codec(allocation, domain=kind.name, care=care))
+            codecs.append(load_codec(allocation, domain=kind.name, care=care, device=where))
         _write(item, codecs[0].compress(picture, max_bytes))
         for doubt in doubts:
             say(doubt)
@@ -118,6 +119,7 @@ def decode(
     stretch: Annotated[
         bool, typer.Option("--stretch", help="At the size of the photo (at most 2048 pixels), not 256 x 256.")
     ] = False,
+    device: CodecDevice = "cpu",
 ) -> None:  # fmt: skip
     """Paint what .sem files say; of a damaged one what arrived, and say what is missing.
 
@@ -128,16 +130,17 @@ def decode(
     from semcast.codec.codec import receive
     from semcast.codec.receipt import read_sem
     from semcast.mark import Mark
-    from semcast.networks.precision import use_threads
+    from semcast.networks.precision import choose_device, use_threads
     from semcast.photos import check_output, write_image
 
+    where = choose_device(device)
     batch = pair(files, SEM, out, ".png")
     batch.check(lambda path: check_output(path, force, marked=True))
     use_threads()
 
     def work(item: Item) -> None:
         assert item.out is not None
-        received = receive(read_sem(item.path))
+        received = receive(read_sem(item.path), device=where)
         for note in received.notes:
             say(f"{item.name}: {note}")
         shown = received.stretch() if stretch else received.pixels
@@ -213,7 +216,7 @@ def _inspect_picture(item: Item, named: dict[str, str], as_json: bool) -> None:
     from semcast.photos import read_mark
 
     if item.out:
-        raise SemcastError(f"-o draws where the bytes of .sem files went, {item.name} is none")
+        raise BadInput(f"-o draws where the bytes of .sem files went, {item.name} is none")
     mark = read_mark(item.path)
     if as_json:
         print(json.dumps(named | {"mark": asdict(mark) if mark else None}))

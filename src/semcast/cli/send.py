@@ -29,6 +29,7 @@ from semcast.cli.options import (
     SYSTEMS,
     WRITING,
     AsJson,
+    CodecDevice,
     Device,
     Force,
     Identity,
@@ -37,7 +38,7 @@ from semcast.cli.options import (
     Sending,
     among,
 )
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 
 if TYPE_CHECKING:
     from semcast.crossing import Crossing
@@ -231,7 +232,7 @@ def _check_for_one(several: bool, symbols: Path | None, mask: Path | None) -> No
     """Raise SemcastError where what is for one photo is asked for several."""
     for flag, path in (("--save-symbols", symbols), ("--private-mask", mask)):
         if path and several:
-            raise SemcastError(f"{flag} is for one photo")
+            raise BadInput(f"{flag} is for one photo")
 
 
 def _save_symbols(path: Path, crossing: Crossing) -> None:
@@ -292,6 +293,7 @@ def demo(
     codec: Annotated[
         bool, typer.Option("--codec", help="The face as files of 300 to 1,000 bytes instead, by the semantic codec and others.")
     ] = False,
+    device: CodecDevice = "cpu",
 ) -> None:
     """An astronaut's portrait at 640 and at 64 symbols, 10, 5 and 0 dB, through every system: a picture and a table.
 
@@ -303,15 +305,16 @@ def demo(
     begun = perf_counter()
     from semcast.mark import Mark
     from semcast.metrics.report import Metrics
-    from semcast.networks.precision import use_threads
+    from semcast.networks.precision import choose_device, use_threads
     from semcast.photos import check_output, write_image
 
     check_output(out, force, marked=True)
+    where = choose_device(device)
     use_threads()
     from semcast.studies.demo import run_codec_demo, run_demo
 
     metrics = Metrics.load(identity, vgg=False)
-    shown = run_codec_demo(metrics) if codec else run_demo(metrics, seed)
+    shown = run_codec_demo(metrics, where) if codec else run_demo(metrics, seed, where)
     write_image(out, shown.picture, Mark(shown.painters))
     for note in shown.notes:
         say(note)

@@ -10,7 +10,7 @@ import typer
 from semcast.cli.console import say, track
 from semcast.cli.inputs import check_input, check_inputs
 from semcast.cli.options import WRITING, CodedDomain, Identity, Scheduler, Workers, among, who_measures
-from semcast.errors import BadInput, SemcastError
+from semcast.errors import BadInput, Missing, Unfinished
 
 STUDIES = ("fig3", "fig4", "fig5", "fading", "mismatch", "rivals", "ablations", "all", "link", "privacy", "rl-asc", "on-air")
 StudyName = Annotated[
@@ -98,7 +98,7 @@ def report(
     [cyan]semcast report --check[/cyan]
     """
     if not results.is_dir():
-        raise SemcastError(f"the folder {results} does not exist")
+        raise Missing(f"the folder {results} does not exist")
     beside = results.resolve().parent
     found = documents or [path for path in (beside / "README.md", *sorted((beside / "docs").glob("*.md"))) if path.is_file()]
     for path in found:
@@ -107,7 +107,7 @@ def report(
 
     stale = render(results, found, check=check)
     if check and stale:
-        raise SemcastError(f"not current: {', '.join(map(str, stale))} (semcast report renders them)")
+        raise Unfinished(f"not current: {', '.join(map(str, stale))} (semcast report renders them)")
     for path in stale:
         say(f"written: {path}")
     say("everything is current" if check or not stale else f"{len(stale)} files are new")

@@ -139,7 +139,7 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Reconstruction:
     """What a receiver shows of a file.
 
     Args:
@@ -162,14 +162,16 @@ class Picture:
 
 
 def receive(
-    data: bytes, codec: SceneCodec | None = None, tables: Tables | None = None, branch: str = BRANCHES[0]
-) -> Picture:
+    data: bytes, codec: SceneCodec | None = None, tables: Tables | None = None, branch: str = BRANCHES[0], *,
+    device: torch.device | str = "cpu",
+) -> Reconstruction:  # fmt: skip
     """Paint what arrived of a file; a receiver needs neither the sender's parser nor its policy.
 
     Args:
         codec: the networks; those of the file's domain that ship where none are given, and its tables likewise.
         tables: of the same domain.
         branch: of the painter.
+        device: where the networks that ship compute; given ones stay where they are.
 
     Raises:
         BadInput: it is no .sem file, or for other networks.
@@ -178,11 +180,11 @@ def receive(
     """
     domain = domain_named(domain_of(data))
     tables = tables or Tables.load(domain.name)
-    codec = codec or SceneCodec.load(domain)
+    codec = codec or SceneCodec.load(domain).to(device)
     read = unpack(data, tables, model=model_number(codec.fingerprint))
     pixels = to_uint8(paint(codec, [read.layout], [read.concepts], branch)[0].cpu())
     lost = f"the features of {', '.join(domain.classes[c] for c in read.missing)} did not arrive"
-    return Picture(pixels, (read.width, read.height), (*read.notes, *([lost] if read.missing else [])), codec.fingerprint)
+    return Reconstruction(pixels, (read.width, read.height), (*read.notes, *([lost] if read.missing else [])), codec.fingerprint)
 
 
 class RlAsc:
@@ -267,7 +269,7 @@ class RlAsc:
         )
         return pack(stream, networks.tables)
 
-    def receive(self, data: bytes) -> Picture:
+    def receive(self, data: bytes) -> Reconstruction:
         """Paint what arrived of a file.
 
         Raises:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semcast.api import load_system
+from semcast.api import load
 from semcast.errors import BadInput, SemcastError
 from semcast.generative.system import Generative
 from semcast.linear.sketch import Sketch
@@ -141,7 +141,7 @@ class AtCapacity(Ideal):
 
     def __init__(self, codec: str) -> None:
         super().__init__()
-        self.digital: Any = load_system(codec)  # a submodule, so that the fingerprint of its results is that of the codec
+        self.digital: Any = load(codec, device="cpu")  # a submodule, so that the fingerprint of its results is that of the codec
         self.name = f"{codec}-capacity"
 
     def show(self, image: Tensor, budget: Budget) -> tuple[Tensor, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import skimage.data
+import torch
 from rich.table import Table
 
 from semcast.bench.records import HEADINGS
@@ -16,6 +17,7 @@ from semcast.face import align
 from semcast.hashes import generator_for
 from semcast.link import Budget, System, source_samples
 from semcast.metrics.report import IDENTITIES, Metrics
+from semcast.networks.precision import choose_device
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.pictures import beside, enlarge, fit, grid
@@ -46,16 +48,16 @@ class Demo:
     painters: str
 
 
-def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
-    """The astronaut over AWGN: the same noise for every system.
+def run_demo(metrics: Metrics, seed: int = 0, device: str | torch.device = "cpu") -> Demo:
+    """The astronaut over AWGN: the same noise for every system, whose networks compute on ``device``.
 
     Raises:
         SemcastError: no system has its weights.
     """
-    systems, notes = _systems()
+    systems, notes = _systems(device)
     photo = skimage.data.astronaut()
     face, _ = align(photo, FaceParser.load(), name="the astronaut")
-    image = to_tensor(face)
+    image = to_tensor(face).to(choose_device(device))
     channel = make_channel("awgn")
     names = [system.name for system in systems]
     table = Table("k", "system", *(f"{snr:g} dB" for snr in SNR_DB), caption=_caption(metrics))
@@ -78,7 +80,7 @@ def run_demo(metrics: Metrics, seed: int = 0) -> Demo:
     return Demo(beside(blocks), table, notes, reading, ", ".join(name for name in names if name != "linear") or "linear")
 
 
-def run_codec_demo(metrics: Metrics) -> Demo:
+def run_codec_demo(metrics: Metrics, device: str | torch.device = "cpu") -> Demo:
     """The astronaut's face as a file of 300, 500 and 1,000 bytes: by the semantic codec, with the layout it sends, and by others.
 
     Raises:
@@ -88,7 +90,7 @@ def run_codec_demo(metrics: Metrics) -> Demo:
     from semcast.codec.tables import Tables
     from semcast.rivals.bit_codecs import load_bit_codec
 
-    codecs = {name: load_bit_codec(name, FACE.name) for name in CODECS}
+    codecs = {name: load_bit_codec(name, FACE.name, device=device) for name in CODECS}
     face, _ = align(skimage.data.astronaut(), FaceParser.load(), name="the astronaut")
     image, tables, rows = to_tensor(face), Tables.load(FACE.name), list[list[Photo]]()
     table = Table("bytes", *codecs, caption=_caption(metrics))
@@ -110,13 +112,13 @@ def run_codec_demo(metrics: Metrics) -> Demo:
     return Demo(beside(blocks), table, [], _reading(metrics, blurred), CODECS[0])
 
 
-def _systems() -> tuple[list[System], list[str]]:
-    from semcast.api import load_system
+def _systems(device: str | torch.device) -> tuple[list[System], list[str]]:
+    from semcast.api import load
 
     systems, notes = [], []
     for name in SYSTEMS:
         try:
-            systems.append(load_system(name))
+            systems.append(load(name, device=device))
         except SemcastError as error:
             notes.append(f"{name} is left out: {error}")
     if not systems:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from semcast.api import load_system
+from semcast.api import load
 from semcast.bench.plots import Curve
 from semcast.bench.records import Record
 from semcast.bench.statistics import Interval
@@ -109,7 +109,7 @@ class FaceRun(Run):
             return AtCapacity(name.removesuffix("-capacity"))
         if name == "generative-paper":
             return load_paper_link()
-        return load_system(name, refine=refine) if refine else load_system(name)
+        return load(name, device="cpu", **({"refine": refine} if refine else {}))
 
     def sweep(
         self, file: str, curves: Sequence[Curve], plan: Plan, channel: Channel | None = None, refine: int = 0

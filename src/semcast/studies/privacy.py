@@ -191,9 +191,9 @@ def time_modes(run: PrivacyRun, source: Source) -> dict[str, float]:
     photo, budget = to_tensor(source.face(None)[0]), Budget(SYMBOLS, SNR_DB)
     senders: dict[str, Any] = {"none": run.link}
     senders |= {f"eyes: {mode}": run.private("eyes", mode) for mode in ("filter", "blind")}
-    from semcast.api import load_system
+    from semcast.api import load
 
-    senders["none, linear-gan"] = load_system("linear-gan")
+    senders["none, linear-gan"] = load("linear-gan", device="cpu")
     other = Private(senders["none, linear-gan"], run.link, run.knowledge, Blind("eyes")).eval()
     senders["eyes: blind, linear-gan"] = other
     times: dict[str, list[float]] = defaultdict(list)

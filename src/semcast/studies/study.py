@@ -173,12 +173,12 @@ def _measure_codec(asked: Asked) -> list[Path]:
 
 
 def _measure_link(asked: Asked) -> list[Path]:
-    from semcast.api import load_system
+    from semcast.api import load
     from semcast.generative.system import Generative
     from semcast.networks.segmenter import FaceParser
     from semcast.studies.link import LinkRun, measure_link
 
-    link, *others = (load_system(name).eval() for name in ("generative", "linear-gan", "linear"))
+    link, *others = (load(name, device="cpu") for name in ("generative", "linear-gan", "linear"))
     assert isinstance(link, Generative)
     run = LinkRun(sources=asked.sources, out=asked.out, link=link, others=tuple(others), parser=FaceParser.load(),
                   metrics=asked.metrics(), **asked.options)  # fmt: skip

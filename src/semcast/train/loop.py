@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-from semcast.errors import Damaged, SemcastError
+from semcast.errors import Damaged, Unfinished
 from semcast.files import whole, write_text
 from semcast.photos import to_uint8, write_image
 from semcast.pictures import grid
@@ -34,11 +34,11 @@ class Means:
         """Take in what a step reported.
 
         Raises:
-            SemcastError: a value is not finite.
+            Unfinished: a value is not finite.
         """
         for key, value in values.items():
             if not math.isfinite(value):
-                raise SemcastError(f"training diverged at step {step}: {key} is {value}")
+                raise Unfinished(f"training diverged at step {step}: {key} is {value}")
             self.sums[key] = self.sums.get(key, 0.0) + value
             self.counts[key] = self.counts.get(key, 0) + 1
 
@@ -123,7 +123,7 @@ class Trainer:
         except KeyboardInterrupt:
             if self.ranks.leads:
                 self.save(i)
-            raise SemcastError(f"stopped at step {i}; go on with --resume") from None
+            raise Unfinished(f"stopped at step {i}; go on with --resume") from None
         if i > reported:
             self.report(i, means, recipe.whole * (i - reported) / busy)
         if i > validated:
