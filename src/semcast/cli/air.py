@@ -11,7 +11,7 @@ import typer
 from semcast.cli.console import say
 from semcast.cli.inputs import STREAM, Item, pair
 from semcast.cli.options import WRITING, Force, among
-from semcast.errors import BadInput, SemcastError
+from semcast.errors import BadInput
 
 if TYPE_CHECKING:
     from semcast.onair.simulate import Simulator
@@ -126,9 +126,9 @@ def _is_iq(path: Path) -> bool:
 def _check_kinds(item: Item) -> None:
     assert item.out is not None
     if _is_iq(item.path) != _is_iq(item.out):
-        raise SemcastError(f"{item.name} and {item.out_name} must both be I/Q ({SIGMF[0]}) or both be sounds")
+        raise BadInput(f"{item.name} and {item.out_name} must both be I/Q ({SIGMF[0]}) or both be sounds")
     if _is_iq(item.path) and item.path.with_suffix("").resolve() == item.out.with_suffix("").resolve():
-        raise SemcastError(f"{item.out} is the input itself: name another output")
+        raise BadInput(f"{item.out} is the input itself: name another output")
 
 
 def _simulator(path: RadioPath, recorder: Recorder) -> Simulator:
@@ -158,7 +158,7 @@ def _two(option: str, text: str | None) -> tuple[float, float] | None:
     try:
         first, second = map(float, text.split(","))
     except ValueError:
-        raise SemcastError(f"{option} takes two numbers with a comma between them, not {text!r}") from None
+        raise BadInput(f"{option} takes two numbers with a comma between them, not {text!r}") from None
     return first, second
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from semcast.errors import Missing, SemcastError
+from semcast.errors import Missing
 from semcast.onair.arrays import Real
 from semcast.onair.transmitter import SOUND_RATE
 
@@ -38,7 +38,7 @@ def play_sound(sound: Real) -> None:
     try:
         library.play(sound, SOUND_RATE, blocking=True)
     except Exception as error:  # noqa: BLE001 - see above
-        raise SemcastError(f"the sound card does not play ({error})") from None
+        raise Missing(f"the sound card does not play ({error})") from None
 
 
 class Microphone:
