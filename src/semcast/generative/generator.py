@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS
-from semcast.networks.blocks import LightBlock, ResBlock
+from semcast.networks.blocks import LightBlock, ResBlock, SmoothOctave, double
 from semcast.networks.precision import computing_dtype
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ BOXES = (
     (0, 64, 0, 64), (2, 64, 3, 61), (24, 37, 16, 48), (18, 34, 12, 52), (38, 60, 18, 46), (23, 49, 20, 44),
     (22, 50, 0, 64), (0, 64, 0, 64), (38, 64, 0, 64), (34, 64, 0, 64), (16, 44, 8, 56), (0, 36, 0, 64), (34, 64, 2, 62),
 )  # fmt: skip
+MARGIN = 4  # pixels at half the size that a window is computed with on each side: as far as its last octave sees
 NEVER = -12.0  # the depth of a part outside its box
 
 
@@ -37,7 +38,8 @@ NEVER = -12.0  # the depth of a part outside its box
 class GeneratorConfig:
     """``code``: numbers a code; ``grid``: side of the local maps; widths of local layers, features and render net.
 
-    ``boxes`` are those of the eigen-parts, on a map of twice the grid.
+    ``boxes`` are those of the eigen-parts, on a map of twice the grid. ``smooth``: the render net doubles by interpolation, which
+    leaves no grid in the picture, and its last octave sees no statistics; without it, by PixelShuffle (the first weights).
     """
 
     code: int = 48
@@ -48,6 +50,7 @@ class GeneratorConfig:
     render: tuple[int, ...] = (48, 24, 12)
     octaves: int = 5
     boxes: tuple[tuple[int, int, int, int], ...] = BOXES
+    smooth: bool = False
 
 
 def fourier(grid: int, octaves: int) -> Float[Tensor, "4*{octaves}+2 {grid}**2"]:
@@ -206,18 +209,25 @@ class SemanticGenerator(nn.Module):
         widths = (c.features, *c.render)
         self.join = nn.Conv2d(c.features + 3 + NUM_PARTS, c.features, 3, padding=1)
         self.body = ResBlock(c.features, c.features)
-        self.grow = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(widths[i], width * 4, 3, padding=1), nn.PixelShuffle(2)) for i, width in enumerate(c.render)
-        )
+        self.grow = nn.ModuleList(self._doubling(i, widths[i], width) for i, width in enumerate(c.render))
         # the eigen-parts' picture joins at its own size, twice the grid
         self.polish = nn.ModuleList(
-            ResBlock(width + 3 + NUM_PARTS, width) if i == 0 else LightBlock(width) for i, width in enumerate(c.render)
+            ResBlock(width + 3 + NUM_PARTS, width) if i == 0 else nn.Identity() if c.smooth else LightBlock(width)
+            for i, width in enumerate(c.render)
         )
         self.to_rgb = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in c.render)
         self.to_mask = nn.Conv2d(c.render[0], NUM_PARTS, 1)
         for layer in (*self.to_rgb, self.to_mask):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    def _doubling(self, octave: int, inputs: int, outputs: int) -> nn.Module:
+        """The layer of an octave that doubles the side."""
+        if not self.config.smooth:
+            return nn.Sequential(nn.Conv2d(inputs, outputs * 4, 3, padding=1), nn.PixelShuffle(2))
+        if octave == 0:
+            return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.Upsample(scale_factor=2.0, mode="bilinear"))
+        return SmoothOctave(inputs, outputs, windowed=octave == len(self.config.render) - 1)
 
     def local(self, codes: Float[Tensor, "batch 28 code"]) -> Parts:
         """All local generators, part by part: one product serves all photos of a part."""
@@ -243,6 +253,30 @@ class SemanticGenerator(nn.Module):
 
     def render(self, parts: Parts, octaves: int) -> Rendering:
         """Compose and render at 2^octaves times the grid."""
+        return self._paint(parts, octaves)[0]
+
+    def render_window(
+        self, parts: Parts, top: int, left: int, side: int
+    ) -> tuple[Rendering, Float[Tensor, "batch 3 {side} {side}"]]:
+        """All octaves but the last, whole, and a window of the full picture: what training looks at, for less.
+
+        Needs ``smooth``: the last octave then makes of a window what it makes of the whole.
+
+        Args:
+            parts: of :meth:`local`.
+            top, left, side: of the window in the full picture, even.
+        """
+        last = self.octaves - 1
+        half, features = self._paint(parts, last)
+        size, y, x, reach = features.shape[-1], top // 2, left // 2, side // 2 + MARGIN
+        rows, columns = slice(max(0, y - MARGIN), min(size, y + reach)), slice(max(0, x - MARGIN), min(size, x + reach))
+        painted = self.to_rgb[last](self.grow[last](features[..., rows, columns])).float()
+        wide = double(half.image[..., rows, columns]) + painted
+        first, second = top - 2 * rows.start, left - 2 * columns.start
+        return half, wide[..., first : first + side, second : second + side]
+
+    def compose(self, parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
+        """By depth: features at the grid, and at twice the grid the eigen-parts' colours and each part's share."""
         share = parts.depth.softmax(0)
         colour = share.new_zeros(share.shape[1], 3, *share.shape[-2:])
         for part, (map_, (y0, y1, x0, x1)) in enumerate(zip(parts.colours, self.config.boxes, strict=True)):
@@ -251,8 +285,12 @@ class SemanticGenerator(nn.Module):
         coarse = F.avg_pool2d(share, 2).flatten(2)
         features = parts.features
         composed = (coarse.to(features.dtype)[:, :, None] * features).sum(0)
-        composed = torch.unflatten(composed, 2, (self.config.grid, -1))
-        depth, share = parts.depth.transpose(0, 1), share.transpose(0, 1)
+        return torch.unflatten(composed, 2, (self.config.grid, -1)), colour, share.transpose(0, 1)
+
+    def _paint(self, parts: Parts, octaves: int) -> tuple[Rendering, Tensor]:
+        """The picture, and the features that its last octave painted it from."""
+        composed, colour, share = self.compose(parts)
+        depth = parts.depth.transpose(0, 1)
         picture = torch.cat((colour * 2 - 1, share), 1).to(composed.dtype)  # what the eigen-parts show
         x = torch.cat((composed, F.avg_pool2d(picture, 2)), 1).contiguous(memory_format=torch.channels_last)
         x = self.body(self.join(x))
@@ -265,7 +303,7 @@ class SemanticGenerator(nn.Module):
             image = image + self.to_rgb[i](x).float()
             if i == 0:
                 mask = mask + self.to_mask(x).float()
-        return Rendering(image, mask, depth)
+        return Rendering(image, mask, depth), x
 
 
 def swap_part(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -50,3 +53,44 @@ class LightBlock(nn.Module):
         """``[B, width, H, W]`` → the same shape."""
         made: Tensor = x + self.conv(F.silu(self.norm(x)))
         return made
+
+
+class ScaledBlock(nn.Module):
+    """x + conv(act(s x + t)), s and t a number for each channel: a light residual step that sees no statistics of the picture.
+
+    So what it makes of a place does not depend on what else is in view, and a window of a picture is painted as the whole is.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
+        """``[B, width, H, W]`` → the same shape."""
+        scaled = x * self.scale[:, None, None] + self.shift[:, None, None]
+        made: Tensor = x + self.conv(F.silu(scaled))
+        return made
+
+
+class SmoothOctave(nn.Module):
+    """Twice the side without a grid: a convolution, bilinear doubling, two light residual steps.
+
+    Args:
+        windowed: its steps see no statistics (:class:`ScaledBlock`).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, windowed: bool) -> None:
+        super().__init__()
+        block = ScaledBlock if windowed else LightBlock
+        self.enter, self.a, self.b = nn.Conv2d(inputs, outputs, 3, padding=1), block(outputs), block(outputs)
+
+    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs 2*height 2*width"]:
+        """``[B, inputs, S, S]`` → ``[B, outputs, 2 S, 2 S]``."""
+        made: Tensor = self.b(self.a(double(self.enter(x))))
+        return made
+
+
+def double(x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels 2*height 2*width"]:
+    """Bilinear doubling of the side: no place of the result is made by weights of its own, so no grid can come of it."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear")

@@ -25,8 +25,6 @@ from semcast.linear.learned import Correction, LearnedSketch
 from semcast.linear.repainter import RepainterConfig, SmoothRepainter
 from semcast.linear.system import load_sketch
 from semcast.link import Received
-from semcast.metrics.identity import Identity
-from semcast.metrics.perceptual import find_weights
 from semcast.networks.blocks import channels_last
 from semcast.train.adversary import Adversary, PatchDiscriminator
 from semcast.train.data import load_faces, random_flip, shuffled
@@ -34,11 +32,8 @@ from semcast.train.linear_gan import random_budget
 from semcast.train.losses import IdentityLoss, perceptual, random_square, spectrum_loss, view_loss
 from semcast.train.recipe import Recipe
 from semcast.train.schedule import Schedule
-from semcast.train.validation import POINTS, measure_over_awgn, show_over_awgn
+from semcast.train.validation import POINTS, load_judge, measure_over_awgn, show_over_awgn
 from semcast.weights import load, save
-
-JUDGE = "mobileface_v2.onnx"
-"""The embedder that measures on val: no loss sees it."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +90,7 @@ class SketchRecipe(Recipe):
         self.faces = load_faces(data / "faces256", "train", 256)
         self.more = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
         self.val = load_faces(data / "faces256", "val", 256, limit=48)
-        judge = find_weights(JUDGE)
-        self.judge = Identity(judge) if judge is not None else None
+        self.judge = load_judge()
 
     def of(self, network: nn.Module) -> LearnedSketch:
         """The system with these two networks."""

@@ -12,11 +12,21 @@ from torch import Tensor, nn
 from semcast.channels import make_channel
 from semcast.link import Budget, System
 from semcast.metrics.identity import Identity
+from semcast.metrics.perceptual import find_weights
 from semcast.metrics.pixel import psnr_db
 from semcast.train.data import Faces
 
 POINTS = ((64, 0.0), (64, 10.0), (640, 0.0), (640, 10.0))
 """k and SNR (dB) of the measurements."""
+
+JUDGE = "mobileface_v2.onnx"
+"""The embedder that measures on val: no loss sees it."""
+
+
+def load_judge() -> Identity | None:
+    """The embedder that no loss sees; None where its file is not here."""
+    path = find_weights(JUDGE)
+    return Identity(path) if path is not None else None
 
 
 @torch.no_grad()
