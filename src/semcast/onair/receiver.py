@@ -22,7 +22,7 @@ from semcast.onair.estimate import Sync, estimate_channel, extract, refine
 from semcast.onair.header import Header, from_soft, soften
 from semcast.onair.samples import Block
 from semcast.onair.threads import one_thread
-from semcast.onair.waveform import BASE_RATE, EDGE, POSTAMBLE, PREAMBLE, ROW, SPACING_HZ, USEFUL, WIDTH, rows_of
+from semcast.onair.waveform import BASE_RATE, EDGE, POSTAMBLE, PREAMBLE, ROW, SPACING_HZ, USEFUL, WIDTH, data_rows, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -219,19 +219,27 @@ class Receiver:
         self.bursts.append(_Burst(header, sync, count - 2 if kind else 1, bookend.found.rho))
         return True
 
+    def _share(self, burst: _Burst) -> float:
+        """Of a burst's data rows that lie on the tape."""
+        rows = data_rows(burst.header.symbols)
+        first = burst.sync.start + 2 * EDGE * ROW
+        came = (min(first + rows * ROW, self.tape.end) - max(first, self.tape.first)) / ROW
+        return max(0, int(came)) / rows
+
     # ---- bursts ----------------------------------------------------------------------------------------------------
 
     def _capture(self, burst: _Burst) -> list[Capture]:
         """Demodulate, if enough of it is there."""
         low, high = burst.span
         self.done = [*self.done[-64:], (low, high)]
+        share = self._share(burst)
+        if share < LEAST_SHARE:  # a header may promise 2^20 symbols: asked before anything is made for them
+            self.refused.append((self.seconds(low), f"a burst of which {share:.0%} came"))
+            return []
         slack = 2 * ROW + int(300e-6 * (high - low))
         samples, first = self.tape.cut(int(low) - slack, int(high) + slack)
         power = self.powers(burst.header) if self.powers else None
         capture = demodulate(samples, first, burst.header, burst.sync, burst.anchor, power)
-        if capture.share < LEAST_SHARE:
-            self.refused.append((self.seconds(low), f"a burst of which {capture.share:.0%} came"))
-            return []
         capture.start_s, capture.rho = self.seconds(low), burst.rho
         capture.seconds = (high - low) / self.base_rate
         capture.offset_hz *= self.base_rate / BASE_RATE
