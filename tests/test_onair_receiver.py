@@ -263,6 +263,27 @@ def test_a_header_that_promises_too_much_costs_nothing(k: int, end: str) -> None
     assert peak < 60e6
 
 
+@pytest.mark.parametrize("block", [1000, 1 << 16])
+def test_a_transmitter_that_was_stopped_and_began_again(block: int) -> None:
+    """The second burst lies wholly where the first should have been: both are there, the first as far as it went."""
+    long, short = gauss(2000, 1), gauss(80, 2)
+    sound_a, sound_b = sound_of(long, headroom_db=INF), sound_of(short, headroom_db=INF)
+    stopped = sound_a[: round(0.055 * 12_000) + 2 * ROW * (6 + 15)]
+    recording = np.concatenate((stopped, sound_b, np.zeros(30_000, np.float32)))
+    first, second = hear(recording, block=block)
+    assert second.header.symbols == 80 and error_db(second.symbols, short) < -40
+    assert first.header.symbols == 2000 and first.share == pytest.approx(0.3, abs=0.03)
+    assert np.vdot(long, first.symbols / (1 + first.noise_var)).real > 0
+
+
+def test_a_header_that_promises_too_much_hides_no_other() -> None:
+    frame = build_frame(to_cells(header_of(1 << 20)), gauss(40))
+    liar = to_sound([modulate(frame[:7], 2)], rate=12_000)
+    sent = gauss(80)
+    recording = np.concatenate((liar, sound_of(sent), np.zeros(12_000))).astype(np.float32)
+    assert error_db(one(hear(recording, block=3000)).symbols, sent) < -20
+
+
 # ---- what is no burst ------------------------------------------------------------------------------------------------
 
 

@@ -111,7 +111,7 @@ def demodulate(baseband: Complex, first: int, header: Header, sync: Sync, anchor
 
 
 def _silent(baseband: Complex, first: int, sync: Sync, rows: Whole) -> Whole:
-    """Whether a squelch or a recorder left 16 samples or more of a row silent: taken for a fade, they make all of it look wild."""
+    """Whether a squelch or a recorder left 16 samples or more of a row silent: taken for a fade, they make all look wild."""
     begin = np.floor(sync.row_start(rows) + GUARD - EARLY - first).astype(np.int64)
     index = np.clip(begin[:, None] + np.arange(USEFUL), 0, max(0, len(baseband) - 1))
     power = (np.abs(baseband[index]) ** 2).reshape(len(rows), -1, 16).mean(2) if len(baseband) else np.zeros((len(rows), 1))
