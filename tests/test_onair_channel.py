@@ -12,6 +12,7 @@ from on_air import gauss, header_of
 
 import semcast as sc
 from semcast.api import photo as open_photo
+from semcast.bench.settings import describe_channel
 from semcast.channels import AWGN
 from semcast.errors import BadInput, Damaged, Missing
 from semcast.link import Budget, Burst, Channel
@@ -174,6 +175,17 @@ def test_symbols_that_say_nothing_are_zero() -> None:
     received = to_received(capture, Budget(40, 10.0))
     assert not received.symbols[0, :10].any() and bool((received.noise_var[0, :10] == MOST_NOISE).all())
     assert bool(received.symbols[0, 10:].all())
+
+
+def test_results_know_one_recording_from_another(tmp_path: Path) -> None:
+    """Before and after it was read, by where it is."""
+    path = recording(tmp_path / "a.wav", gauss(40))
+    channel = Recording(path)
+    before = describe_channel(channel)
+    assert len(channel.captures) == 1 and describe_channel(channel) == before
+    assert before == {"channel": "recording", "fading": f"path={path}", "pilots": 0}
+    fading = describe_channel(OnAir(path=Simulator(channel="watterson-poor")))["fading"]
+    assert fading is not None and "watterson-poor" in str(fading) and describe_channel(OnAir())["fading"] is None
 
 
 # ---- the bench -------------------------------------------------------------------------------------------------------
