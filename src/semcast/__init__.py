@@ -60,8 +60,11 @@ if TYPE_CHECKING:
     from semcast.generative.inversion import Descent, Guess, Newton
     from semcast.generative.refinement import Refine
     from semcast.link import BitCodec, Budget, Burst, Channel, Received, Reception, System, unit_power
+    from semcast.onair.channel import OnAir, Recording
+    from semcast.onair.simulate import Simulator
     from semcast.privacy.blind import Blind
     from semcast.privacy.filter import Filter
+    from semcast.station import Heard, Signal, receive, send
 
     __version__: str
 
@@ -78,16 +81,20 @@ _WHERE = {
     "semcast.link": (
         "BitCodec", "Budget", "Burst", "Channel", "Received", "Reception", "System", "unit_power",
     ),
+    "semcast.onair.channel": ("OnAir", "Recording"),
+    "semcast.onair.simulate": ("Simulator",),
     "semcast.privacy.blind": ("Blind",),
     "semcast.privacy.filter": ("Filter",),
+    "semcast.station": ("Heard", "Signal", "receive", "send"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
     "AWGN", "BadInput", "BitCodec", "Blind", "Budget", "Burst", "Channel", "Codec", "Crossing", "Damaged", "Descent",
-    "DoesNotFit", "Filter", "Guess", "Missing", "Newton", "Photo", "Picture", "Rayleigh", "Received", "Reception", "Refine",
-    "Rician", "SemcastError", "System", "Unfinished", "__version__", "default_system", "evaluate", "evaluate_codecs", "load",
-    "load_codec", "make_channel", "metrics", "photo", "protect", "transmit", "unit_power",
+    "DoesNotFit", "Filter", "Guess", "Heard", "Missing", "Newton", "OnAir", "Photo", "Picture", "Rayleigh", "Received",
+    "Reception", "Recording", "Refine", "Rician", "SemcastError", "Signal", "Simulator", "System", "Unfinished", "__version__",
+    "default_system", "evaluate", "evaluate_codecs", "load", "load_codec", "make_channel", "metrics", "photo", "protect",
+    "receive", "send", "transmit", "unit_power",
 ]  # fmt: skip
 
 

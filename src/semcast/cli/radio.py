@@ -241,19 +241,20 @@ def receive(
     _check_recording(recording, listen, drawing)
     spacing = spacing_of(bandwidth) if bandwidth else None
     samples = _open(recording)
-    found = 0
+    found, station = 0, Station(device)
     try:
-        for heard in receive_bursts(samples, Station(device), spacing_hz=spacing):
+        for heard in receive_bursts(samples, station, spacing_hz=spacing):
             found += 1
             written = outputs.write(heard, recording)
             _tell_heard(heard, written, as_json)
     except KeyboardInterrupt:
         if not listen:
             raise
-    for note in samples.notes:
-        say(note)
+    refused = dict(reversed([(sentence, at) for at, sentence in station.refused]))  # at both ends of a burst: said once
     if not found and not listen:
-        raise BadInput(f"no burst was found in {samples.name}")
+        raise BadInput(": ".join([f"no burst was found in {samples.name}", "; ".join(refused)]).removesuffix(": "))
+    for note in [*samples.notes, *(f"{at:.2f} s: {sentence}" for sentence, at in refused.items())]:
+        say(note)
 
 
 def _check_recording(recording: Path | None, listen: bool, drawing: Drawing) -> None:

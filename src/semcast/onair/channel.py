@@ -145,6 +145,7 @@ def _header(symbols: int) -> Header:
     return Header(symbols, 1, 1, 0.0)
 
 
+@dataclass(frozen=True)
 class Recording(Channel):
     """What was recorded, as a channel: a burst that was sent is looked for among those that the recording holds.
 
@@ -159,18 +160,20 @@ class Recording(Channel):
         SemcastError: it is no recording.
     """
 
-    name = "recording"
+    name: ClassVar[str] = "recording"
+    path: Path | str
+    spacing_hz: float | None = None
 
-    def __init__(self, path: Path | str, *, spacing_hz: float | None = None) -> None:
-        self.path, self.spacing_hz = Path(path), spacing_hz
-        open_samples(path)
+    def __post_init__(self) -> None:
+        open_samples(self.path)
 
-    def __repr__(self) -> str:
-        return f"Recording({str(self.path)!r})"
-
-    @cached_property
+    @property
     def captures(self) -> list[Capture]:
         """The bursts of the recording, in the order of time."""
+        return self._captures
+
+    @cached_property
+    def _captures(self) -> list[Capture]:  # results name a channel by what is in its __dict__ without an underscore
         samples = open_samples(self.path)
         spacing = self.spacing_hz or samples.spacing_hz or SPACING_HZ
         receiver = Receiver(samples.rate, spacing_hz=spacing, is_complex=samples.is_complex)

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from semcast.onair.arrays import Complex, Real
-from semcast.onair.estimate import Channel, Sync, estimate_channel, extract, refine_offsets
+from semcast.onair.arrays import Complex, Real, Whole
+from semcast.onair.estimate import EARLY, Channel, Sync, estimate_channel, extract, refine_offsets
 from semcast.onair.header import Header, to_cells
 from semcast.onair.spread import despread, take
 from semcast.onair.waveform import (
     DATA_CELLS,
     EDGE,
+    GUARD,
     POSTAMBLE,
     PREAMBLE,
     SPACING_HZ,
+    USEFUL,
     WIDTH,
     data_places,
     data_rows,
@@ -26,6 +28,8 @@ from semcast.onair.waveform import (
 
 WHOLE_ROWS, WINDOW_ROWS, AROUND = 80, 48, 12
 """A burst of so many rows is looked at as a whole; a longer one in windows, each with so many rows more on either side."""
+SILENT = 1e-3
+"""Of the usual power: a row with a piece of less did not come."""
 
 
 @dataclass
@@ -85,6 +89,7 @@ def demodulate(baseband: Complex, first: int, header: Header, sync: Sync, anchor
     known = known_cells(header)
     sync = _refine(baseband, first, known, sync, anchor)
     cells = extract(baseband, first, sync, np.arange(len(known)))
+    cells[_silent(baseband, first, sync, np.arange(len(known)))] = np.nan
     channel = _channel(_ratios(cells, known), sync.strongest)
     equalised, variance = _equalise(cells, channel)
     rows = data_rows(header.symbols)
@@ -103,6 +108,14 @@ def demodulate(baseband: Complex, first: int, header: Header, sync: Sync, anchor
         header, symbols, left, float(snr), offset, 1e6 * sync.clock, float(came.mean()), channel.spread_ms, channel.doppler_hz,
         data, noise,
     )  # fmt: skip
+
+
+def _silent(baseband: Complex, first: int, sync: Sync, rows: Whole) -> Whole:
+    """Whether a squelch or a recorder left 16 samples or more of a row silent: taken for a fade, they make all look wild."""
+    begin = np.floor(sync.row_start(rows) + GUARD - EARLY - first).astype(np.int64)
+    index = np.clip(begin[:, None] + np.arange(USEFUL), 0, max(0, len(baseband) - 1))
+    power = (np.abs(baseband[index]) ** 2).reshape(len(rows), -1, 16).mean(2) if len(baseband) else np.zeros((len(rows), 1))
+    return np.asarray(power.min(1) <= SILENT * np.median(power))
 
 
 def _ratios(cells: Complex, known: Complex) -> Complex:

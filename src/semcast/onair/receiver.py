@@ -22,7 +22,7 @@ from semcast.onair.estimate import Sync, estimate_channel, extract, refine
 from semcast.onair.header import Header, from_soft, soften
 from semcast.onair.samples import Block
 from semcast.onair.threads import one_thread
-from semcast.onair.waveform import BASE_RATE, EDGE, POSTAMBLE, PREAMBLE, ROW, SPACING_HZ, USEFUL, WIDTH, rows_of
+from semcast.onair.waveform import BASE_RATE, EDGE, POSTAMBLE, PREAMBLE, ROW, SPACING_HZ, USEFUL, WIDTH, data_rows, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +33,8 @@ REVISION = 1
 """Of what the receiver computes: results of another one are not compared with these."""
 LEAST_SHARE = 0.1
 """Of a burst's data cells that must have come."""
+MOST_PENDING = 64
+"""Bookends whose header could not be read and that wait for their other end: each new one is tried with each."""
 
 
 class Tape:
@@ -83,11 +85,17 @@ class _Burst:
     sync: Sync
     anchor: int
     rho: float
+    begins: bool
 
     @property
     def span(self) -> tuple[float, float]:
         """First and last sample."""
         return self.sync.start, self.sync.start + rows_of(self.header.symbols) * ROW
+
+    def ends_at(self, start: int) -> bool:
+        """Whether a bookend that begins there is one of this burst's own."""
+        low, high = self.span
+        return abs(start - low) < ROW or abs(start - (high - EDGE * ROW)) < ROW + 300e-6 * (high - low)
 
 
 class Receiver:
@@ -114,7 +122,7 @@ class Receiver:
         self.waiting: list[Candidate] = []
         self.pending: list[_Bookend] = []
         self.bursts: list[_Burst] = []
-        self.done: list[tuple[float, float]] = []
+        self.done: list[_Burst] = []
         self.refused: list[tuple[float, str]] = []
 
     def feed(self, block: Block) -> list[Capture]:
@@ -143,7 +151,7 @@ class Receiver:
         self.waiting = [c for c in self.waiting if c not in ready]
         for candidate in sorted(ready, key=lambda c: -c.rho if over else c.start):
             self._consider(candidate)
-        self.pending = [b for b in self.pending if b.sync.start >= self.tape.first]
+        self.pending = [b for b in self.pending if b.sync.start >= self.tape.first][-MOST_PENDING:]
         captures = []
         for burst in sorted(self.bursts, key=lambda b: b.span):
             if over or self.tape.end >= burst.span[1] + ROW:
@@ -155,9 +163,8 @@ class Receiver:
 
     def _consider(self, candidate: Candidate) -> None:
         """Read what header belongs to a bookend, alone or with the one at the other end."""
-        spans = [burst.span for burst in self.bursts] + self.done
-        if any(low - ROW < candidate.start < high for low, high in spans):
-            return
+        if any(burst.ends_at(candidate.start) for burst in (*self.bursts, *self.done)):
+            return  # within a burst it may be another's: a transmitter was stopped and began again
         bookend = self._look(candidate)
         if bookend is None or bookend.soft is None:
             return
@@ -217,22 +224,32 @@ class Receiver:
         if rows is not None and rows != count:
             return False
         sync = bookend.sync.moved(-(count - EDGE)) if kind else bookend.sync
-        self.bursts.append(_Burst(header, sync, count - 2 if kind else 1, bookend.found.rho))
+        self.bursts.append(_Burst(header, sync, count - 2 if kind else 1, bookend.found.rho, begins=not kind))
         return True
+
+    def _share(self, burst: _Burst, end: int) -> float:
+        """Of a burst's data rows that lie on the tape, before ``end``."""
+        rows = data_rows(burst.header.symbols)
+        first = burst.sync.start + 2 * EDGE * ROW
+        came = (min(first + rows * ROW, end) - max(first, self.tape.first)) / ROW
+        return max(0, int(came)) / rows
 
     # ---- bursts ----------------------------------------------------------------------------------------------------
 
     def _capture(self, burst: _Burst) -> list[Capture]:
         """Demodulate, if enough of it is there."""
         low, high = burst.span
-        self.done = [*self.done[-64:], (low, high)]
+        others = [other.span[0] for other in (*self.bursts, *self.done) if other.begins]
+        end = int(min([at for at in others if at > low + ROW], default=self.tape.end))
+        self.done = [*self.done[-64:], burst]
+        share = self._share(burst, end)
+        if share < LEAST_SHARE:  # a header may promise 2^20 symbols: asked before anything is made for them
+            self.refused.append((self.seconds(low), f"a burst of which {share:.0%} came"))
+            return []
         slack = 2 * ROW + int(300e-6 * (high - low))
-        samples, first = self.tape.cut(int(low) - slack, int(high) + slack)
+        samples, first = self.tape.cut(int(low) - slack, min(int(high) + slack, end))
         power = self.powers(burst.header) if self.powers else None
         capture = demodulate(samples, first, burst.header, burst.sync, burst.anchor, power)
-        if capture.share < LEAST_SHARE:
-            self.refused.append((self.seconds(low), f"a burst of which {capture.share:.0%} came"))
-            return []
         capture.start_s, capture.rho = self.seconds(low), burst.rho
         capture.seconds = (high - low) / self.base_rate
         capture.offset_hz *= self.base_rate / BASE_RATE

@@ -20,6 +20,7 @@ from semcast.linear.system import Linear
 from semcast.link import Received, System
 from semcast.networks.segmenter import FaceParser
 from semcast.onair.channel import MOST_NOISE, to_received
+from semcast.onair.spread import WORST
 from semcast.photos import Photo, to_uint8
 from semcast.pictures import side_by_side
 from semcast.rivals.digital import DigitalSystem
@@ -57,7 +58,8 @@ def received_share(system: System, received: Received) -> Float[Tensor, "batch 1
 
 def _linear_variance(system: Linear, received: Received) -> tuple[Tensor, Tensor]:
     """Of the luma of each pixel of the estimate, ``[B, 1, 64, 64]``, given what came and before."""
-    _, left = system.estimate(received)
+    lost = received.noise_var >= MOST_NOISE  # is written as 0 with that variance, which says much of a symbol of large power
+    _, left = system.estimate(replace(received, noise_var=torch.where(lost, WORST, received.noise_var)))
     sketch = system.sketch
     return sketch.error_map(left).square(), sketch.error_map(sketch.eigenvalues[None]).square()
 

@@ -83,10 +83,14 @@ class Station:
     Args:
         device: where systems compute.
         systems: of your own or already loaded, by the name that headers know.
+
+    Attributes:
+        refused: what the last recording held and could not be taken for a burst, each as (seconds, sentence).
     """
 
     def __init__(self, device: str | torch.device = "auto", systems: dict[str, System] | None = None) -> None:
         self.device, self.systems = device, dict(systems or {})
+        self.refused: list[tuple[float, str]] = []
 
     def system(self, header: Header) -> System:
         """The system that a header names.
@@ -163,5 +167,6 @@ def receive(
     station = station or Station()
     spacing = spacing_hz or samples.spacing_hz or SPACING_HZ
     receiver = Receiver(samples.rate, spacing_hz=spacing, is_complex=samples.is_complex, powers=station.powers)
+    station.refused = receiver.refused
     for capture in receive_all(receiver, samples.blocks(block)):
         yield station.show(capture)
