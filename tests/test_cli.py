@@ -172,6 +172,7 @@ def test_with_what_ships(run: Run) -> None:
     assert code == 0, err
     values = json.loads(out)
     assert values["ok"] and values["faces_found"] == 1 and values["psnr_db"] > 15
+    assert abs(values["grid_4_db"]) < 4 and values["tone_error"] < 20 and -60 < values["tone"] < 80
     given = ("--systems", "linear", "--snr", 10, "--symbols", 64, "-o", "r.jsonl")
     code, out, err = run("evaluate", "astronaut.png", *given)
     assert code == 0, err
