@@ -178,6 +178,17 @@ def test_with_what_ships(run: Run) -> None:
     assert code == 0, err
 
 
+def test_no_face_points_to_the_systems_that_need_none(run: Run, stand_in: dict[str, System]) -> None:
+    Image.new("RGB", (90, 60), (40, 90, 160)).save("sky.png")
+    Image.new("RGB", (90, 60), (40, 90, 190)).save("sea.png")
+    stand_in["mosaic"].image_size = 256
+    refused(run("transmit", "sky.png", "--system", "mosaic"), "no face found in sky.png\n")
+    hint = "no face found in sky.png; tiles takes any photo as it is, with --domain photo"
+    refused(run("transmit", "sky.png", "--system", "tiles"), hint)
+    given = ("evaluate", "sky.png", "sea.png", "--systems", "mosaic,tiles", "-o", "r.jsonl")
+    refused(run(*given), "none of the 2 photos", hint)
+
+
 def test_version_and_what_verbs_say_without_torch() -> None:
     code = """
 import sys

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from semcast.api import without_face
 from semcast.bench import engine
 from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
 from semcast.bench.records import METRICS, Record, pick
@@ -23,6 +24,7 @@ from semcast.bench.settings import Settings, describe_channel, describe_system
 from semcast.crossing import cross
 from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
+from semcast.face import NoFace
 from semcast.hashes import generator_for
 from semcast.link import Budget, Channel, System
 from semcast.metrics.looks import Looks
@@ -245,6 +247,9 @@ class Sweep(Work[Record]):
         for task in tasks:
             try:
                 image = self._image(task.source)
+            except NoFace as error:
+                yield Refused(task, str(without_face(error, [point.system for point in self.points])))
+                continue
             except SemcastError as error:
                 yield Refused(task, str(error))
                 continue

@@ -177,12 +177,18 @@ class Transmission:
 
     def _frame(self, item: Item) -> Picture:
         """The photo as the link takes it."""
-        from semcast.api import photo
+        from semcast.api import photo, without_face
+        from semcast.face import NoFace
 
         given, domain = photo(item.path), self.sending.domain
         if domain == PHOTO:
             return given.whole()
-        return given.face(aligned=self.sending.aligned) if domain == "face" else given.scene(domain)
+        if domain != "face":
+            return given.scene(domain)
+        try:
+            return given.face(aligned=self.sending.aligned)
+        except NoFace as error:
+            raise without_face(error, [self.link]) from None
 
     def _cross(self, system: System, image: Picture, *, warm: bool) -> Crossing:
         from semcast.api import transmit
