@@ -18,6 +18,7 @@ if os.environ.get("SEMCAST_SHAPES", "1") != "0":  # before anything of semcast i
     shapes.install()
 
 from semcast.link import Burst, Reception, System, to_complex, to_real, unit_power  # noqa: E402
+from semcast.networks.segmenter import FaceParser  # noqa: E402
 
 FAST = ("test_link", "test_channels", "test_images", "test_mark", "test_house", "test_jscc", "test_coding", "test_weights")
 """Files that take a second or two: with ruff and mypy they are ``make check``."""
@@ -94,17 +95,24 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+def same_parser() -> FaceParser:
+    """A parser that never learned anything, and sees the same in the same photo whenever it is made."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return FaceParser().eval()
+
+
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> dict[str, System]:
     """Two small systems instead of those that ship, and only the metrics that need no files."""
     import semcast.api
     from semcast.metrics.report import Metrics
-    from semcast.networks.segmenter import FaceParser
 
     systems: dict[str, System] = {name: Mosaic(name) for name in ("mosaic", "tiles")}
     monkeypatch.setattr(semcast.api, "SYSTEMS", tuple(systems), raising=False)
     monkeypatch.setattr(semcast.api, "load", lambda name, **_: systems[name], raising=False)
     monkeypatch.setattr(semcast.api, "default_system", lambda symbols: "mosaic", raising=False)
     monkeypatch.setattr(Metrics, "load", classmethod(lambda cls, identity=None, vgg=True: cls({}, None, [])))
-    monkeypatch.setattr(FaceParser, "load", classmethod(lambda cls: cls()), raising=False)
+    monkeypatch.setattr(FaceParser, "load", classmethod(lambda cls: same_parser()), raising=False)
+    monkeypatch.setattr("semcast.sources.face_parser", same_parser)  # that one is kept once it is loaded
     return systems

@@ -172,9 +172,21 @@ def test_with_what_ships(run: Run) -> None:
     assert code == 0, err
     values = json.loads(out)
     assert values["ok"] and values["faces_found"] == 1 and values["psnr_db"] > 15
+    assert abs(values["grid_4_db"]) < 4 and values["tone_error"] < 20 and -60 < values["tone"] < 80
     given = ("--systems", "linear", "--snr", 10, "--symbols", 64, "-o", "r.jsonl")
     code, out, err = run("evaluate", "astronaut.png", *given)
     assert code == 0, err
+
+
+def test_no_face_points_to_the_systems_that_need_none(run: Run, stand_in: dict[str, System]) -> None:
+    Image.new("RGB", (90, 60), (40, 90, 160)).save("sky.png")
+    Image.new("RGB", (90, 60), (40, 90, 190)).save("sea.png")
+    stand_in["mosaic"].image_size = 256
+    refused(run("transmit", "sky.png", "--system", "mosaic"), "no face found in sky.png\n")
+    hint = "no face found in sky.png; tiles takes any photo as it is, with --domain photo"
+    refused(run("transmit", "sky.png", "--system", "tiles"), hint)
+    given = ("evaluate", "sky.png", "sea.png", "--systems", "mosaic,tiles", "-o", "r.jsonl")
+    refused(run(*given), "none of the 2 photos", hint)
 
 
 def test_version_and_what_verbs_say_without_torch() -> None:

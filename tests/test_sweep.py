@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Mosaic
+from conftest import Mosaic, same_parser
 from PIL import Image
 
 from semcast.bench.engine import Outcome
-from semcast.bench.records import KEY, read
-from semcast.bench.sweep import Plan, Sweep, summary
+from semcast.bench.records import KEY, Record, read
+from semcast.bench.summary import FEW, excess_db, summary, tone_thirds
+from semcast.bench.sweep import Plan, Sweep
 from semcast.bench.tables import means
 from semcast.channels import make_channel
 from semcast.crossing import cross
+from semcast.domains import PARTS
 from semcast.errors import SemcastError
 from semcast.hashes import generator_for
 from semcast.link import Budget, System
@@ -43,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def sweep_of(plan: Plan, systems: list[System]) -> Sweep:
-    return Sweep(plan, systems, [make_channel("awgn"), make_channel("rayleigh")], Metrics({}, None, []), FaceParser)
+    return Sweep(plan, systems, [make_channel("awgn"), make_channel("rayleigh")], Metrics({}, None, []), same_parser)
 
 
 def run(folder: Path, plan: Plan = PLAN, *, systems: list[System] | None = None, force: bool = False) -> Outcome:
@@ -61,6 +63,50 @@ def test_one_line_a_point(folder: Path) -> None:
     assert lines[0]["lpips_squeeze"] is None and lines[0]["psnr_db"] > 0
     assert read(folder.parent / "r.jsonl") == outcome.records
     assert summary(outcome.records).row_count == 16
+
+
+def shown(records: list[Record]) -> dict[str, list[str]]:
+    """The columns of the summary."""
+    return {str(column.header): list(column.cells) for column in summary(records).columns}
+
+
+def test_texture_and_tone_are_columns_and_lines_of_before_them_are_gone_on_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skin = PARTS.index("skin")
+    monkeypatch.setattr(FaceParser, "labels", lambda self, image: torch.full((len(image), *image.shape[-2:]), skin))
+    outcome, out = run(folder), folder.parent / "r.jsonl"
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert all(isinstance(line[name], float) for line in lines for name in ("grid_8_db", "grid_4_db", "grid_2_db"))
+    assert all(len(line["directions"]) == 144 and line["tone"] is not None and line["tone_error"] >= 0 for line in lines)
+    columns = shown(list(outcome.records))
+    assert all(cell.count("/") == 2 for cell in columns["grid 8/4/2 px dB"])
+    assert set(columns["excess dB"]) == {"-"} and "tone error °" in columns, "three photos tell no excess"
+    new = ("grid_8_db", "grid_4_db", "grid_2_db", "tone", "tone_error", "directions")
+    for line in lines:
+        for name in new:
+            del line[name]
+    out.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
+    again = run(folder)
+    assert again.measured == 1 and [r.grid_8_db is None for r in again.records].count(False) == 1
+    assert "grid 8/4/2 px dB" in shown(list(again.records))
+    assert not any("grid" in heading for heading in shown([r for r in again.records if r.grid_8_db is None]))
+
+
+def test_the_excess_is_of_all_pictures_together(folder: Path) -> None:
+    record = run(folder).records[0]
+    many = [replace(record, image=str(i), directions=[40 if cell == 7 else 0 for cell in range(144)]) for i in range(FEW)]
+    assert excess_db(many[1:]) is None and excess_db(many) == pytest.approx(4 * 23 / 24)
+    other = [replace(each, directions=[0] * 144) for each in many]
+    assert excess_db([*many, *other]) == pytest.approx(2 * 23 / 24)
+    assert "| 3.8 |" in means(many)
+
+
+def test_who_is_served_worse_is_said_by_thirds_of_tone(folder: Path) -> None:
+    record = run(folder).records[0]
+    told = [replace(record, tone=float(tone), tone_error=error, identity=0.5) for tone, error in ((0, 6.0), (30, 3.0), (60, 3.0))]
+    assert tone_thirds(told) == [["tone error", "6.00", "3.00", "3.00", "2.00"], ["identity", "0.50", "0.50", "0.50", "1.00"]]
+    assert tone_thirds(told[:2]) == [] and tone_thirds([replace(record, tone=None)]) == []
 
 
 def test_resumed_where_it_stopped(folder: Path) -> None:

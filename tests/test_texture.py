@@ -16,10 +16,13 @@ from torch import Tensor
 from semcast.api import load
 from semcast.channels import make_channel
 from semcast.crossing import cross
+from semcast.domains import PARTS
 from semcast.errors import SemcastError
 from semcast.hashes import generator_for
 from semcast.link import Budget
-from semcast.metrics.texture import Texture, gather, measure_texture
+from semcast.metrics.looks import GRIDS, TENTHS, Looks, describe
+from semcast.metrics.texture import PERIODS, Texture, excess_of, gather, measure_texture
+from semcast.metrics.tone import tone_error
 
 SIDE = 128
 
@@ -152,6 +155,51 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     assert flat.grid() == {8: 0.0, 4: 0.0, 2: 0.0} and flat.comb() == 0.0
 
 
+# ---- one picture and its photo -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("period", [8, 4, 2])
+def test_means_over_pictures_of_what_each_adds_to_its_photo_are_those_of_the_set(period: int) -> None:
+    photos = scenes()
+    woven = eight_bits(photos + waves(period)[: len(photos)])
+    found = [Looks(photo[None]).measure(picture[None]) for photo, picture in zip(photos, woven, strict=True)]
+    own, theirs = gather([woven], SIDE).grid(), gather([photos], SIDE).grid()
+    for each in PERIODS:
+        mean = sum(values[f"grid_{each}_db"] for values in found) / len(found)
+        assert mean == pytest.approx(own[each] - theirs[each], abs=0.6)
+
+
+def test_a_hatch_stands_out_of_the_mean_over_pictures() -> None:
+    photos, x = scenes(), torch.arange(SIDE)
+    hatch = 0.03 * torch.sin(2 * torch.pi * 0.3 * (x[:, None] + x))
+    found = [Looks(photo[None]).measure(photo[None] + hatch)["directions"] for photo in photos]
+    mean = torch.tensor(found, dtype=torch.float64).mean(0).view(6, 24) / TENTHS
+    assert excess_of(mean) == pytest.approx(gather([photos + hatch], SIDE).excess(gather([photos], SIDE)), abs=2)
+    assert excess_of(mean) > 10
+
+
+def test_a_picture_that_is_its_photo_adds_nothing_and_some_tell_nothing() -> None:
+    photo = scenes(1)
+    same = Looks(photo).measure(photo)
+    assert all(same[name] == 0 for name in GRIDS) and set(same["directions"]) == {0} and "tone" not in same
+    assert "directions" not in Looks(photo).measure(photo, directions=False)
+    assert Looks(photo).measure(photo * torch.nan) == {}, "it holds no numbers"
+    assert Looks(torch.zeros(1, 3, 40, 40)).measure(torch.zeros(1, 3, 40, 40)) == {}, "it is too small"
+
+
+def test_skin_tone_of_a_picture() -> None:
+    class Skin:
+        def labels(self, image: Tensor) -> Tensor:
+            return torch.full((len(image), *image.shape[-2:]), PARTS.index("skin"))
+
+    light, dark = (torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, 64, 64) for rgb in ((0.87, 0.72, 0.62), (0.45, 0.3, 0.25)))
+    looks = Looks(light, Skin())  # type: ignore[arg-type]
+    values = looks.measure(dark)
+    assert values["tone"] == pytest.approx(56.5, abs=0.1) and looks.measure(light)["tone_error"] == 0
+    assert values["tone_error"] == pytest.approx(float(tone_error(light, dark, torch.ones(1, 64, 64).bool())), abs=0.01)
+    assert [name for name, _ in describe(values)] == ["grid 8/4/2 px", "skin tone"]
+
+
 def faces(shared: Path, count: int, skip: int = 0) -> dict[str, Tensor]:
     with tarfile.open(shared / "data" / "faces256" / "val-000.tar") as tar:
         names = sorted(name for name in tar.getnames() if name.endswith(".jpg"))[skip : skip + count]
@@ -179,3 +227,10 @@ def test_the_shipped_networks_weave_no_more_than_they_did(shared: Path, name: st
     found = measure_texture(received, photos.values())
     worst = dict(zip(("grid_8_db", "grid_4_db", "grid_2_db", "excess_db"), SHIPPED[name], strict=True))
     assert all(found[key] < most for key, most in worst.items()), found
+    each = [Looks(photo).measure(picture) for photo, picture in zip(photos.values(), received, strict=True)]
+    own = gather(photos.values()).grid()
+    for period in PERIODS:  # what an evaluation says is what the set says
+        mean = sum(values[f"grid_{period}_db"] for values in each) / len(each)
+        assert mean == pytest.approx(found[f"grid_{period}_db"] - own[period], abs=0.8)
+    directions = torch.tensor([values["directions"] for values in each], dtype=torch.float64).mean(0).view(6, 24) / TENTHS
+    assert excess_of(directions) == pytest.approx(found["excess_db"], abs=1)

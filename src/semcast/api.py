@@ -16,6 +16,7 @@ from torch import Tensor
 from semcast.crossing import Crossing, cross
 from semcast.domains import domain_named
 from semcast.errors import BadInput, Missing, SemcastError
+from semcast.face import NoFace
 from semcast.framing import Picture, as_pixels
 from semcast.generative.inversion import Inversion, inversion_named
 from semcast.generative.refinement import Refine
@@ -219,6 +220,15 @@ def transmit(
     picture = image.whole() if isinstance(image, Photo) else image
     name = getattr(picture, "name", None) or ""
     return cross(system, channel, picture, budget, generator_for(seed, name), snr_db=snr_db)
+
+
+def without_face(error: NoFace, systems: Sequence[System]) -> NoFace:
+    """What is said of a photo that has no face and was to be sent by these systems: which of them take it all the same."""
+    names = dict.fromkeys(system.name for system in systems if system.image_size is None)
+    if not names:
+        return error
+    take = "take" if len(names) > 1 else "takes"
+    return NoFace(f"{error}; {' and '.join(names)} {take} any photo as it is, with domain photo")
 
 
 # ---- codecs ----------------------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ class Photo:
         Raises:
             SemcastError: the photo cannot be read, has no face, or (aligned) is not square.
         """
-        pixels, found = self.source.face(None if aligned else _face_parser())
+        pixels, found = self.source.face(None if aligned else face_parser())
         notes = (f"{found} faces found in {self.name}: the largest is taken",) if found > 1 else ()
         return Picture.of(pixels, self.name, faces_found=found, notes=notes)
 
@@ -274,7 +274,8 @@ def photo(image: Any, name: str | None = None) -> Photo:
 
 
 @cache
-def _face_parser() -> FaceParser:
+def face_parser() -> FaceParser:
+    """Load what finds and parses faces, once."""
     return FaceParser.load()
 
 

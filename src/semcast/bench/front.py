@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from semcast.api import load
+from semcast import api
 from semcast.bench import cluster, codecs, engine
 from semcast.bench.codecs import CodecRecord
 from semcast.bench.inputs import gather
@@ -135,7 +135,7 @@ def build(
         SemcastError: a name is unknown, or weights or a library are missing.
     """
     domain = FACE if plan.domain == PHOTO else domain_named(plan.domain).name
-    links = [load(each, device=device, domain=domain) if isinstance(each, str) else each.eval() for each in systems]
+    links = [api.load(each, device=device, domain=domain) if isinstance(each, str) else each.eval() for each in systems]
     return Sweep(plan, links, channels, metrics or Metrics.load(identity, vgg))
 
 

@@ -55,7 +55,8 @@ class Record(Line):
     ``refine``, ``inversion`` and ``private`` are what differs from the system as it ships (None or 0: nothing); ``fading`` is
     ``block`` (one gain a burst), ``fast``, or the channel's own words, and None for AWGN. ``weights`` fingerprints what the
     system computed with. ``power`` is the burst's mean |x|². A metric that was not available is None (null in the file);
-    ``without`` names those that were and gave nothing for this photo (too small, say).
+    ``without`` names those that were and gave nothing for this photo (too small, say). ``grid_*_db``, ``directions``, ``tone``
+    and ``tone_error`` are of :class:`~semcast.metrics.looks.Looks`, over the photo's own; lines of earlier versions have none.
 
     Older lines are read as what they meant: without ``uses``, ``symbols`` counted the pilots too; ``domain: null`` was a face.
     """
@@ -107,6 +108,12 @@ class Record(Line):
     verified: float | None = None
     verified_2: float | None = None
     verified_3: float | None = None
+    grid_8_db: float | None = None
+    grid_4_db: float | None = None
+    grid_2_db: float | None = None
+    tone_error: float | None = None
+    tone: float | None = None
+    directions: list[int] | None = None
     without: list[str] | None = None
 
     @classmethod

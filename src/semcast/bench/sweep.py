@@ -14,19 +14,20 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from rich.table import Table
 from torch import Tensor
 
+from semcast.api import without_face
 from semcast.bench import engine
 from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
-from semcast.bench.records import HEADINGS, METRICS, Record, mean, pick
+from semcast.bench.records import METRICS, Record, pick
 from semcast.bench.settings import Settings, describe_channel, describe_system
-from semcast.bench.statistics import group
 from semcast.crossing import cross
 from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
+from semcast.face import NoFace
 from semcast.hashes import generator_for
 from semcast.link import Budget, Channel, System
+from semcast.metrics.looks import Looks
 from semcast.metrics.report import Metrics
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import to_tensor
@@ -246,12 +247,15 @@ class Sweep(Work[Record]):
         for task in tasks:
             try:
                 image = self._image(task.source)
+            except NoFace as error:
+                yield Refused(task, str(without_face(error, [point.system for point in self.points])))
+                continue
             except SemcastError as error:
                 yield Refused(task, str(error))
                 continue
-            yield from self._points(task, image)
+            yield from self._points(task, image, Looks(image, self._parser if self.plan.domain == FACE else None))
 
-    def _points(self, task: Task, image: Tensor) -> Iterator[Record | Refused]:
+    def _points(self, task: Task, image: Tensor, looks: Looks) -> Iterator[Record | Refused]:
         for done, i in enumerate(task.points):
             point = self.points[i]
             try:
@@ -262,7 +266,7 @@ class Sweep(Work[Record]):
                 yield Refused(replace(task, points=(i,)), str(error))
                 continue
             try:
-                yield self._record(task.source, image, point)
+                yield self._record(task.source, image, point, looks)
             except SemcastError as error:
                 if point.asked["private"] is None:
                     raise
@@ -282,7 +286,7 @@ class Sweep(Work[Record]):
     def _parser(self) -> FaceParser:
         return (self.parser or FaceParser.load)()
 
-    def _record(self, source: Source, image: Tensor, point: Point) -> Record:
+    def _record(self, source: Source, image: Tensor, point: Point, looks: Looks) -> Record:
         def send(generator: Any) -> Any:
             return cross(point.system, point.channel, image, point.budget, generator, snr_db=point.snr_db)
 
@@ -291,7 +295,8 @@ class Sweep(Work[Record]):
             self._warm.add(shape)
             send(generator_for(0, "warm"))
         crossing = send(generator_for(self.plan.seed, source.name, point.draw))
-        values = self.metrics.measure(image, crossing.reception.image.to(image.device))
+        picture = crossing.reception.image.to(image.device)
+        values = self.metrics.measure(image, picture)
         return Record(
             image=source.name,
             **point.asked,  # type: ignore[arg-type]
@@ -300,6 +305,7 @@ class Sweep(Work[Record]):
             aligned=self.plan.aligned,
             weights=self.weights[tuple(describe_system(point.system).values())],
             **pick(values),  # type: ignore[arg-type]
+            **looks.measure(picture),
             without=sorted(self._measurable - {name for name, value in values.items() if math.isfinite(value)}) or None,
             side_bytes=crossing.burst.side_bytes,
             encode_s=round(crossing.encode_s, 5),
@@ -343,22 +349,3 @@ def _possible(points: Sequence[Point], one_size: bool) -> tuple[list[Point], lis
         symbols = ", ".join(map(str, sorted({k for k, _ in refused})))
         lines.append(f"{name} at k = {symbols} ({len(refused)} points a photo): {refused[0][1]}")
     return possible, lines
-
-
-def summary(records: Sequence[Record]) -> Table:
-    """Average over photos and draws, a row for each system x channel x SNR x k."""
-    def by(record: Record) -> tuple[str, str, int, float]:
-        system = record.system + (f", {record.private}" if record.private else "")
-        return record.channel, system, record.symbols, record.snr_db
-
-    shown = [name for name in METRICS if any(getattr(record, name) is not None for record in records)]
-    table = Table(caption="means over photos and draws (of PSNR: of the dB)")
-    for heading in ("channel", "system"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("k", "SNR dB", *(HEADINGS[name] for name in shown), "encode ms", "decode ms", "lines"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for (channel, system, symbols, snr), members in sorted(group(records, by).items()):
-        cells = [mean([getattr(r, name) for r in members], 2 if name.endswith("_db") else 3) for name in shown]
-        times = [mean([1000 * getattr(r, name) for r in members], 1) for name in ("encode_s", "decode_s")]
-        table.add_row(channel, system, str(symbols), f"{snr:g}", *cells, *times, str(len(members)))
-    return table

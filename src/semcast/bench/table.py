@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from rich.table import Table as RichTable
 
-from semcast.bench import codecs, sweep
+from semcast.bench import codecs, summary
 from semcast.bench.records import Line, Record
 from semcast.errors import BadInput, Missing
 from semcast.files import whole
@@ -45,7 +45,7 @@ class Table(Generic[L]):
         """Average over photos and draws, as a table for reading: ``rich.print(table.summary())``."""
         if self.records and isinstance(self.records[0], codecs.CodecRecord):
             return codecs.summary(self.records)  # type: ignore[arg-type]
-        return sweep.summary(self.records)  # type: ignore[arg-type]
+        return summary.summary(self.records)  # type: ignore[arg-type]
 
     def to_pandas(self) -> Any:
         """Make a data frame, a row a record.

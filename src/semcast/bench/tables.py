@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from semcast.bench import codecs
-from semcast.bench.records import HEADINGS, METRICS, Record, mean, read
+from semcast.bench.records import Record, read
 from semcast.bench.statistics import group
+from semcast.bench.summary import Columns
 from semcast.errors import Missing
 
 
@@ -27,11 +28,10 @@ def means(records: Sequence[Record]) -> str:
         name += f", {record.private}" if record.private else ""
         return record.channel, record.symbols, record.snr_db, name
 
-    shown = [m for m in METRICS if any(getattr(r, m) is not None for r in records)]
-    rows = [["channel", "k", "SNR dB", "system", *(HEADINGS[m] for m in shown), "photos"]]
+    columns = Columns.of(records)
+    rows = [["channel", "k", "SNR dB", "system", *columns.headings, "photos"]]
     for key, members in sorted(group(records, by).items()):
-        cells = [mean([getattr(r, m) for r in members], 2 if m == "psnr_db" else 3) for m in shown]
-        rows.append([*map(_text, key), *cells, str(len(members))])
+        rows.append([*map(_text, key), *columns.cells(members), str(len(members))])
     return markdown(rows)
 
 

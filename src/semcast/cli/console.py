@@ -18,8 +18,13 @@ def say(text: str) -> None:
 
 def complain(error: object) -> None:
     """Say what went wrong, on one line; where the library names its arguments, by the options that set them."""
-    text = " ".join(str(error).split()).replace("(force ", "(-f ")
-    say("semcast: " + ("--" if text.startswith("care is for ") else "") + text)
+    text = " ".join(str(error).split())
+    say("semcast: " + ("--" if text.startswith("care is for ") else "") + in_options(text))
+
+
+def in_options(text: str) -> str:
+    """A sentence of the library with its arguments called what their options are."""
+    return text.replace("(force ", "(-f ").replace("with domain photo", "with --domain photo")
 
 
 def ready_streams() -> None:

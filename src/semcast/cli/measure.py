@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semcast.cli.build import channel_of, check_domain, check_names, names_in, numbers_in, protection_of, systems_of
-from semcast.cli.console import say, show, track
+from semcast.cli.console import in_options, say, show, track
 from semcast.cli.inputs import check_inputs
 from semcast.cli.options import (
     ALLOCATIONS,
@@ -127,7 +127,7 @@ def links_of(
 
 def tell(table: Table[Any], out: Path) -> None:
     """What an evaluation comes to: what was left out, the means, and how much is new."""
-    for note in [*table.notes, *(f"skipped: {reason}" for reason in table.skipped)]:
+    for note in [*table.notes, *(f"skipped: {in_options(reason)}" for reason in table.skipped)]:
         say(note)
     show(table.summary())
     say(f"{table.measured} measured, {len(table) - table.measured} were there already: {out}")

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from semcast.framing import Picture
     from semcast.link import Budget, Channel, System
     from semcast.mark import Mark
+    from semcast.metrics.looks import Looks
     from semcast.metrics.report import Metrics
     from semcast.privacy.system import Private, Protection
 
@@ -176,12 +177,18 @@ class Transmission:
 
     def _frame(self, item: Item) -> Picture:
         """The photo as the link takes it."""
-        from semcast.api import photo
+        from semcast.api import photo, without_face
+        from semcast.face import NoFace
 
         given, domain = photo(item.path), self.sending.domain
         if domain == PHOTO:
             return given.whole()
-        return given.face(aligned=self.sending.aligned) if domain == "face" else given.scene(domain)
+        if domain != "face":
+            return given.scene(domain)
+        try:
+            return given.face(aligned=self.sending.aligned)
+        except NoFace as error:
+            raise without_face(error, [self.link]) from None
 
     def _cross(self, system: System, image: Picture, *, warm: bool) -> Crossing:
         from semcast.api import transmit
@@ -210,16 +217,23 @@ class Transmission:
             return None
         return Mark(self.link.name, self.budget.symbols, self.snr_db, self.channel.name, self.link.fingerprint()[:12])
 
+    def _looks(self, image: Picture) -> Looks:
+        from semcast.metrics.looks import Looks
+        from semcast.sources import face_parser
+
+        return Looks(image.tensor, face_parser() if self.sending.domain == "face" else None)
+
     def _values(self, item: Item, image: Picture, crossing: Crossing) -> dict[str, Any]:
         """What ``--json`` prints."""
         symbols, reception = self.budget.symbols, crossing.reception
+        picture = reception.image.to(image.device)
         values = {
             "image": item.path.name, "system": self.link.name, "default_system": self.by_default,
             "channel": self.channel.name, "snr_db": self.snr_db,
             "symbols": symbols, "data_symbols": crossing.burst.symbols.shape[1], "uses": self.channel.uses(symbols),
             "bandwidth_ratio": symbols / image.numel(), "seed": self.sending.seed,
             "domain": self.sending.domain, "aligned": self.sending.aligned, "faces_found": image.faces_found,
-            **self.metrics.measure(image, reception.image.to(image.device)),
+            **self.metrics.measure(image, picture), **self._looks(image).measure(picture, directions=False),
             "side_bytes": crossing.burst.side_bytes, "encode_s": crossing.encode_s, "decode_s": crossing.decode_s,
             "ok": bool(reception.ok.all()), "output": item.out_name,
         }  # fmt: skip
@@ -266,6 +280,7 @@ def _report(values: dict[str, Any], as_json: bool) -> None:
 
 
 def _rows(values: dict[str, Any]) -> Sequence[tuple[str, str]]:
+    from semcast.metrics.looks import describe
     from semcast.metrics.report import NAMES
 
     why = " (the best one for that many symbols)" if values["default_system"] else ""
@@ -277,6 +292,7 @@ def _rows(values: dict[str, Any]) -> Sequence[tuple[str, str]]:
         ("symbols", f"{values['symbols']}{pilots} (k / n = 1/{1 / values['bandwidth_ratio']:.0f}), "
                     f"{values['side_bytes']} side bytes"),
         *((name.heading.removesuffix(" dB"), name.form.format(values[key])) for key, name in NAMES.items() if key in values),
+        *describe(values),
         ("encode, decode", f"{seconds(values['encode_s'])}, {seconds(values['decode_s'])}"),
         ("written", values["output"]),
     ]  # fmt: skip

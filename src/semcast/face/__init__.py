@@ -6,7 +6,7 @@
                                        └───────────────────── again, twice ────────────────────┴── aligned 256 x 256
 """
 
-from semcast.face.alignment import Alignment, align
+from semcast.face.alignment import Alignment, NoFace, align
 from semcast.face.geometry import FRAME, LEFT_EYE, MOUTH, NOSE, RIGHT_EYE
 
-__all__ = ["FRAME", "LEFT_EYE", "MOUTH", "NOSE", "RIGHT_EYE", "Alignment", "align"]
+__all__ = ["FRAME", "LEFT_EYE", "MOUTH", "NOSE", "RIGHT_EYE", "Alignment", "NoFace", "align"]

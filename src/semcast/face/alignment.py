@@ -24,6 +24,10 @@ _MAX_SHIFT = 4.0  # px of the frame: a face settles within 1 px, texture does no
 _SCORE_MARGIN, _SHIFT_MARGIN = 0.05, 1.0  # a batch rounds otherwise than one photo alone
 
 
+class NoFace(BadInput):
+    """A photo without a face, where one was looked for."""
+
+
 @dataclass(frozen=True)
 class Alignment:
     """Where the aligned face came from.
@@ -72,7 +76,7 @@ def align(photo: Photo, parser: FaceParser, size: int = FRAME, *, name: str = "t
         The aligned face, uint8 ``[size, size, 3]`` (beyond the photo's edges it is mirrored), and where it was.
 
     Raises:
-        BadInput: there is no face, or none that the parser confirms.
+        NoFace: there is no face, or none that the parser confirms.
     """
     for idea in guess(photo):
         faces = _confirm(photo, idea, parser)
@@ -82,7 +86,7 @@ def align(photo: Photo, parser: FaceParser, size: int = FRAME, *, name: str = "t
             a, b = where.a, where.b
             matrix = np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
             return crop(photo, where, size), Alignment(matrix, (left, right), mouth, len(faces), look.score)
-    raise BadInput(f"no face found in {name}")
+    raise NoFace(f"no face found in {name}")
 
 
 def _point(z: complex) -> Point:

@@ -158,11 +158,18 @@ class Texture:
         Raises:
             SemcastError: there is no picture, or the photos were measured with another window.
         """
+        return excess_of(self.directions(photos))
+
+    def directions(self, photos: Texture) -> Float64[Tensor, "6 24"]:
+        """D(r, s) in dB over the spectrum of photos, a row for each ring.
+
+        Raises:
+            SemcastError: as :meth:`excess`.
+        """
         if photos.window != self.window:
             raise BadInput(f"photos and pictures need one window, not {photos.window} and {self.window} px")
         cell = _cells(self.window)
-        apart = 10 * torch.log10(_means(self.spectrum, cell) / _means(photos.spectrum, cell))
-        return float((apart - apart.mean(1, keepdim=True)).max())
+        return 10 * torch.log10(_means(self.spectrum, cell) / _means(photos.spectrum, cell))
 
     def result(self, photos: Texture | None = None) -> dict[str, float]:
         """``grid_8_db``, ``grid_4_db``, ``grid_2_db``, ``comb_db`` and, where photos are given, ``excess_db``.
@@ -173,6 +180,11 @@ class Texture:
         values = {f"grid_{period}_db": value for period, value in self.grid().items()}
         values["comb_db"] = self.comb()
         return values if photos is None else {**values, "excess_db": self.excess(photos)}
+
+
+def excess_of(directions: Tensor) -> float:
+    """E in dB of D(r, s) ``[6, 24]``: how much the strongest direction of any ring stands out."""
+    return float((directions - directions.mean(1, keepdim=True)).max())
 
 
 def measure_texture(

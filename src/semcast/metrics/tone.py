@@ -97,7 +97,12 @@ def tone_error(photo: Tensor, picture: Tensor, skin: Tensor) -> Tensor:
     Raises:
         SemcastError: the shapes do not go together.
     """
-    apart = (ita(picture, skin) - ita(photo, skin)).abs()
+    return angle_between(ita(picture, skin), ita(photo, skin))
+
+
+def angle_between(one: Tensor, other: Tensor) -> Tensor:
+    """How far two angles are apart, in degrees, at most 180."""
+    apart = (one - other).abs()
     return torch.minimum(apart, 360.0 - apart)
 
 

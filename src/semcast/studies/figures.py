@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from semcast.bench import plots
 from semcast.bench.plots import Curve, Line, Page, Panel
 from semcast.bench.records import HEADINGS, Record, mean, read
 from semcast.bench.statistics import VERIFIED
+from semcast.bench.summary import Columns, tone_thirds
 from semcast.bench.sweep import Plan
 from semcast.bench.tables import markdown
 from semcast.channels import make_channel
 from semcast.errors import SemcastError
 from semcast.generative.variants import VARIANTS
 from semcast.linear.system import load_sketch
+from semcast.metrics.tone import THIRDS
 from semcast.studies.bounds import opta_psnr_db, rgb_variances
 from semcast.studies.claims import as_rows, claims, mean_at
 from semcast.studies.faces import CODECS, LINKS, NOISELESS_DB, PILOTS, SHARED, TRAINED_DB, WIDE, FaceRun
@@ -63,6 +65,8 @@ def fig4(run: FaceRun) -> None:
     panel = Panel("AWGN", "lpips_squeeze", plots.against_snr(records, "lpips_squeeze"), (), _levels(run, "lpips_squeeze"))
     _snr_figure(run, "fig4", "LPIPS against SNR", panel, records)
     run.write("headline.md", headline(records) + "\n")
+    if told := looks(records):
+        run.write("looks.md", told + "\n")
 
 
 def headline(records: Sequence[Record]) -> str:
@@ -79,6 +83,26 @@ def headline(records: Sequence[Record]) -> str:
                                     for (metric, _), few, places in zip(columns, held, digits, strict=True))])  # fmt: skip
     photos = len({record.image for held in at.values() for record in held})
     return f"AWGN at {HEADLINE_DB:g} dB, means over {photos} test photos:\n\n{markdown(rows)}"
+
+
+def looks(records: Sequence[Record]) -> str:
+    """Texture and skin tone of what is shown at one SNR, as tables; nothing of records of before these were measured."""
+    at = {curve: [r for r in records if (Curve(r.symbols, r.system), r.snr_db) == (curve, HEADLINE_DB) and r.directions]
+          for curve in LINKS}  # fmt: skip
+    held = {curve: members for curve, members in at.items() if members}
+    if not held:
+        return ""
+    columns = replace(Columns.of([record for members in held.values() for record in members]), metrics=())
+    texture = [["system", "k", *columns.headings, "photos"]]
+    tone = [["system", "k", "measure", *THIRDS, "worst / best"]]
+    for curve, members in held.items():
+        name, k = f"`{curve.system}`", str(curve.symbols)
+        texture.append([name, k, *columns.cells(members), str(len({record.image for record in members}))])
+        tone += [[name, k, *row] for row in tone_thirds(members)]
+    heading = f"AWGN at {HEADLINE_DB:g} dB: power on the lines of period 8, 4 and 2 px and directional excess, over the photos'; "
+    heading += "skin tone's error"
+    by_tone = "By thirds of the photos' own skin tone, so that it shows whom a system serves worse:"
+    return "\n\n".join([f"{heading}:", markdown(texture), *([by_tone, markdown(tone)] if len(tone) > 1 else [])])
 
 
 def _snr_figure(run: FaceRun, name: str, heading: str, panel: Panel, records: Sequence[Record]) -> None:
