@@ -184,8 +184,9 @@ def test_results_know_one_recording_from_another(tmp_path: Path) -> None:
     before = describe_channel(channel)
     assert len(channel.captures) == 1 and describe_channel(channel) == before
     assert before == {"channel": "recording", "fading": f"path={path}", "pilots": 0}
-    fading = describe_channel(OnAir(path=Simulator(channel="watterson-poor")))["fading"]
-    assert fading is not None and "watterson-poor" in str(fading) and describe_channel(OnAir())["fading"] is None
+    faded = describe_channel(OnAir(path=Simulator(channel="watterson-poor")))
+    assert faded == {"channel": "on-air:watterson-poor", "fading": None, "pilots": 0}
+    assert describe_channel(OnAir(headroom_db=5))["fading"] == "headroom_db=5"
 
 
 # ---- the bench -------------------------------------------------------------------------------------------------------

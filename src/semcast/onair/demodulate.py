@@ -8,7 +8,7 @@ import numpy as np
 
 from semcast.onair.arrays import Complex, Real, Whole
 from semcast.onair.estimate import EARLY, Channel, Sync, estimate_channel, extract, refine_offsets
-from semcast.onair.header import Header, to_cells
+from semcast.onair.header import Header, soften, to_cells
 from semcast.onair.spread import despread, take
 from semcast.onair.waveform import (
     DATA_CELLS,
@@ -65,14 +65,44 @@ class Capture:
     rho: float = 0.0
 
 
-def known_cells(header: Header) -> Complex:
-    """All cells of a burst that a receiver knows once its header is read, ``[R, 48]``; NaN where the data are."""
-    rows = data_rows(header.symbols)
-    body = np.full((rows, WIDTH), np.nan, complex)
-    for row in range(rows):
-        body[row, pilot_columns(row)] = pilots(row)
-    cells = to_cells(header)
-    return np.concatenate((PREAMBLE, cells, body, np.roll(cells, WIDTH // 2, axis=1), POSTAMBLE))
+def known_cells(rows: int, header: Complex | None = None) -> Complex:
+    """All cells of a burst that a receiver knows, ``[R, 48]``; NaN where the data are.
+
+    Args:
+        rows: R.
+        header: its cells ``[3, 48]``, once it is read.
+    """
+    cells = np.full((rows, WIDTH), np.nan, complex)
+    cells[:EDGE], cells[-EDGE:] = PREAMBLE, POSTAMBLE
+    for row in range(rows - 4 * EDGE):
+        columns = pilot_columns(row)
+        cells[2 * EDGE + row, columns] = pilots(row)
+    if header is not None:
+        cells[EDGE : 2 * EDGE], cells[-2 * EDGE : -EDGE] = header, np.roll(header, WIDTH // 2, axis=1)
+    return cells
+
+
+def soften_header(baseband: Complex, first: int, rows: int, sync: Sync) -> Real:
+    """The soft bits of both copies of a header ``[288]``, where both ends of a burst were found and it is not read yet.
+
+    All pilots between them are known then: offsets and channel are estimated from the whole burst, and not from three rows.
+
+    Args:
+        baseband: samples around the burst.
+        first: the number of the first of them.
+        rows: R, as the two bookends say.
+        sync: counts from the burst's first row, and was found there.
+    """
+    known = known_cells(rows)
+    sync = _refine(baseband, first, known, sync, 1)
+    cells = extract(baseband, first, sync, np.arange(rows))
+    points, variance = _equalise(cells, _channel(_ratios(cells, known), sync.strongest))
+    soft = np.zeros(6 * WIDTH)
+    for at, turn in ((slice(EDGE, 2 * EDGE), 0), (slice(rows - 2 * EDGE, rows - EDGE), -WIDTH // 2)):
+        came = np.isfinite(variance[at])
+        own, noise = np.where(came, points[at], 0), np.where(came, variance[at], 1e9)
+        soft += soften(np.roll(own, turn, axis=1), np.roll(noise, turn, axis=1))
+    return soft
 
 
 def demodulate(baseband: Complex, first: int, header: Header, sync: Sync, anchor: int, power: Real | None) -> Capture:
@@ -86,7 +116,7 @@ def demodulate(baseband: Complex, first: int, header: Header, sync: Sync, anchor
         anchor: the row at which ``sync`` was found.
         power: mean |x|² of the symbols, where it is known.
     """
-    known = known_cells(header)
+    known = known_cells(rows_of(header.symbols), to_cells(header))
     sync = _refine(baseband, first, known, sync, anchor)
     cells = extract(baseband, first, sync, np.arange(len(known)))
     cells[_silent(baseband, first, sync, np.arange(len(known)))] = np.nan

@@ -16,7 +16,7 @@ import numpy as np
 from semcast.errors import Damaged
 from semcast.onair.arrays import Complex, Real
 from semcast.onair.baseband import Downconverter, one_channel
-from semcast.onair.demodulate import Capture, demodulate
+from semcast.onair.demodulate import Capture, demodulate, soften_header
 from semcast.onair.detect import THRESHOLD, Candidate, Detector, templates
 from semcast.onair.estimate import Sync, estimate_channel, extract, refine
 from semcast.onair.header import Header, from_soft, soften
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LONGEST = rows_of(1 << 20) * ROW
 """Block of the longest burst there is, eleven minutes of sound: what is kept of a recording, 33 MB."""
-REVISION = 1
+REVISION = 2
 """Of what the receiver computes: results of another one are not compared with these."""
 LEAST_SHARE = 0.1
 """Of a burst's data cells that must have come."""
@@ -172,7 +172,7 @@ class Receiver:
             if other.found.kind != candidate.kind and other.soft is not None:
                 first, last = (other, bookend) if candidate.kind else (bookend, other)
                 rows = self._rows_between(first, last)
-                if rows and self._try(first.soft + last.soft, first, 0, rows):  # type: ignore[operator]
+                if rows and self._try_both(first, last, rows):
                     self.pending.remove(other)
                     return
         if not self._try(bookend.soft, bookend, candidate.kind, None):
@@ -209,6 +209,15 @@ class Receiver:
         near = abs(apart - rows) <= 0.12 + 200e-6 * max(rows, 0)
         agree = abs(first.sync.offset - last.sync.offset) * SPACING_HZ <= 8
         return rows + EDGE if near and agree and rows_of(1) - EDGE <= rows <= rows_of(1 << 20) else 0
+
+    def _try_both(self, first: _Bookend, last: _Bookend, rows: int) -> bool:
+        """Whether a header can be read from both of its copies together; if need be with all pilots that lie between them."""
+        assert first.soft is not None and last.soft is not None
+        if self._try(first.soft + last.soft, first, 0, rows):
+            return True
+        begin = int(first.sync.start)
+        samples, at = self.tape.cut(begin - ROW, begin + (rows + 2) * ROW)
+        return self._try(soften_header(samples, at, rows, first.sync), first, 0, rows)
 
     def _try(self, soft: Real, bookend: _Bookend, kind: int, rows: int | None) -> bool:
         """Whether a header can be read; its burst is then awaited."""
