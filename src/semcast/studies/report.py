@@ -28,8 +28,10 @@ from semcast.metrics.report import Metrics
 from semcast.studies import ablations, codec, figures, rivals
 from semcast.studies.codec_run import CodecRun
 from semcast.studies.codec_run import Size as CodecSize
-from semcast.studies.faces import FaceRun, Size
+from semcast.studies.faces import QUICK, FaceRun, Size
 from semcast.studies.kid import KidRecord, as_curves, name_set
+from semcast.studies.on_air import Draw, OnAirRun, measure_on_air
+from semcast.studies.on_air import Size as AirSize
 from semcast.studies.run import Make, Point
 from semcast.studies.targets import STANDARD
 
@@ -101,6 +103,24 @@ class RecordedFaces(Recorded, FaceRun):
         except OSError:
             return []
         return [line for line in lines if line.startswith("k = 64 carries")]
+
+
+@dataclass(kw_only=True)
+class RecordedAir(RecordedFaces, OnAirRun):
+    """A run of what is on the air over what a folder holds."""
+
+    def points(self, file: str, kind: type[Any], draws: Sequence[Draw], points: Sequence[Point], make: Any) -> list[Any]:
+        """Take the records of these points, in their order."""
+        held = {record.key: record for record in read_held(self.out / file, kind)}
+        keys = [(draw.name, *point) for draw in draws for point in points]
+        return [held[key] for key in keys if key in held]
+
+    def sweep(
+        self, file: str, curves: Sequence[Curve], plan: Plan, channel: Channel | None = None, refine: int = 0
+    ) -> list[Record]:
+        """Take the records of these curves over this channel."""
+        name = "awgn" if channel is None else channel.name
+        return [record for record in super().sweep(file, curves, plan, channel, refine) if record.channel == name]
 
 
 @dataclass(kw_only=True)
@@ -178,7 +198,7 @@ def redo(folder: Path) -> Recorded:
         size: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in about["size"].items()
         }
-        run: RecordedFaces | RecordedCodec
+        run: RecordedFaces | RecordedCodec | RecordedAir
         shared: dict[str, Any] = {"sources": [PhotoName(photo) for photo in about["photos"]], "out": folder}
         networks: Any = None
         if name in MAKERS:
@@ -186,6 +206,10 @@ def redo(folder: Path) -> Recorded:
             MAKERS[name](run)
             if name in ("fig3", "fig4", "fig5"):
                 figures.write_claims(run)
+        elif name == "on-air":
+            air = AirSize(**size)
+            run = RecordedAir(size=QUICK, air=air, metrics=Metrics({}, None, []), **shared)
+            measure_on_air(run)
         else:
             run = RecordedCodec(size=CodecSize(**size), networks=networks, policy=networks, standard={}, judge=networks,
                                 lpips=None, named_domain=_domain(about["command"]), **shared)  # fmt: skip
