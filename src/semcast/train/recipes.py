@@ -17,7 +17,7 @@ from semcast.train.shards import as_shards
 
 RECIPES = (
     "parser", "linear", "linear-gan", "sketch", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
-    "scene-parser", "judge", "tables", "scene-codec", "features", "allocation",
+    "hyperprior", "scene-parser", "judge", "tables", "scene-codec", "features", "allocation",
 )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ def _known() -> dict[str, type[Task]]:
     from semcast.train.features import FeaturesTask
     from semcast.train.flow import FlowRecipe
     from semcast.train.generator import GeneratorRecipe
+    from semcast.train.hyperprior import HyperpriorRecipe
     from semcast.train.knowledge import KnowledgeTask
     from semcast.train.linear import LinearTask
     from semcast.train.linear_gan import LinearGanRecipe
@@ -57,7 +58,8 @@ def _known() -> dict[str, type[Task]]:
     recipes: tuple[type[Task], ...] = (
         FaceParserRecipe, LinearTask, LinearGanRecipe, SketchRecipe,
         GeneratorRecipe, FlowRecipe, LinkRecipe, KnowledgeTask, DeepJsccRecipe,
-        EndToEndRecipe, SceneParserRecipe, JudgeRecipe, TablesTask, SceneCodecRecipe, FeaturesTask, AllocationRecipe,
+        EndToEndRecipe, HyperpriorRecipe, SceneParserRecipe, JudgeRecipe, TablesTask, SceneCodecRecipe, FeaturesTask,
+        AllocationRecipe,
     )  # fmt: skip
     return {recipe.name: recipe for recipe in recipes}
 
