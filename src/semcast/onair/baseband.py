@@ -46,7 +46,7 @@ class Downconverter:
         if not is_complex:
             around = np.arange(len(taps)) - len(taps) // 2
             taps = 2 * taps * np.exp(2j * np.pi * CENTRE_HZ * scale / (rate * self.up) * around)
-            # Some sound cards add a constant, louder than the burst: it is in the filter's slope, and where frequencies are off it
+            # Some sound cards add a constant, louder than the burst: it is in the slope of the filter, and behind an offset it
             # would leak into all carriers. A bump as wide as the slope takes it out, and hum with it.
             bump = np.kaiser(len(taps), 0.1102 * (_STOP_DB - 8.7))
             taps = taps - taps.sum() * bump / bump.sum()
