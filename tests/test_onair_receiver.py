@@ -186,6 +186,16 @@ def test_a_telephone_a_whistle_and_clipping() -> None:
         assert error_db(capture.symbols, sent) < -5 and 0.5 < truth(capture, sent) < 2, path
 
 
+def test_a_constant_and_hum_do_no_harm() -> None:
+    """A cheap sound card's, 20 dB over the burst, with frequencies off so that rows do not have it by the whole turn."""
+    sent = gauss(320)
+    sound = Simulator(snr_db=15, offset_hz=37).apply(sound_of(sent), 12_000)
+    reference, level = error_db(one(hear(sound)).symbols, sent), np.sqrt(np.mean(sound**2))
+    hum = np.cos(2 * np.pi * 50 / 12_000 * np.arange(len(sound)))
+    for added in (10 * level, -10 * level, 3 * level * hum):
+        assert error_db(one(hear((sound + added).astype(np.float32))).symbols, sent) < reference + 0.6
+
+
 # ---- what is missing -------------------------------------------------------------------------------------------------
 
 

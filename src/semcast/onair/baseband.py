@@ -46,6 +46,10 @@ class Downconverter:
         if not is_complex:
             around = np.arange(len(taps)) - len(taps) // 2
             taps = 2 * taps * np.exp(2j * np.pi * CENTRE_HZ * scale / (rate * self.up) * around)
+            # Some sound cards add a constant, louder than the burst: it is in the slope of the filter, and behind an offset it
+            # would leak into all carriers. A bump as wide as the slope takes it out, and hum with it.
+            bump = np.kaiser(len(taps), 0.1102 * (_STOP_DB - 8.7))
+            taps = taps - taps.sum() * bump / bump.sum()
         self.taps = taps.astype(np.complex64 if not is_complex else np.float32)
         self.reach = len(taps) // 2  # of the filter on either side, in samples at rate · up
         context = -(-2 * self.reach // self.up)
