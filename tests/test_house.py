@@ -15,8 +15,8 @@ SOURCE = ROOT / "src" / "semcast"
 # From the top down, one part a row: a module may import from its own part and from those below it.
 ROWS = (
     "__main__", "cli", "studies", "train", "bench", "testing", "api", "privacy", "rivals", "codec", "generative", "linear",
-    "sources", "face", "framing", "metrics", "networks", "weights", "channels", "crossing", "link", "pictures", "photos", "mark",
-    "mending", "domains", "hashes", "files", "errors",
+    "sources", "face", "framing", "metrics", "networks", "weights", "channels", "crossing", "link", "source_coding",
+    "pictures", "photos", "mark", "mending", "domains", "hashes", "files", "errors",
 )  # fmt: skip
 ROW = {name: number for number, name in enumerate(ROWS)}
 

@@ -59,9 +59,10 @@ if TYPE_CHECKING:
     from semcast.errors import BadInput, Damaged, DoesNotFit, Missing, SemcastError, Unfinished
     from semcast.generative.inversion import Descent, Guess, Newton
     from semcast.generative.refinement import Refine
-    from semcast.link import BitCodec, Budget, Burst, Channel, Received, Reception, System, unit_power
+    from semcast.link import Budget, Burst, Channel, Received, Reception, System, unit_power
     from semcast.privacy.blind import Blind
     from semcast.privacy.filter import Filter
+    from semcast.source_coding import BitCodec
 
     __version__: str
 
@@ -75,11 +76,10 @@ _WHERE = {
     "semcast.errors": ("BadInput", "Damaged", "DoesNotFit", "Missing", "SemcastError", "Unfinished"),
     "semcast.generative.inversion": ("Descent", "Guess", "Newton"),
     "semcast.generative.refinement": ("Refine",),
-    "semcast.link": (
-        "BitCodec", "Budget", "Burst", "Channel", "Received", "Reception", "System", "unit_power",
-    ),
+    "semcast.link": ("Budget", "Burst", "Channel", "Received", "Reception", "System", "unit_power"),
     "semcast.privacy.blind": ("Blind",),
     "semcast.privacy.filter": ("Filter",),
+    "semcast.source_coding": ("BitCodec",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
 

@@ -21,9 +21,10 @@ from semcast.channels import make_channel
 from semcast.domains import domain_named
 from semcast.errors import BadInput
 from semcast.files import check_file
-from semcast.link import BitCodec, Channel, System
+from semcast.link import Channel, System
 from semcast.metrics.perceptual import missing
 from semcast.metrics.report import Metrics
+from semcast.source_coding import BitCodec
 
 Track = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar for so many records; what it gives is told how many more there are."""
