@@ -38,8 +38,8 @@ suppress_warnings = [
 ]
 
 ROOMS = (
-    "generative", "codec", "linear", "rivals", "privacy", "channels", "link", "sources", "framing", "face", "photos", "mark",
-    "networks", "metrics", "weights", "bench", "studies", "train", "testing", "domains", "files", "errors",
+    "generative", "codec", "linear", "rivals", "privacy", "channels", "link", "source_coding", "sources", "framing", "face",
+    "photos", "mark", "networks", "metrics", "weights", "bench", "studies", "train", "testing", "domains", "files", "errors",
 )  # fmt: skip
 """In the order of reading; what is not named here follows."""
 

@@ -20,6 +20,8 @@ import pytest
 
 import semcast as sc
 from semcast.cli import main
+from semcast.train.recipe import Recipe
+from semcast.train.recipes import RECIPES, find, override
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -157,6 +159,27 @@ def test_the_numbers_of_the_readme_are_those_of_the_results() -> None:
                     assert said == held[name.strip("`"), k], f"{name} at k = {k}"
                     shown += 1
     assert shown == 9
+
+
+def test_settings_that_the_page_on_training_names_are_those_of_the_recipes() -> None:
+    """Of each line ``semcast train RECIPE ... --set KEY=VALUE`` the recipe and the key, whatever the shell makes of the value."""
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"semcast train ([\w-]+) (.*)", text)
+    assert {name for name, _ in lines} == set(RECIPES)
+    for name, options in lines:
+        for key in re.findall(r"--set (\w+)=", options):
+            assert f"{key}=" in refused_settings(name), (name, key)
+    iterated = [name for name in RECIPES if issubclass(find(name), Recipe)]
+    assert set(RECIPES) - set(iterated) == {"linear", "knowledge", "tables", "features"}, "closed forms, as the page says"
+    for name in iterated:
+        assert override(find(name).defaults, ["shape=wsd", "decay=0.2", "warm=5", "floor=0.1"]).schedule.shape == "wsd"
+
+
+def refused_settings(name: str) -> str:
+    """The sentence that lists all settings of a recipe."""
+    with pytest.raises(sc.BadInput, match="the settings are") as refused:
+        override(find(name).defaults, ["nothing=1"])
+    return str(refused.value)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "semcast"
 ROWS = (
     "__main__", "cli", "studies", "train", "bench", "testing", "station", "api", "privacy", "rivals", "codec", "generative",
     "linear", "sources", "face", "framing", "metrics", "networks", "weights", "onair", "channels", "crossing", "link",
-    "pictures", "photos", "mark", "mending", "domains", "hashes", "files", "errors",
+    "source_coding", "pictures", "photos", "mark", "mending", "domains", "hashes", "files", "errors",
 )  # fmt: skip
 ROW = {name: number for number, name in enumerate(ROWS)}
 

@@ -26,13 +26,14 @@ from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
 from semcast.hashes import generator_for
 from semcast.link import Budget, System
+from semcast.metrics.identity import Identity, kind_of
 from semcast.metrics.report import Metrics
 from semcast.photos import read_aligned, read_mask, to_tensor
 from semcast.privacy.blind import Blind, blend, box_of, find_region, fit_region, hide
 from semcast.privacy.filter import Filter
 from semcast.privacy.knowledge import KnowledgeBase, KnowledgeConfig
 from semcast.privacy.parts import PartChoice
-from semcast.privacy.receipt import receipt
+from semcast.privacy.receipt import receipt, table
 from semcast.privacy.system import Private
 from semcast.train.knowledge import Settings, learn
 
@@ -345,6 +346,26 @@ def test_what_was_protected_stays_with_its_burst(link: Generative, face: Tensor)
     assert told["mode"] == "blind" and told["derived_from_private_pixels"] == []
     with pytest.raises(SemcastError, match="not from one"):
         receipt(private, face, plain, plain, metrics, aligned=True)
+
+
+def test_a_receipt_goes_by_the_threshold_of_each_recogniser(link: Generative, face: Tensor) -> None:
+    class Recogniser(Identity):
+        def __init__(self, name: str, says: float) -> None:
+            self.path, self.kind, self.says = Path(name), kind_of(name), says
+
+        def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+            return torch.full((len(a),), self.says)
+
+    private, budget = Private.around(load("linear", device="cpu"), Blind("eyes", coarse=True), link=link), Budget(64, 5.0)
+    channel = make_channel("awgn")
+    sent, plain = (cross(s, channel, face, budget, generator_for(0, "a")) for s in (private, private.system))
+    known = [Recogniser("mobileface_v2.onnx", 0.45), Recogniser("dlib_resnet.onnx", 0.45), Recogniser("mine.onnx", 0.9)]
+    told = receipt(private, face, sent, plain, Metrics({}, known, []), aligned=True)
+    assert [told[name].get("same_person_after") for name in ("identity", "identity_2", "identity_3")] == [False, True, None]
+    assert [told[name]["threshold"] for name in ("identity", "identity_2", "identity_3")] == [0.47, pytest.approx(0.4), None]
+    shown = str([list(column.cells) for column in table(told).columns])
+    assert "somebody else (threshold 0.47)" in shown and "the same person (threshold 0.40)" in shown
+    assert "face match (identity 3)" in shown and "its threshold is not known" in shown
 
 
 def test_filter_is_for_codes(link: Generative, face: Tensor) -> None:

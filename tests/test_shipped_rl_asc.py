@@ -16,10 +16,10 @@ from semcast.bench.codecs import CodecRecord, CodecSweep, set_miou
 from semcast.codec.codec import RlAsc, receive
 from semcast.domains import DOMAINS, STREET
 from semcast.face import align
-from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips
 from semcast.networks.segmenter import FaceParser, Judge
 from semcast.rivals.photo_codecs import load_codec
+from semcast.source_coding import BitCodec
 from semcast.sources import find_photos
 
 SCARCE, BUDGET = 300, 500

@@ -59,11 +59,12 @@ if TYPE_CHECKING:
     from semcast.errors import BadInput, Damaged, DoesNotFit, Missing, SemcastError, Unfinished
     from semcast.generative.inversion import Descent, Guess, Newton
     from semcast.generative.refinement import Refine
-    from semcast.link import BitCodec, Budget, Burst, Channel, Received, Reception, System, unit_power
+    from semcast.link import Budget, Burst, Channel, Received, Reception, System, unit_power
     from semcast.onair.channel import OnAir, Recording
     from semcast.onair.simulate import Simulator
     from semcast.privacy.blind import Blind
     from semcast.privacy.filter import Filter
+    from semcast.source_coding import BitCodec
     from semcast.station import Heard, Signal, receive, send
 
     __version__: str
@@ -78,13 +79,12 @@ _WHERE = {
     "semcast.errors": ("BadInput", "Damaged", "DoesNotFit", "Missing", "SemcastError", "Unfinished"),
     "semcast.generative.inversion": ("Descent", "Guess", "Newton"),
     "semcast.generative.refinement": ("Refine",),
-    "semcast.link": (
-        "BitCodec", "Budget", "Burst", "Channel", "Received", "Reception", "System", "unit_power",
-    ),
+    "semcast.link": ("Budget", "Burst", "Channel", "Received", "Reception", "System", "unit_power"),
     "semcast.onair.channel": ("OnAir", "Recording"),
     "semcast.onair.simulate": ("Simulator",),
     "semcast.privacy.blind": ("Blind",),
     "semcast.privacy.filter": ("Filter",),
+    "semcast.source_coding": ("BitCodec",),
     "semcast.station": ("Heard", "Signal", "receive", "send"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}

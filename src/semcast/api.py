@@ -24,7 +24,7 @@ from semcast.generative.system import Generative
 from semcast.hashes import generator_for
 from semcast.linear.learned import LearnedSketch
 from semcast.linear.system import CARES, Linear, LinearGan
-from semcast.link import BitCodec, Budget, Channel, System
+from semcast.link import Budget, Channel, System
 from semcast.mark import Mark
 from semcast.networks.precision import choose_device
 from semcast.photos import Photo as Pixels
@@ -33,6 +33,7 @@ from semcast.rivals.bit_codecs import ALLOCATIONS, BIT_CODECS, load_bit_codec
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.rivals.digital import DigitalSystem
 from semcast.rivals.photo_codecs import CODECS
+from semcast.source_coding import BitCodec
 from semcast.sources import Photo, photo
 
 CODED = ("rl-asc", *CODECS)

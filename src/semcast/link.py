@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from semcast.errors import BadInput, Damaged, DoesNotFit
 from semcast.hashes import generator_for, hash_numbers, hash_source
 from semcast.mark import Mark
-from semcast.photos import Photo, write_image
+from semcast.photos import write_image
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Complex, Float, Num
@@ -371,30 +371,3 @@ class Channel(ABC):
         budget = burst.budget
         met = budget.snr_db if snr_db is None else snr_db
         return self.draw(len(burst.symbols), budget.symbols, met, generator_for(seed, burst.name))(burst)
-
-
-class BitCodec(Protocol):
-    """Source coding: a photo as at most so many bytes, and back.
-
-    To bring one, subclass it (or have the same members) and write ``compress`` and ``decompress``.
-    """
-
-    @property
-    def name(self) -> str:
-        """The name of the codec."""
-        return type(self).__name__.lower()
-
-    @property
-    def version(self) -> str:
-        """Changes with the bytes that it makes: by default a hash of the class's source."""
-        return hash_source(type(self), BitCodec)
-
-    @abstractmethod
-    def compress(self, image: Photo, max_bytes: int) -> bytes:
-        """uint8 ``[height, width, 3]`` → at most ``max_bytes``. Raises DoesNotFit where nothing fits."""
-        ...
-
-    @abstractmethod
-    def decompress(self, stream: bytes) -> Photo:
-        """Bytes → uint8 ``[height, width, 3]``. Raises Damaged where the stream is."""
-        ...

@@ -32,6 +32,11 @@ LONGEST_SIDE = 2048
 MAX_PIXELS = 175_000_000
 """More than any phone but one makes, and just below where Pillow itself refuses."""
 
+SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".jp2",
+    ".avif", ".heic", ".heif",
+])  # fmt: skip
+"""Of the files of a folder that are photos, in any case."""
 WRITES = {
     ".png": "PNG",
     ".jpg": "JPEG",

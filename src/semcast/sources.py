@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from os import PathLike
@@ -31,13 +31,15 @@ from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.face import align
 from semcast.framing import Picture, as_pixels
 from semcast.networks.segmenter import FaceParser, SceneParser
+from semcast.photos import SUFFIXES, read_aligned, read_photo, resize, to_tensor
 from semcast.photos import Photo as Pixels
-from semcast.photos import read_aligned, read_photo, resize, to_tensor
 
-SUFFIXES = frozenset([
-    ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif",
-])  # fmt: skip
 SIZE = 256
+MASK = ".mask.png"
+"""How the name of a photo's labels ends."""
+SIDECARS = frozenset([".json", ".txt", ".cls", ".csv", ".xml", ".yaml", ".md", ".jsonl"])
+"""Of files beside photos that say something about them: nothing is missed where they are passed over."""
+FEW = 5
 LEAST_SURE = 0.74
 """Mean certainty of the parser of streets over a photo's pixels below which it is said that the photo may be no street: 0 of the
 150 photos of street256/val, 18 of Kodak's 24, 40 of 40 faces and a cup of coffee are below it."""
@@ -147,13 +149,22 @@ class Source:
                 raise type(error)(str(error).replace(str(copy), place)) from None
 
 
-def find_photos(paths: Sequence[Path], limit: int | None = None) -> list[Source]:
+class Found(list[Source]):
+    """Photos that were found, in order; ``notes`` says what beside them was left out, a sentence each."""
+
+    def __init__(self, sources: Iterable[Source], notes: Sequence[str] = ()) -> None:
+        super().__init__(sources)
+        self.notes = list(notes)
+
+
+def find_photos(paths: Sequence[Path], limit: int | None = None) -> Found:
     """Photos of files, folders (not their subfolders) and tar shards, in order, at most ``limit``.
 
     Raises:
         SemcastError: a path is missing, a shard is damaged, there is no photo, or two have the same name.
     """
-    sources = [source for path in paths for source in _expand(path)][:limit]
+    found = [_expand(path) for path in paths]
+    sources = Found([source for each in found for source in each][:limit], [note for each in found for note in each.notes])
     if not sources:
         raise BadInput(f"there is no photo in {', '.join(map(str, paths))}")
     seen: set[str] = set()
@@ -165,31 +176,77 @@ def find_photos(paths: Sequence[Path], limit: int | None = None) -> list[Source]
 
 
 def shard_members(path: Path) -> Iterator[tuple[str, bytes, bytes | None]]:
-    """(id, JPEG bytes, mask PNG bytes or None) for every photo of a tar shard, in order."""
-    jpeg: dict[str, bytes] = {}
-    mask: dict[str, bytes] = {}
+    """(id, the photo's bytes, mask PNG bytes or None) for every photo of a tar shard, in order; see :func:`read_shard`."""
+    yield from read_shard(path)[0]
+
+
+def read_shard(path: Path) -> tuple[list[tuple[str, bytes, bytes | None]], list[str]]:
+    """Read the photos of a tar shard, and name the members that were left out.
+
+    A photo is what a file of a folder would be one by (:data:`~semcast.photos.SUFFIXES`), its id the name without the suffix; its
+    mask is called ``<id>.mask.png``. Captions and the like (:data:`SIDECARS`) are nobody's mask.
+
+    Raises:
+        BadInput: two photos have one id, so that one would take the other's place.
+    """
+    photos: dict[str, tuple[str, bytes]] = {}
+    masks: dict[str, bytes] = {}
+    others: list[str] = []
     with tarfile.open(path) as tar:
         for member in tar:
-            if not member.isfile():
+            name = Path(member.name).name
+            handle = tar.extractfile(member) if member.isfile() and not name.startswith(".") else None
+            if handle is None:
                 continue
-            stem, _, kind = Path(member.name).name.partition(".")
-            handle = tar.extractfile(member)
-            if handle is not None:
-                (jpeg if kind in ("jpg", "jpeg", "png") else mask)[stem] = handle.read()
-    for stem, data in jpeg.items():
-        yield stem, data, mask.get(stem)
+            kind = _kind(name)
+            if kind == "mask":
+                masks[name[: -len(MASK)]] = handle.read()
+            elif kind == "photo":
+                stem = name[: -len(Path(name).suffix)]
+                if stem in photos:
+                    raise BadInput(f"two photos of {path} are called {stem} ({photos[stem][0]}, {member.name}): rename one")
+                photos[stem] = (member.name, handle.read())
+            elif kind == "other":
+                others.append(member.name)
+    others += [stem + MASK for stem in masks if stem not in photos]
+    return [(stem, data, masks.get(stem)) for stem, (_, data) in photos.items()], others
 
 
-def _expand(path: Path) -> list[Source]:
+def _kind(name: str) -> str:
+    """What a file is by its name: a photo, a mask, a sidecar, or something other."""
+    if name.lower().endswith(MASK):
+        return "mask"
+    suffix = Path(name).suffix.lower()
+    return "photo" if suffix in SUFFIXES else "sidecar" if suffix in SIDECARS else "other"
+
+
+def _expand(path: Path) -> Found:
     try:
         if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-            return [Source(p.name, p) for p in files]
+            return _in_folder(path)
         if path.suffix.lower() == ".tar" and path.is_file():
-            return [Source(name, path, data, mask) for name, data, mask in shard_members(path)]
+            photos, others = read_shard(path)
+            return Found([Source(name, path, data, mask) for name, data, mask in photos], _left_out(path, others))
     except (OSError, tarfile.TarError) as error:
         raise Damaged(f"{path} cannot be read ({error})") from None
-    return [Source(path.name, path)]
+    return Found([Source(path.name, path)])
+
+
+def _in_folder(folder: Path) -> Found:
+    """The photos of a folder; masks beside them are not photos, and only shards bring masks."""
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    by_kind: dict[str, list[Path]] = {"photo": [], "mask": [], "sidecar": [], "other": []}
+    for path in files:
+        by_kind["other" if path.is_dir() else _kind(path.name)].append(path)
+    return Found([Source(path.name, path) for path in by_kind["photo"]],
+                 _left_out(folder, [path.name for path in by_kind["other"] + by_kind["mask"]]))  # fmt: skip
+
+
+def _left_out(where: Path, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+    return [f"{len(names)} of {where} left out, no photos by their names: {shown}"]
 
 
 # ---- one photo, framed -----------------------------------------------------------------------------------------------

@@ -29,8 +29,9 @@ from torch import Tensor
 
 from semcast.channels import AWGN
 from semcast.errors import SemcastError
-from semcast.link import MAX_SYMBOLS, BitCodec, Budget, Burst, Channel, Received, Reception, System
+from semcast.link import MAX_SYMBOLS, Budget, Burst, Channel, Received, Reception, System
 from semcast.photos import Photo, to_tensor, to_uint8
+from semcast.source_coding import BitCodec
 
 TRIED = (1, 16, 64, 256, 640, 1000, 8192)
 """k that are tried where a system serves them, beside the ends of its range."""

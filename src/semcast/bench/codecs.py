@@ -28,7 +28,6 @@ from semcast.bench.sweep import PHOTO
 from semcast.codec.criterion import Criterion, bits_per_pixel
 from semcast.domains import FACE, Domain, domain_named
 from semcast.errors import BadInput, SemcastError
-from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.metrics.pixel import psnr_db
 from semcast.metrics.semantic import mean_iou_of_counts
@@ -37,6 +36,7 @@ from semcast.networks.segmenter import Judge
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.rivals.bit_codecs import ALLOCATIONS, BIT_CODECS, load_bit_codec
 from semcast.rivals.photo_codecs import PhotoCodec
+from semcast.source_coding import BitCodec
 from semcast.sources import SIZE, Source
 
 RAW_BYTES = 3 * SIZE * SIZE

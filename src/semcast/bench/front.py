@@ -13,7 +13,7 @@ import torch
 from semcast import api
 from semcast.bench import cluster, codecs, engine
 from semcast.bench.codecs import CodecRecord
-from semcast.bench.inputs import gather
+from semcast.bench.inputs import found_notes, gather
 from semcast.bench.records import Record
 from semcast.bench.sweep import FACE, PHOTO, Plan, Sweep
 from semcast.bench.table import Table
@@ -21,9 +21,10 @@ from semcast.channels import make_channel
 from semcast.domains import domain_named
 from semcast.errors import BadInput
 from semcast.files import check_file
-from semcast.link import BitCodec, Channel, System
+from semcast.link import Channel, System
 from semcast.metrics.perceptual import missing
 from semcast.metrics.report import Metrics
+from semcast.source_coding import BitCodec
 
 Track = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar for so many records; what it gives is told how many more there are."""
@@ -75,10 +76,9 @@ def evaluate(
     again = partial(build, plan, links, over, metrics, [Path(path).absolute() for path in identity], vgg, device)
     sweep = again()
     named = metrics is None and all(isinstance(each, str) for each in links)
-    opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
-    with cluster.measuring(workers, sweep, again if named else None) as measure, opened as step:
-        outcome = engine.run(sweep, sources, target, force=force, progress=step, measure=measure)
-    return Table(outcome.records, outcome.measured, sweep.skipped + outcome.refused, list(sweep.metrics.notes))
+    outcome = _measure(sweep, again if named else None, sources, target, force, workers, progress)
+    notes = [*found_notes(sources), *sweep.metrics.notes]
+    return Table(outcome.records, outcome.measured, sweep.skipped + outcome.refused, notes)
 
 
 def evaluate_codecs(
@@ -119,10 +119,8 @@ def evaluate_codecs(
     sweep = again()
     note = missing("squeeze")
     named = all(isinstance(each, str) for each in chosen)
-    opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
-    with cluster.measuring(workers, sweep, again if named else None) as measure, opened as step:
-        outcome = engine.run(sweep, sources, target, force=force, progress=step, measure=measure)
-    return Table(outcome.records, outcome.measured, outcome.refused, [note] if note else [])
+    outcome = _measure(sweep, again if named else None, sources, target, force, workers, progress)
+    return Table(outcome.records, outcome.measured, outcome.refused, [*found_notes(sources), *([note] if note else [])])
 
 
 def build(
@@ -148,6 +146,16 @@ def build_codecs(
         SemcastError: a name is unknown, or weights or a library are missing.
     """
     return codecs.load(domain, chosen, max_bytes, care, device=device)[0]
+
+
+def _measure(
+    sweep: Any, again: Callable[[], Any] | None, sources: Sequence[Any], out: Path | None, force: bool, workers: int | str,
+    progress: Track | None,
+) -> engine.Outcome[Any]:  # fmt: skip
+    """Let whoever works measure a sweep; ``again`` makes it anew in a worker, None: it is sent there."""
+    opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
+    with cluster.measuring(workers, sweep, again) as measure, opened as step:
+        return engine.run(sweep, sources, out, force=force, progress=step, measure=measure)
 
 
 def _target(out: Path | str | None) -> Path | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from semcast.errors import BadInput
 from semcast.framing import as_pixels
 from semcast.photos import to_tensor
-from semcast.sources import Source, find_photos
+from semcast.sources import Found, Source, find_photos
 
 
 def gather(photos: Any, limit: int | None = None) -> Sequence[Source]:
@@ -38,6 +38,8 @@ def gather(photos: Any, limit: int | None = None) -> Sequence[Source]:
         photos = [photos]
     if not isinstance(photos, Iterable):
         raise BadInput(f"photos are paths or pictures, not {type(photos).__name__}")
+    if isinstance(photos, Found) and limit is None:  # with what it has to say
+        return photos
     given = list(islice(photos, limit))
     if not given:
         raise BadInput("there is no photo in what was given")
@@ -46,6 +48,11 @@ def gather(photos: Any, limit: int | None = None) -> Sequence[Source]:
     if all(isinstance(each, (str, PathLike)) for each in given):
         return find_photos([Path(each) for each in given], limit)
     return [_source(each, i) for i, each in enumerate(given)]
+
+
+def found_notes(sources: Sequence[Source]) -> list[str]:
+    """What was left out where they were found, a sentence each."""
+    return sources.notes if isinstance(sources, Found) else []
 
 
 def _is_picture(thing: Any) -> bool:

@@ -116,7 +116,7 @@ def send(
     [cyan]semcast send me.jpg -o me.sigmf-meta --iq --bandwidth 153.6k[/cyan]
     """
     from semcast.networks.precision import use_threads
-    from semcast.sources import SUFFIXES
+    from semcast.photos import SUFFIXES
 
     use_threads()
     spacing = _check_output(out, air, play, force)

@@ -64,7 +64,7 @@ def encode(
     from semcast.domains import domain_named
     from semcast.files import check_file
     from semcast.networks.precision import choose_device, use_threads
-    from semcast.sources import SUFFIXES
+    from semcast.photos import SUFFIXES
 
     kind, where = domain_named(domain), choose_device(device)
     kind.cares(care)
@@ -171,8 +171,7 @@ def inspect(
     [cyan]semcast inspect sems --json[/cyan]
     [cyan]semcast inspect me-received.png[/cyan]
     """
-    from semcast.photos import check_output
-    from semcast.sources import SUFFIXES
+    from semcast.photos import SUFFIXES, check_output
 
     batch = pair(files, (*SEM, *SUFFIXES), out, ".png")
     batch.check(lambda path: check_output(path, force))
@@ -189,7 +188,7 @@ def inspect(
 def _is_picture(path: Path) -> bool:
     """By its name; of stdin, which has none, by its first bytes."""
     from semcast.codec.bitstream import MAGIC
-    from semcast.sources import SUFFIXES
+    from semcast.photos import SUFFIXES
 
     if path.suffix:
         return path.suffix.lower() in SUFFIXES

@@ -110,9 +110,8 @@ def transmit(
     from semcast.files import check_file
     from semcast.metrics.report import Metrics
     from semcast.networks.precision import use_threads
-    from semcast.photos import check_output
+    from semcast.photos import SUFFIXES, check_output
     from semcast.privacy.system import protect_all
-    from semcast.sources import SUFFIXES
 
     use_threads()
     budget = budget_of(symbols, snr, sending)

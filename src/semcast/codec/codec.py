@@ -188,7 +188,7 @@ def receive(
 
 
 class RlAsc:
-    """The semantic codec as a :class:`~semcast.link.BitCodec`.
+    """The semantic codec as a :class:`~semcast.source_coding.BitCodec`.
 
     Args:
         networks: of one domain.

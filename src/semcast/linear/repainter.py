@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semcast.networks.blocks import LightBlock, ResBlock, SmoothOctave, double
+from semcast.networks.blocks import LightBlock, ResBlock, SmoothOctave, double, through_u_net
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -68,14 +68,7 @@ class Repainter(nn.Module):
         """The U-Net's features ``[B, widths[0], 64, 64]``; arguments as of :meth:`forward`."""
         x: Tensor = self.stem(torch.cat((estimate * 2 - 1, error.clamp_min(1e-3).log() + 3), 1))
         x = x + self.place + self.condition(condition)[:, :, None, None]
-        skips = []
-        for i, block in enumerate(self.down):
-            x = block(x if i == 0 else F.avg_pool2d(x, 2))
-            skips.append(x)
-        x = self.middle(skips.pop())
-        for block in self.up:
-            x = block(torch.cat((F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()), 1))
-        return x
+        return through_u_net(x, self.down, self.middle, self.up)
 
     def forward(
         self, estimate: Float[Tensor, "batch 3 side side"], error: Float[Tensor, "batch 1 side side"],

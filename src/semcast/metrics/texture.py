@@ -41,7 +41,7 @@ import torch
 from torch import Tensor
 
 from semcast.errors import BadInput, Missing
-from semcast.photos import Photo, read_photo, to_tensor
+from semcast.photos import SUFFIXES, Photo, read_photo, to_tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
@@ -52,7 +52,6 @@ SHORTEST = 64
 _NEAR, _FAR = 2, 6
 _RINGS, _FIRST, _LAST, _SECTORS = 6, 1 / 8, 1 / 2, 24
 _LUMA = (0.299, 0.587, 0.114)
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif", ".heic")
 
 
 class Texture:
@@ -231,7 +230,7 @@ def _read(folder: Path) -> Iterable[Photo]:
     if not folder.is_dir():
         raise Missing(f"{folder} is not a folder of pictures")
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _SUFFIXES:
+        if path.suffix.lower() in SUFFIXES:
             yield read_photo(path)
 
 

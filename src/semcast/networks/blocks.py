@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -40,6 +41,26 @@ class ResBlock(nn.Module):
         y = self.conv2(F.silu(self.norm2(y)))
         made: Tensor = self.skip(x) + y
         return made
+
+
+def through_u_net(x: Tensor, down: Iterable[nn.Module], middle: nn.Module, up: Iterable[nn.Module]) -> Tensor:
+    """Halve the side after each step ``down`` but the last, and double it before each step ``up``, which sees what was there.
+
+    Args:
+        x: ``[batch, channels, H, W]``, of sides that can be halved so often.
+        down, middle, up: each of ``up`` takes the channels from below and, behind them, those of the step down at its side.
+
+    Returns:
+        what the last step up makes, ``[batch, its channels, H, W]``.
+    """
+    skips: list[Tensor] = []
+    for step in down:
+        x = step(F.avg_pool2d(x, 2) if skips else x)
+        skips.append(x)
+    x = middle(skips.pop())
+    for step in up:
+        x = step(torch.cat((F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()), 1))
+    return x
 
 
 class LightBlock(nn.Module):

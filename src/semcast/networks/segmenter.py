@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from semcast.domains import NUM_PARTS, Domain
 from semcast.errors import BadInput
-from semcast.networks.blocks import ResBlock, channels_last
+from semcast.networks.blocks import ResBlock, channels_last, through_u_net
 from semcast.weights import load
 
 if TYPE_CHECKING:
@@ -108,15 +108,7 @@ class FaceParser(Segmenter):
         size = self.config.size
         if image.shape[-1] != size or image.shape[-2] != size:
             image = F.interpolate(image, (size, size), mode="area" if image.shape[-1] > size else "bilinear")
-        x = self.stem(image * 2 - 1)
-        skips = []
-        for i, block in enumerate(self.down):
-            x = block(x if i == 0 else F.avg_pool2d(x, 2))
-            skips.append(x)
-        x = self.middle(skips.pop())
-        for block in self.up:
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = block(torch.cat((x, skips.pop()), 1))
+        x = through_u_net(self.stem(image * 2 - 1), self.down, self.middle, self.up)
         return F.pixel_shuffle(self.head(x), 2)
 
 

@@ -15,19 +15,10 @@ from torch import Tensor
 from semcast.crossing import Crossing
 from semcast.errors import BadInput
 from semcast.metrics.pixel import psnr_db
-from semcast.metrics.report import Metrics
+from semcast.metrics.report import IDENTITIES, Metrics
 from semcast.privacy.blind import Blind, find_region
 from semcast.privacy.filter import Filter
 from semcast.privacy.system import Private, Protected, ProtectedBurst
-
-# from which similarity on a recogniser takes two faces for one person (see metrics.identity)
-THRESHOLDS = {"mobilefacenet": 0.40, "mobileface_v2": 0.47}
-DEFAULT_THRESHOLD = 0.40
-
-
-def threshold_of(name: str) -> float:
-    """The verification threshold of an embedder, by its file's name."""
-    return next((value for start, value in THRESHOLDS.items() if name.startswith(start)), DEFAULT_THRESHOLD)
 
 
 def masked_psnr_db(a: Tensor, b: Tensor, mask: Tensor) -> float:
@@ -49,7 +40,8 @@ def receipt(
         aligned: whether the photo came aligned, so that nothing looked for the face.
 
     ``inside_psnr_db`` and ``inside_lpips_squeeze`` are between the protected transmission and the photo in the private
-    region (before: the unprotected one), ``outside_psnr_db`` between the two transmissions outside it.
+    region (before: the unprotected one), ``outside_psnr_db`` between the two transmissions outside it. ``same_person_after`` is
+    by the recogniser's threshold, and left out where none is known (:class:`~semcast.metrics.identity.Kind`).
     """
     asked, made = private.protection, _look_inside(protected)
     region = made.regions[-1] if made.regions else find_region(private.parser.to(image.device).labels(image), asked.choice)
@@ -72,8 +64,9 @@ def receipt(
         )
     for name, embedder in metrics.identity.items():
         measured = _pair(lambda x, e=embedder: float(e.similarity(image, x)), before, after, 4)
-        least = threshold_of(embedder.path.name)
-        values[name] = measured | {"threshold": least, "same_person_after": measured["after"] >= least}
+        values[name] = measured | {"threshold": embedder.threshold}
+        if embedder.threshold is not None:
+            values[name]["same_person_after"] = bool(embedder.verify(torch.tensor(measured["after"])))
     if isinstance(asked, Filter):
         values["codes"] = made.filtered[-1].distances() | {"lambda1": asked.lambda1, "lambda2": asked.lambda2}
     return values
@@ -114,12 +107,15 @@ def table(values: dict[str, Any]) -> Table:
         if name in values:
             shown.add_row(what, "unprotected {before}, protected {after}".format(**_format(values[name], form)))
     shown.add_row("outside it, against the unprotected", f"{values['outside_psnr_db']:.2f} dB")
-    for name in ("identity", "identity_2"):
+    for name in IDENTITIES:
         if name in values:
             found = values[name]
-            who = "the same person" if found["same_person_after"] else "somebody else"
             pair = "unprotected {before}, protected {after}".format(**_format(found, "{:.3f}"))
-            shown.add_row(f"face match ({name.replace('_', ' ')})", f"{pair}: {who} (threshold {found['threshold']:.2f})")
+            verdict = "its threshold is not known"
+            if found["threshold"] is not None:
+                who = "the same person" if found["same_person_after"] else "somebody else"
+                verdict = f"{who} (threshold {found['threshold']:.2f})"
+            shown.add_row(f"face match ({name.replace('_', ' ')})", f"{pair}: {verdict}")
     if "codes" in values:
         codes = values["codes"]
         shown.add_row(

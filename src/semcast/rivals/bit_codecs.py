@@ -8,9 +8,9 @@ import torch
 
 from semcast.domains import domain_named
 from semcast.errors import BadInput
-from semcast.link import BitCodec
 from semcast.networks.precision import choose_device
 from semcast.rivals.photo_codecs import CODECS, load_codec
+from semcast.source_coding import BitCodec
 
 ALLOCATIONS = ("rl-asc", "uniform", "greedy", "random", "area")
 """One semantic codec that spends its bits differently, by name."""

@@ -16,10 +16,11 @@ from torch import Tensor
 from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
 from semcast.linear.system import load_sketch
-from semcast.link import BitCodec, Budget, Burst, Received, Reception, System
+from semcast.link import Budget, Burst, Received, Reception, System
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.rivals.bit_codecs import load_bit_codec
 from semcast.rivals.modem import TABLE, Modem, Scheme, map_bits, scheme_for, scheme_named
+from semcast.source_coding import BitCodec
 
 SIDE = 256
 """Of the photos of codecs that take one size alone."""

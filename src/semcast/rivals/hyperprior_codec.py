@@ -18,10 +18,10 @@ from torch import Tensor
 
 from semcast.codec.entropy import Decoder, Encoder, Frequencies, normalise
 from semcast.errors import BadInput, Damaged, DoesNotFit
-from semcast.link import BitCodec
 from semcast.photos import Photo, to_tensor, to_uint8
 from semcast.rivals.formats import leb128, read_leb128
 from semcast.rivals.hyperprior import SCALES, STRIDE, Z_MOST, Hyperprior, HyperpriorConfig
+from semcast.source_coding import BitCodec
 from semcast.weights import Checkpoint, load
 
 STEPS = 16

@@ -39,7 +39,7 @@ def sizes_of(size: Size) -> list[Size]:
 
 
 class PhotoCodec:
-    """A format as a :class:`~semcast.link.BitCodec`, for photos of any size up to 16 megapixels, which they keep.
+    """A format as a :class:`~semcast.source_coding.BitCodec`, for photos of any size up to 16 megapixels, which they keep.
 
     What was encoded of the last photo is kept: a sweep asks for the same photo at many budgets.
     """

@@ -24,9 +24,9 @@ from semcast.codec.bitstream import unpack
 from semcast.codec.codec import POLICY
 from semcast.codec.painter import BRANCHES
 from semcast.errors import SemcastError
-from semcast.link import BitCodec
 from semcast.photos import Photo, write_image
 from semcast.pictures import enlarge, grid
+from semcast.source_coding import BitCodec
 from semcast.sources import SIZE
 from semcast.studies.codec_run import CodecRun
 from semcast.studies.noise import CONVENTIONS, spoil

@@ -21,11 +21,11 @@ from semcast.codec.painter import BRANCHES
 from semcast.codec.policy import Policy
 from semcast.domains import domain_named
 from semcast.errors import SemcastError
-from semcast.link import BitCodec
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.networks.segmenter import Judge
 from semcast.photos import Photo, to_tensor
 from semcast.rivals.photo_codecs import load_codec
+from semcast.source_coding import BitCodec
 from semcast.sources import Source
 from semcast.studies.run import Make, Point, Points, Run
 from semcast.studies.targets import RIVALS, STANDARD

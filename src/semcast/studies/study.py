@@ -121,8 +121,11 @@ def reproduce(
     if (gone := next((path for path in paths if not path.exists()), None)) is not None:
         raise Missing(f"{gone} does not exist")
     size = chosen[0].sizes[quick]
+    found = find_photos(paths, limit or size.photos)
+    for note in found.notes:
+        say(note)
     asked = Asked(
-        study, find_photos(paths, limit or size.photos), Path(out), quick, domain,
+        study, found, Path(out), quick, domain,
         tuple(Path(path) for path in identity), size,
         {"force": force, "seed": seed, "workers": workers, "say": say, "track": track, "command": command},
     )  # fmt: skip

@@ -66,16 +66,25 @@ class Scenes:
         return self.images[index].float().div_(255)
 
 
+def find_shards(folder: Path, split: str) -> list[Path]:
+    """The files ``folder/split-*.tar``, in order.
+
+    Raises:
+        Missing: there is none.
+    """
+    shards = sorted(folder.glob(f"{split}-*.tar"))
+    if not shards:
+        raise Missing(f"no {split}-*.tar in {folder}")
+    return shards
+
+
 def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, limit: int | None = None) -> Faces:
     """Read ``folder/split-*.tar`` and resize to ``size``.
 
     Raises:
         SemcastError: there is no such shard.
     """
-    shards = sorted(folder.glob(f"{split}-*.tar"))
-    if not shards:
-        raise Missing(f"no {split}-*.tar in {folder}")
-    return Faces(*_decoded(shards, size, parts_of if labelled else None, limit))
+    return Faces(*_decoded(find_shards(folder, split), size, parts_of if labelled else None, limit))
 
 
 def load_all_faces(data: Path, size: int) -> Faces:
@@ -115,9 +124,7 @@ def load_scenes(data: Path, domain: Domain, split: str, size: int = 256, limit: 
         SemcastError: there is no such shard, or none of its photos has a mask.
     """
     folder = data / domain.folder
-    shards = sorted(folder.glob(f"{split}-*.tar"))
-    if not shards:
-        raise Missing(f"no {split}-*.tar in {folder}")
+    shards = find_shards(folder, split)
     classes = len(domain.classes)
     images, masks, names = _decoded(shards, size, lambda mask: np.where(mask < classes, mask, IGNORED), limit)
     if masks is None or not names:

@@ -25,8 +25,8 @@ from semcast.domains import DOMAINS, FACE, IGNORED, STREET, Domain, domain_named
 from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.files import whole
 from semcast.networks.segmenter import FaceParser, SceneParser
-from semcast.photos import Photo, read_aligned, read_photo, resize, to_tensor
-from semcast.sources import SIZE, SUFFIXES, Source
+from semcast.photos import SUFFIXES, Photo, read_aligned, read_photo, resize, to_tensor
+from semcast.sources import MASK, SIZE, Source
 from semcast.train.loop import console
 
 SPLITS = ("train", "val", "test")
@@ -204,7 +204,17 @@ def _usable(paths: list[Path], domain: Domain, parser: SceneParser, finder: Face
 
 
 def _photos(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.endswith(".mask.png"))
+    """The photos of a folder.
+
+    Raises:
+        BadInput: two of them would have one id.
+    """
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.lower().endswith(MASK))
+    first: dict[str, Path] = {}
+    for path in found:
+        if first.setdefault(path.stem, path) is not path:
+            raise BadInput(f"two photos of {folder} are called {path.stem} ({first[path.stem].name}, {path.name}): rename one")
+    return found
 
 
 def _member(path: Path, domain: Domain, parser: SceneParser, finder: FaceParser | None) -> Member:

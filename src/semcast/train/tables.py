@@ -18,10 +18,10 @@ from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, SIDES, reduce_lab
 from semcast.codec.feature_coder import FeatureTables, learn_tables
 from semcast.codec.layout_coder import LAG, NEAR, OUTSIDE, LayoutCoder, LayoutTables
 from semcast.domains import Domain, domain_named
-from semcast.errors import Damaged, Missing
+from semcast.errors import Damaged
 from semcast.networks.precision import mixed
 from semcast.sources import shard_members
-from semcast.train.data import shuffled
+from semcast.train.data import find_shards, shuffled
 from semcast.train.loop import console
 from semcast.train.recipe import Task
 from semcast.train.schedule import warm_cosine
@@ -120,10 +120,7 @@ def load_layouts(folder: Path, split: str, side: int) -> Tensor:
     Raises:
         SemcastError: there is no such shard.
     """
-    shards = sorted(folder.glob(f"{split}-*.tar"))
-    if not shards:
-        raise Missing(f"no {split}-*.tar in {folder}")
-    masks = [mask for shard in shards for _, _, mask in shard_members(shard) if mask is not None]
+    masks = [mask for shard in find_shards(folder, split) for _, _, mask in shard_members(shard) if mask is not None]
     return torch.from_numpy(np.stack([reduce_labels(np.asarray(Image.open(io.BytesIO(mask))), side) for mask in masks]))
 
 
