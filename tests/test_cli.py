@@ -178,6 +178,15 @@ def test_with_what_ships(run: Run) -> None:
     assert code == 0, err
 
 
+def test_masks_in_a_folder_are_not_sent(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    Path("photos").mkdir()
+    for name in ("a.JFIF", "b.jpg"):
+        Image.open(photo).convert("RGB").save(f"photos/{name}", "JPEG")
+    Image.new("L", (300, 300)).save("photos/b.mask.png")
+    code, _, err = run("transmit", "photos", "--aligned", "-o", "out")
+    assert code == 0 and sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.png"], err
+
+
 def test_no_face_points_to_the_systems_that_need_none(run: Run, stand_in: dict[str, System]) -> None:
     Image.new("RGB", (90, 60), (40, 90, 160)).save("sky.png")
     Image.new("RGB", (90, 60), (40, 90, 190)).save("sea.png")

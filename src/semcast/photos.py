@@ -37,6 +37,8 @@ SUFFIXES = frozenset([
     ".avif", ".heic", ".heif",
 ])  # fmt: skip
 """Of the files of a folder that are photos, in any case."""
+MASK = ".mask.png"
+"""How the name of a photo's labels ends, which are no photo."""
 WRITES = {
     ".png": "PNG",
     ".jpg": "JPEG",

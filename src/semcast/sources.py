@@ -31,12 +31,10 @@ from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.face import align
 from semcast.framing import Picture, as_pixels
 from semcast.networks.segmenter import FaceParser, SceneParser
-from semcast.photos import SUFFIXES, read_aligned, read_photo, resize, to_tensor
+from semcast.photos import MASK, SUFFIXES, read_aligned, read_photo, resize, to_tensor
 from semcast.photos import Photo as Pixels
 
 SIZE = 256
-MASK = ".mask.png"
-"""How the name of a photo's labels ends."""
 SIDECARS = frozenset([".json", ".txt", ".cls", ".csv", ".xml", ".yaml", ".md", ".jsonl"])
 """Of files beside photos that say something about them: nothing is missed where they are passed over."""
 FEW = 5

@@ -75,14 +75,21 @@ def check_inputs(paths: Sequence[Path]) -> None:
 def find_inputs(paths: Sequence[Path], suffixes: Collection[str]) -> tuple[list[Path], bool]:
     """Every file that was named or is in a folder that was named (not in its subfolders), and whether they count as several.
 
+    In a folder, the masks beside photos do not count.
+
     Raises:
         SemcastError: a folder holds no such file or cannot be read, or stdin is named twice.
     """
+    from semcast.photos import MASK
+
+    def counts(file: Path) -> bool:
+        return file.suffix.lower() in suffixes and file.name[0] != "." and not file.name.lower().endswith(MASK)
+
     found: list[Path] = []
     for path in paths:
         try:
             folder = path != STREAM and path.is_dir()
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and p.name[0] != ".") if folder else [path]
+            inside = sorted(filter(counts, path.iterdir())) if folder else [path]
         except (OSError, ValueError) as error:
             raise Missing(f"{path} cannot be read ({reason_of(error)})") from None
         if not inside:

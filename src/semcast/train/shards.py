@@ -25,8 +25,8 @@ from semcast.domains import DOMAINS, FACE, IGNORED, STREET, Domain, domain_named
 from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.files import whole
 from semcast.networks.segmenter import FaceParser, SceneParser
-from semcast.photos import SUFFIXES, Photo, read_aligned, read_photo, resize, to_tensor
-from semcast.sources import MASK, SIZE, Source
+from semcast.photos import MASK, SUFFIXES, Photo, read_aligned, read_photo, resize, to_tensor
+from semcast.sources import SIZE, Source
 from semcast.train.loop import console
 
 SPLITS = ("train", "val", "test")
