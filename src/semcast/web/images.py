@@ -93,7 +93,8 @@ def tint(pixels: Photo, colour: tuple[int, int, int], strength: NDArray[np.float
 def grey(pixels: Photo) -> Photo:
     """A picture in pale grey, to draw upon."""
     pale = 0.35 * 255 + 0.6 * pixels.mean(-1, keepdims=True)
-    return np.rint(pale).astype(np.uint8).repeat(3, -1)
+    drawn: Photo = np.rint(pale).astype(np.uint8).repeat(3, -1)
+    return drawn
 
 
 def heat(values: NDArray[np.floating]) -> Photo:

@@ -109,7 +109,7 @@ class PrivacyTab:
 
         def act() -> tuple[privacy.Safe, str, str]:
             safe = privacy.protect(shelf, face, system, parts, mode)
-            return safe, privacy.show_instead(safe), privacy.transmit(safe, face, setting).show()
+            return safe, privacy.show_instead(safe), privacy.transmit(safe, face, setting).show(right=False)
 
         known = system in shelf.systems and "generative" in shelf.systems
         self.safe, instead, out = await self.desk.compute("privacy", act, what="protecting" if known else "loading networks")
