@@ -115,5 +115,6 @@ class LinkTab:
     def save(self) -> None:
         """The received picture as a file, with its edge and its mark."""
         if self.arrived is not None:
-            name = f"{self.system}-{self.setting.symbols}-{self.setting.snr_db:g}dB.png"
+            setting = self.arrived.setting
+            name = f"{self.arrived.system.name}-{setting.symbols}-{setting.snr_db:g}dB.png".replace(":", "-")
             ui.download(self.arrived.file(), name)
