@@ -79,6 +79,24 @@ def read_photo(path: Path | str, longest: int = LONGEST_SIDE) -> Photo:
     return _read(Path(path), longest)[0]
 
 
+def read_bytes(data: bytes, name: str, longest: int = LONGEST_SIDE) -> Photo:
+    """As :func:`read_photo`, of a photo that is in memory: nothing is written.
+
+    Args:
+        name: what sentences call it.
+    """
+    path = Path(name)
+    if not data:
+        raise Damaged(f"{name} is empty")
+    try:
+        return _decode(path, io.BytesIO(data), longest)[0]
+    except SemcastError:
+        mended = _decode_mended(path, data, longest)
+        if mended is None:
+            raise
+        return mended[0]
+
+
 def read_aligned(path: Path | str, size: int = 256) -> Photo:
     """A photo that is already cropped like the training faces, resized to uint8 ``[size, size, 3]``.
 
@@ -141,15 +159,14 @@ def _read(path: Path, longest: int) -> tuple[Photo, tuple[int, int]]:
         with path.open("rb") as file:
             return _decode(path, file, longest)
     except SemcastError:
-        photo = _decode_mended(path, longest)
+        photo = _decode_mended(path, path.read_bytes(), longest)
         if photo is None:
             raise
         return photo
 
 
-def _decode_mended(path: Path, longest: int) -> tuple[Photo, tuple[int, int]] | None:
+def _decode_mended(path: Path, data: bytes, longest: int) -> tuple[Photo, tuple[int, int]] | None:
     """A photo all of whose pixels are there though Pillow refuses its file; None where it is none of those."""
-    data = path.read_bytes()
     if is_png(data):
         plain = without_extras(data)
         return None if plain == data else _decode(path, io.BytesIO(plain), longest)
@@ -165,11 +182,11 @@ def _opened(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns from 89 megapixels on; the limit below is ours
-            image = Image.open(file, formats=_formats())
+            image = Image.open(file, formats=formats())
     except Image.DecompressionBombError:
         raise BadInput(f"{path} claims to be over {MAX_PIXELS // 10**6} megapixels, too many to open") from None
     except UnidentifiedImageError:
-        raise BadInput(f"{path} is not an image that can be read here ({', '.join(_formats())})") from None
+        raise BadInput(f"{path} is not an image that can be read here ({', '.join(formats())})") from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on a bad header
         raise Damaged(f"{path} is a damaged image ({reason_of(error)})") from None
     with image:
@@ -220,16 +237,16 @@ def _check_input(path: Path) -> None:
         raise Missing(f"{path} cannot be read ({reason_of(error)})") from None
 
 
-def _formats() -> list[str]:
+def formats() -> list[str]:
     """What can be opened here; HEIC where the optional pillow-heif is installed."""
-    formats = list(_READS)
+    names = list(_READS)
     with contextlib.suppress(ImportError):
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
-        formats.append("HEIF")
+        names.append("HEIF")
     Image.init()
-    return [name for name in formats if name in Image.OPEN]
+    return [name for name in names if name in Image.OPEN]
 
 
 def _orientation(image: Image.Image) -> Image.Transpose | None:
@@ -320,7 +337,7 @@ def write_image(path: Path | str, image: NDArray[np.uint8] | Tensor, mark: Mark 
         options = {"quality": 95}
     if mark is not None:
         _check_markable(path)
-        options |= _options_of(mark, kind)
+        options |= mark_options(mark, kind)
     with whole(path) as file:
         Image.fromarray(pixels).save(file, kind, **options)
 
@@ -351,8 +368,8 @@ def _check_markable(path: Path) -> None:
         raise BadInput(f"{path}: a BMP cannot say that a network painted it; write a PNG, JPEG, WebP or TIFF")
 
 
-def _options_of(mark: Mark, kind: str) -> dict[str, object]:
-    """What Pillow is told so that the file carries the mark."""
+def mark_options(mark: Mark, kind: str) -> dict[str, object]:
+    """What Pillow is told so that a file of that kind (``PNG``, ``JPEG``, ``WEBP``, ``TIFF``) carries the mark."""
     packet = write_xmp(mark)
     if kind == "TIFF":
         return {"tiffinfo": {_XMP: packet}}

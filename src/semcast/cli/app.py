@@ -19,6 +19,7 @@ from semcast.cli.sem import decode, encode, inspect
 from semcast.cli.send import demo, sample, transmit
 from semcast.cli.study import report, reproduce
 from semcast.cli.train import train
+from semcast.cli.web import web
 from semcast.errors import SemcastError
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Send": (demo, transmit, sample),
     "On the air": (send, receive, simulate),
     "Files of meaning": (encode, decode, inspect),
+    "Look": (web,),
     "Measure": (evaluate, evaluate_codec, reproduce, report),
     "Models and data": (models, fetch, data, train),
 }

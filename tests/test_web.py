@@ -1,0 +1,430 @@
+"""The page without a browser: what it takes in, what it draws, who waits for whom, and who may come in."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from semcast.errors import BadInput, Damaged, DoesNotFit, SemcastError
+from semcast.photos import read_mark
+from semcast.web import codec, link, privacy, radio
+from semcast.web.images import SIDE, constellation, encode, show, stamp
+from semcast.web.limits import MOST_BYTES, MOST_UPLOADS, Pace, clean_name, read_photo, read_recording
+from semcast.web.shelf import Shelf
+from semcast.web.visitor import Face, Guests, Subject, Visitor
+from semcast.web.work import Queue, Superseded
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def claims(width: int, height: int) -> bytes:
+    """A PNG whose header promises so many pixels; there are none."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.fixture(scope="module")
+def shelf() -> Shelf:
+    return Shelf("cpu")
+
+
+@pytest.fixture
+def subject(shelf: Shelf) -> Subject:
+    return shelf.portrait.fresh()
+
+
+@pytest.fixture
+def face(subject: Subject) -> Face:
+    return subject.need_face()
+
+
+# ---- what comes in ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "me.jpg is empty"),
+        (b"these are words", "me.jpg is not an image"),
+        (claims(10_000, 6_000), "me.jpg is 60 megapixels: a photo here has at most 50"),
+        (claims(60_000, 60_000), "me.jpg is more than can be opened"),
+        (claims(300, 200), "me.jpg is a truncated or damaged image"),
+        (b"\xff\xd8\xff" + bytes(MOST_BYTES), "me.jpg is larger than 25 MB"),
+    ],
+    ids=["nothing", "text", "60 megapixels", "bomb", "cut off", "large"],
+)
+def test_a_bad_photo_is_one_sentence(data: bytes, says: str) -> None:
+    with pytest.raises(SemcastError) as error:
+        read_photo(data, "../up/me.jpg")
+    assert str(error.value).startswith(says) and "\n" not in str(error.value) and "/" not in str(error.value)
+
+
+def test_a_photo_is_read_in_memory_and_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    assert np.array_equal(read_photo(png(pixels), "a.png"), pixels)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_are_shown_clean() -> None:
+    assert clean_name("C:\\photos\\me.jpg") == "me.jpg" and clean_name("a\nb\x00.png") == "ab.png"
+    assert len(clean_name("x" * 500)) == 60 and clean_name("") == "the file"
+
+
+def test_uploads_have_a_pace() -> None:
+    pace = Pace()
+    for second in range(MOST_UPLOADS):
+        pace.count(float(second))
+    with pytest.raises(BadInput, match="wait a little"):
+        pace.count(40.0)
+    pace.count(1000.0)
+
+
+@pytest.mark.parametrize("data", [b"", b"words", b"RIFF\x00\x00\x00\x00WAVE"], ids=["nothing", "text", "cut off"])
+def test_a_bad_recording_is_one_sentence(data: bytes) -> None:
+    with pytest.raises(SemcastError) as error:
+        read_recording(data, "evening.wav")
+    assert str(error.value).startswith("evening.wav") and "tmp" not in str(error.value)
+
+
+def test_a_recording_that_is_too_long_is_refused() -> None:
+    tape = radio.Tape(np.zeros(8_000 * 121, np.float32), 8_000)
+    with pytest.raises(BadInput, match="at most 120 s"):
+        read_recording(tape.wav(), "long.wav")
+
+
+# ---- visitors and their queue ----------------------------------------------------------------------------------------
+
+
+def test_visitors_have_their_own_photo_and_leave_nothing(shelf: Shelf) -> None:
+    guests = Guests(2)
+    one, two = guests.welcome("one"), guests.welcome("two")
+    with pytest.raises(BadInput, match="2 tabs are open"):
+        guests.welcome("three")
+    one.subject, two.subject = shelf.portrait.fresh(), shelf.portrait.fresh()
+    one.need_face().kept["codes"] = 1
+    assert not two.need_face().kept and not shelf.portrait.need_face().kept.get("codes")
+    guests.leave("one")
+    assert one.subject is None and list(guests.there) == ["two"]
+    guests.welcome("three")
+
+
+def test_a_photo_without_a_face_is_kept_for_the_codec_alone() -> None:
+    visitor = Visitor("tab")
+    with pytest.raises(BadInput, match="choose a photo first"):
+        visitor.need()
+    subject = visitor.take_photo(png(np.full((90, 120, 3), 128, np.uint8)), "wall.png")
+    assert subject.scene.shape == (256, 256, 3) and subject.size == (120, 90)
+    with pytest.raises(BadInput, match="face"):
+        visitor.need_face()
+
+
+def run(act: Callable[[Queue], object]) -> object:
+    async def inside() -> object:
+        queue = Queue()
+        try:
+            return await act(queue)  # type: ignore[misc]
+        finally:
+            queue.close()
+
+    return asyncio.run(inside())
+
+
+def test_of_one_slider_only_the_newest_place_is_computed() -> None:
+    done: list[int] = []
+
+    async def act(queue: Queue) -> list[object]:
+        wishes = [queue.run("tab", "link", lambda i=i: done.append(i) or i) for i in range(20)]
+        return await asyncio.gather(*wishes, return_exceptions=True)
+
+    results = run(act)
+    assert isinstance(results, list) and results[-1] == 19 and len(done) <= 2
+    assert all(isinstance(result, Superseded) for result in results if not isinstance(result, int))
+
+
+def test_twenty_visitors_are_served_in_turn_quick_before_slow() -> None:
+    order: list[str] = []
+    places: list[int] = []
+
+    async def act(queue: Queue) -> None:
+        gate = threading.Event()
+        first = asyncio.create_task(queue.run("zero", "a", gate.wait))
+        await asyncio.sleep(0.05)
+        rest = [queue.run(f"slow {i}", "a", lambda i=i: order.append(f"slow {i}"), slow=True) for i in range(2)]
+        for i in range(20):
+            rest.append(queue.run(f"{i}", "a", lambda i=i: order.append(f"{i}"), tell=places.append if i == 9 else None))
+        tasks = [asyncio.create_task(wish) for wish in rest]
+        await asyncio.sleep(0.05)
+        gate.set()
+        await asyncio.gather(first, *tasks)
+
+    run(act)
+    assert order == [f"{i}" for i in range(20)] + ["slow 0", "slow 1"]
+    assert places[0] == 10 and places[-1] == -1 and places == sorted(places, reverse=True)
+
+
+def test_who_leaves_is_waited_for_no_longer_and_an_error_stops_nobody() -> None:
+    done: list[str] = []
+
+    async def act(queue: Queue) -> None:
+        gate = threading.Event()
+        first = asyncio.create_task(queue.run("zero", "a", gate.wait))
+        await asyncio.sleep(0.05)
+        gone = asyncio.create_task(queue.run("gone", "a", lambda: done.append("gone")))
+        bad = asyncio.create_task(queue.run("bad", "a", lambda: 1 / 0))
+        good = asyncio.create_task(queue.run("good", "a", lambda: done.append("good")))
+        await asyncio.sleep(0.05)
+        queue.leave("gone")
+        gate.set()
+        results = await asyncio.gather(first, gone, bad, good, return_exceptions=True)
+        assert isinstance(results[1], Superseded) and isinstance(results[2], ZeroDivisionError)
+
+    run(act)
+    assert done == ["good"]
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_network_painted_says_so_on_its_edge_and_in_its_file(shelf: Shelf, face: Face, tmp_path: Path) -> None:
+    arrived = link.transmit(shelf, face, "sketch", link.Setting(64, 5.0))
+    plain = link.transmit(shelf, face, "linear", link.Setting(64, 5.0))
+    assert arrived.mark is not None and plain.mark is None
+    for data, ending in ((arrived.file(), "png"), (encode(stamp(arrived.pixels, "x", painted=True), arrived.mark), "jpg")):
+        path = tmp_path / f"a.{ending}"
+        path.write_bytes(data)
+        mark = read_mark(path)
+        assert mark is not None and (mark.system, mark.symbols, mark.snr_db, mark.channel) == ("sketch", 64, 5.0, "awgn")
+    edge = stamp(arrived.pixels, arrived.caption, painted=True)[SIDE:].reshape(-1, 3)
+    other = stamp(arrived.pixels, arrived.caption)[SIDE:].reshape(-1, 3)
+    assert tuple(np.median(edge, 0)) != tuple(np.median(other, 0)) and (edge > 200).any()
+    assert show(arrived.pixels, "x", arrived.mark).startswith("data:image/jpeg;base64,")
+
+
+def test_a_constellation_has_a_point_for_each_symbol() -> None:
+    svg = constellation(np.zeros(3, complex), np.array([1 + 1j, 9e9]))
+    assert svg.count("h0") == 5 and "nan" not in svg and 'role="img"' in svg
+
+
+# ---- link ------------------------------------------------------------------------------------------------------------
+
+
+def test_all_systems_meet_the_same_noise(shelf: Shelf, face: Face) -> None:
+    setting = link.Setting(64, 0.0, seed=3)
+    noise = []
+    for name in ("sketch", "generative", "linear"):
+        arrived = link.transmit(shelf, face, name, setting)
+        noise.append((arrived.received.symbols - arrived.burst.symbols).numpy())
+    assert np.allclose(noise[0], noise[1], atol=1e-5) and np.allclose(noise[0], noise[2], atol=1e-5)
+
+
+def test_a_face_is_inverted_once(shelf: Shelf, face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = shelf.generative
+    calls: list[int] = []
+    invert = system.invert
+    monkeypatch.setattr(system, "invert", lambda image: calls.append(1) or invert(image))
+    for snr in (0.0, 5.0, 10.0):
+        link.transmit(shelf, face, "generative", link.Setting(640, snr))
+    assert len(calls) == 1
+
+
+def test_what_a_system_cannot_do_is_a_sentence(shelf: Shelf, face: Face) -> None:
+    with pytest.raises(DoesNotFit, match="32 to 1280"):
+        link.transmit(shelf, face, "generative", link.Setting(16))
+    with pytest.raises(BadInput, match="unknown channel"):
+        link.transmit(shelf, face, "sketch", link.Setting(channel="wire"))
+
+
+def test_the_map_and_the_strip(shelf: Shelf, face: Face) -> None:
+    bad, good = (link.transmit(shelf, face, "linear", link.Setting(64, snr)) for snr in (-10.0, 20.0))
+    assert link.draw_share(bad)[1] < link.draw_share(good)[1]
+    assert "everywhere" not in link.explain_share(good)
+    shown = [piece() for piece in link.strip(shelf, face, "linear", link.Setting(64))]
+    assert [snr for snr, _ in shown] == list(link.SNRS) and len({address for _, address in shown}) == len(link.SNRS)
+    assert {"PSNR dB", "MS-SSIM"} <= {row[0] for row in link.measure(face, good)}
+
+
+# ---- codec -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_face_in_so_many_bytes_and_back(shelf: Shelf, subject: Subject) -> None:
+    pytest.importorskip("constriction")
+    small, large = (codec.code(shelf, subject, "face", most, {}) for most in (300, 900))
+    assert len(small.data) <= 300 < len(large.data) <= 900
+    again = codec.open_sem(shelf, large.data, "me.sem")
+    assert np.array_equal(again.shown.pixels, large.shown.pixels) and again.original is None
+    assert large.concept_at(0.5, 0.55) == "nose" and large.mark.system == "rl-asc"
+    assert {"skin", "hair"} <= {name for name, _, _ in large.concepts()}
+
+
+def test_care_gives_a_concept_more(shelf: Shelf, subject: Subject) -> None:
+    pytest.importorskip("constriction")
+
+    def level(coded: codec.Coded, name: str) -> int:
+        return max(concept.level for concept, found, _ in coded.receipt.lines if found == name)
+
+    plain, cared = codec.code(shelf, subject, "face", 400, {}), codec.code(shelf, subject, "face", 400, {"nose": 4})
+    assert level(cared, "nose") >= level(plain, "nose") and len(cared.data) <= 400
+    assert [name for name, _, _ in cared.concepts()].index("nose") <= [name for name, _, _ in plain.concepts()].index("nose")
+
+
+def test_bad_files_of_meaning(shelf: Shelf) -> None:
+    for data in (b"", b"words", bytes(70_000)):
+        with pytest.raises((BadInput, Damaged)):
+            codec.open_sem(shelf, data, "x.sem")
+
+
+def test_a_rival_at_the_same_bytes(shelf: Shelf, subject: Subject) -> None:
+    picture, size = codec.rival(shelf, subject.scene, "webp", 900)
+    assert picture.shape == (256, 256, 3) and size <= 900 and "PSNR" in codec.quality(subject.scene, picture)
+    with pytest.raises(DoesNotFit, match="jpeg cannot say anything"):
+        codec.rival(shelf, subject.scene, "jpeg", 20)
+
+
+# ---- privacy ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("system", ["generative", "sketch"])
+def test_no_symbol_knows_of_private_pixels(shelf: Shelf, face: Face, system: str) -> None:
+    safe = privacy.protect(shelf, face, system, ["eyes", "mouth"], "blind")
+    proof = privacy.repaint(face, safe, link.Setting(128, 5.0))
+    assert proof.protected == 0 < proof.plain <= 128 and "0 of 128" in proof.sentence
+    assert privacy.protect(shelf, face, system, ["mouth", "eyes"], "blind") is safe
+    arrived = privacy.transmit(safe, face, link.Setting(128, 5.0))
+    assert arrived.pixels.shape == (256, 256, 3) and arrived.mark is not None
+
+
+def test_the_filter_promises_less_and_the_proof_says_so(shelf: Shelf, face: Face) -> None:
+    safe = privacy.protect(shelf, face, "generative", ["eyes"], "filter")
+    assert privacy.repaint(face, safe, link.Setting(64)).protected > 0
+    with pytest.raises(BadInput, match="filter works on the codes"):
+        privacy.protect(shelf, face, "sketch", ["eyes"], "filter")
+    with pytest.raises(BadInput, match="click a part"):
+        privacy.protect(shelf, face, "generative", [], "blind")
+
+
+def test_parts_are_found_where_they_are_clicked(shelf: Shelf, face: Face) -> None:
+    seen = privacy.parts_seen(shelf, face)
+    assert {"skin", "eyes", "hair"} <= set(seen) and sum(seen.values()) <= 1.001
+    assert privacy.part_at(shelf, face, 0.5, 0.55) == "nose" and privacy.part_at(shelf, face, 2.0, -1.0) in seen
+
+
+# ---- radio -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_face_goes_on_the_air_and_comes_back(shelf: Shelf, face: Face) -> None:
+    tape, _ = radio.make(shelf, face, "linear", 256, 10.0)
+    spoiled = radio.spoil(tape, radio.Trouble(snr_db=15.0, offset_hz=20.0))
+    again = radio.Tape(*read_recording(spoiled.wav(), "me.wav"))
+    (heard,) = radio.listen(shelf, again)
+    assert heard.name == "linear" and abs(heard.capture.offset_hz - 20) < 2
+    assert radio.show_heard(heard) and radio.show_map(shelf, heard) and "20" in radio.describe(heard)
+    assert radio.spectrogram(again, [heard]).shape == (336, 1024, 3)
+    assert radio.spoil(tape, radio.Trouble()) is tape
+    assert radio.listen(shelf, radio.Tape(np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32))) == []
+
+
+# ---- the door --------------------------------------------------------------------------------------------------------
+
+
+def asked(headers: dict[str, str], *, secret: str = "", path: str = "/", query: str = "", method: str = "GET") -> tuple[int, str]:
+    """What the door answers: status and where to or what."""
+    pytest.importorskip("starlette")
+    from semcast.web.door import Door
+
+    said: list[dict[str, object]] = []
+
+    async def inside(scope: object, receive: object, send: Callable[[object], object]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[misc]
+        await send({"type": "http.response.body", "body": b"inside"})  # type: ignore[misc]
+
+    async def send(message: dict[str, object]) -> None:
+        said.append(message)
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.request"}
+
+    scope = {
+        "type": "http", "method": method, "path": path, "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    asyncio.run(Door(inside, secret)(scope, receive, send))  # type: ignore[arg-type]
+    held = dict(said[0]["headers"])  # type: ignore[call-overload]
+    if said[0]["status"] == 200:
+        assert b"default-src 'self'" in held[b"content-security-policy"]
+    return int(str(said[0]["status"])), held.get(b"location", held.get(b"set-cookie", b"")).decode()
+
+
+def test_only_this_computers_browser_comes_in() -> None:
+    assert asked({"host": "127.0.0.1:7860"})[0] == asked({"host": "localhost:7860"})[0] == 200
+    assert asked({"host": "evil.example"})[0] == asked({})[0] == 403
+    assert asked({"host": "127.0.0.1:7860", "origin": "https://evil.example"})[0] == 403
+    assert asked({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"})[0] == 200
+    assert asked({"host": "localhost", "content-length": "99999999"}, method="POST")[0] == 413
+    assert asked({"host": "localhost"}, method="POST")[0] == 411
+
+
+def test_with_a_secret_only_its_address_opens_the_page() -> None:
+    host = {"host": "127.0.0.1:7860"}
+    assert asked(host, secret="abc")[0] == asked(host, secret="abc", query="key=abd")[0] == 403
+    assert asked(host, secret="abc", query="key=abc") == (303, "/")
+    assert asked(host | {"cookie": "semcast=abc"}, secret="abc")[0] == 200
+    assert asked(host | {"cookie": "semcast=abx"}, secret="abc")[0] == 403
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    pytest.importorskip("nicegui")
+    import socket
+
+    from semcast.web.server import check
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(BadInput, match="cannot be used"):
+            check(taken.getsockname()[1])
+    with pytest.raises(BadInput, match="1 to 65535"):
+        check(0)
+
+
+@pytest.mark.timed
+@pytest.mark.slow
+def test_two_hundred_transmissions_hold_no_memory(shelf: Shelf, face: Face) -> None:
+    import resource
+
+    for i in range(220):
+        if i == 20:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        link.transmit(shelf, face, "sketch", link.Setting(640, float(i % 20))).show()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < 100, f"{grown:.0f} MB"
+
+
+def test_a_move_of_k_or_snr_costs_little(shelf: Shelf, face: Face) -> None:
+    """Not the photo again: encoding and one decoding. (Wall-clock times are in the browser's test.)"""
+    link.transmit(shelf, face, "sketch", link.Setting())
+    begun = time.process_time()
+    for snr in range(4):
+        link.transmit(shelf, face, "sketch", link.Setting(snr_db=float(snr))).show()
+    assert time.process_time() - begun < 8
+    assert skimage.data.astronaut().shape == (512, 512, 3)
