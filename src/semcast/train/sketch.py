@@ -38,7 +38,7 @@ from semcast.weights import load, save
 
 @dataclass(frozen=True)
 class Settings:
-    """Batch 16, Adam 4e-4, constant until the last tenth of the minutes; weights of the losses as above.
+    """Batch 16, Adam 2e-4, constant until the last tenth of the minutes; weights of the losses as above.
 
     ``persons`` is how many photos of a batch the identity loss sees (its network costs a third of a step), ``more_every`` how
     often a batch shows more people; ``warm_start`` goes on from what ships.
@@ -46,9 +46,9 @@ class Settings:
 
     steps: int = 1_000_000
     batch: int = 16
-    rate: float = 4e-4
-    whole: float = 3.0
-    pixel: float = 3.0
+    rate: float = 2e-4
+    whole: float = 20.0
+    pixel: float = 16.0
     perceptual: float = 0.6
     texture: float = 0.12
     person: float = 0.6
