@@ -17,7 +17,15 @@
     return id === undefined ? null : document.getElementById("c" + id);
   };
 
-  semcast.pick = (name) => uploader(name)?.querySelector("input[type=file]")?.click();
+  // What the chooser offers; whatever comes is judged by the server, which says in a sentence what is wrong with it.
+  const OFFERED = { photo: "image/*,.heic,.heif,.avif,.jp2", sem: ".sem", sound: "audio/*,.wav,.flac,.ogg,.mp3" };
+
+  semcast.pick = (name) => {
+    const input = uploader(name)?.querySelector("input[type=file]");
+    if (!input) return;
+    input.accept = OFFERED[name];
+    input.click();
+  };
 
   semcast.give = (name, files) => {
     const input = uploader(name)?.querySelector("input[type=file]");
