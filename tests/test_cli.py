@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.table import Table
 
 import semcast.api
 from semcast.cli import build, console, main, options
@@ -176,6 +179,59 @@ def test_with_what_ships(run: Run) -> None:
     given = ("--systems", "linear", "--snr", 10, "--symbols", 64, "-o", "r.jsonl")
     code, out, err = run("evaluate", "astronaut.png", *given)
     assert code == 0, err
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "[red]me[", "[/bold]", "\u6771\u4eac \U0001f600", "-me", "m" * 240])
+def test_photos_of_any_name(run: Run, photo: Path, stand_in: dict[str, System], name: str) -> None:
+    """Not UTF-8, taken for markup or for an option, long: what the file system takes works, with and without --json."""
+    try:
+        there = Path(shutil.copy(photo, photo.parent / f"{name}.png"))
+    except (OSError, UnicodeError):
+        pytest.skip("this file system does not take the name")
+    code, out, err = run("transmit", there, "--aligned", "--json", "-o", f"./{name[:200]}-a.png")
+    assert code == 0 and json.loads(out)["image"] == there.name, err
+    code, out, err = run("transmit", there, "--aligned", "-o", f"./{name[:200]}-b.png")
+    assert code == 0 and name[:200].encode(errors="replace").decode() in out.replace("\n", ""), (out, err)
+    assert {path.name for path in Path().iterdir()} >= {f"{name[:200]}-a.png", f"{name[:200]}-b.png"}
+
+
+def test_stdout_carries_results_alone_where_stderr_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As cron and services start us: print would write to the other stream."""
+    monkeypatch.setattr(sys, "stderr", None)
+    console.ready_streams()
+    console.say("a note")
+    console.complain("a sentence")
+    with console.track("work", 3) as step:
+        step(1)
+    assert capsys.readouterr().out == ""
+
+
+def test_no_letter_breaks_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A code page of Windows lacks most letters: those are replaced."""
+    page = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", page)
+    console.ready_streams()
+    table = Table("\u6771\u4eac", "\u2192")
+    table.add_row("a", "\U0001f600")
+    console.show(table)
+    page.flush()
+    assert b"?" in page.buffer.getvalue()
+
+
+@pytest.mark.parametrize("columns", ["20", "80"])
+def test_a_narrow_terminal_breaks_lines_but_no_cell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    table = Table(*(f"heading {i}" for i in range(12)))
+    table.add_row(*(f"cell-{i}-of-a-row" for i in range(12)))
+    console.show(table)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    (row,) = [line for line in shown.splitlines() if "cell-0" in line]
+    assert all(f"cell-{i}-of-a-row" in row for i in range(12))
 
 
 def test_masks_in_a_folder_are_not_sent(run: Run, photo: Path, stand_in: dict[str, System]) -> None:

@@ -39,12 +39,12 @@ def ready_streams() -> None:
 
 def show(thing: Any) -> None:
     """A table on stdout as wide as it needs to be: a narrow terminal breaks its lines, but no cell loses its end."""
-    console = Console(highlight=False)
-    wide = Console(highlight=False, width=10_000)
+    console = Console(highlight=False, markup=False, emoji=False)
+    wide = Console(highlight=False, markup=False, emoji=False, width=10_000)
     needed = wide.measure(thing).maximum
     if not console.is_terminal:
         needed = max(160, needed)
-    Console(highlight=False, width=max(console.width, needed)).print(thing)
+    Console(highlight=False, markup=False, emoji=False, width=max(console.width, needed)).print(thing)
 
 
 @contextmanager
@@ -52,8 +52,8 @@ def track(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr for a task of so many steps, gone when it is done; nothing in a log."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True, markup=False, emoji=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)

@@ -19,7 +19,7 @@ from semcast.train.schedule import average
 if TYPE_CHECKING:
     from semcast.train.recipe import Recipe
 
-console = Console(stderr=True)
+console = Console(stderr=True, markup=False, emoji=False)  # a path may hold brackets
 CHECKPOINT = "checkpoint.pt"
 
 
