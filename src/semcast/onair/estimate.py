@@ -319,7 +319,8 @@ def _noise_by_carrier(fit: _Fit, y: Complex, rows: Whole, columns: Whole) -> Rea
     sums, cells = np.bincount(columns, left, WIDTH), np.bincount(columns, minlength=WIDTH)
     usual = float(np.median(sums / np.maximum(cells, 1)))
     noise = (6 * usual + sums) / (6 + cells)
-    return noise if noise.max() > 4 * np.median(noise) else None
+    middle = float(np.median(noise))
+    return noise if middle > 1e-20 and noise.max() > 4 * middle else None
 
 
 def _level(
