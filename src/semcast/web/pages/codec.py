@@ -48,7 +48,7 @@ class CodecTab:
         self.upload = ui.upload(
             on_upload=self.opened, on_rejected=lambda: self.desk.say("a .sem file has at most 64 kB", bad=True),
             max_file_size=MOST_SEM, auto_upload=True,
-        ).classes("hidden-upload").props("aria-hidden=true")  # fmt: skip
+        ).classes("hidden-upload").props("aria-hidden=true inert")  # fmt: skip
 
     def _pictures(self) -> None:
         with ui.element("div").classes("main-area"):

@@ -74,7 +74,7 @@ class Page:
         self.upload = ui.upload(
             on_upload=self.uploaded, max_file_size=MOST_BYTES, auto_upload=True,
             on_rejected=lambda: self.desk.say(f"a photo has at most {MOST_BYTES // 10**6} MB here", bad=True),
-        ).classes("hidden-upload").props("aria-hidden=true")  # fmt: skip
+        ).classes("hidden-upload").props("aria-hidden=true inert")  # fmt: skip
 
     def _tabs(self) -> None:
         self.buttons, self.panels, self.tabs = dict[str, ui.element](), dict[str, ui.element](), dict[str, object]()

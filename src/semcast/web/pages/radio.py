@@ -63,7 +63,7 @@ class RadioTab:
         self.upload = ui.upload(
             on_upload=self.opened, on_rejected=lambda: self.desk.say("a recording has at most 25 MB", bad=True),
             max_file_size=MOST_BYTES, auto_upload=True,
-        ).classes("hidden-upload").props("aria-hidden=true")  # fmt: skip
+        ).classes("hidden-upload").props("aria-hidden=true inert")  # fmt: skip
 
     def _pictures(self) -> None:
         with ui.element("div").classes("main-area"):
