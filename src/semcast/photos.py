@@ -85,16 +85,9 @@ def read_bytes(data: bytes, name: str, longest: int = LONGEST_SIDE) -> Photo:
     Args:
         name: what sentences call it.
     """
-    path = Path(name)
     if not data:
         raise Damaged(f"{name} is empty")
-    try:
-        return _decode(path, io.BytesIO(data), longest)[0]
-    except SemcastError:
-        mended = _decode_mended(path, data, longest)
-        if mended is None:
-            raise
-        return mended[0]
+    return _decode_or_mend(Path(name), io.BytesIO(data), longest)[0]
 
 
 def read_aligned(path: Path | str, size: int = 256) -> Photo:
@@ -154,12 +147,17 @@ def resize(photo: Photo, size: int) -> Photo:
 def _read(path: Path, longest: int) -> tuple[Photo, tuple[int, int]]:
     """The photo, and the (width, height) that its file has (upright)."""
     _check_input(path)
+    # The file and not its name, which Pillow would map into memory: turned TIFFs come out of that with wrong rows.
+    with path.open("rb") as file:
+        return _decode_or_mend(path, file, longest)
+
+
+def _decode_or_mend(path: Path, file: BinaryIO, longest: int) -> tuple[Photo, tuple[int, int]]:
     try:
-        # The file and not its name, which Pillow would map into memory: turned TIFFs come out of that with wrong rows.
-        with path.open("rb") as file:
-            return _decode(path, file, longest)
+        return _decode(path, file, longest)
     except SemcastError:
-        photo = _decode_mended(path, path.read_bytes(), longest)
+        file.seek(0)
+        photo = _decode_mended(path, file.read(), longest)
         if photo is None:
             raise
         return photo
@@ -384,11 +382,7 @@ def mark_options(mark: Mark, kind: str) -> dict[str, object]:
 
 
 def to_tensor(photo: Photo) -> Tensor:
-    """uint8 ``[H, W, 3]`` → float ``[1, 3, H, W]`` in [0, 1].
-
-    >>> to_tensor(np.full((2, 4, 3), 255, np.uint8)).shape
-    torch.Size([1, 3, 2, 4])
-    """
+    """uint8 ``[H, W, 3]`` → float ``[1, 3, H, W]`` in [0, 1]."""
     return torch.tensor(photo).permute(2, 0, 1)[None].float() / 255.0
 
 

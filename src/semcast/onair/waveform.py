@@ -69,7 +69,7 @@ def fixed_bits(key: int, count: int) -> Whole:
     """``count`` bits that depend on ``key`` alone: the raw words of Philox, which numpy promises to keep.
 
     >>> fixed_bits(0, 8).tolist()
-    [0, 0, 0, 0, 0, 0, 1, 0]
+    [1, 1, 0, 1, 1, 0, 0, 1]
     """
     words = np.random.Philox(key=key).random_raw(-(-count // 64)).astype("<u8")
     return np.unpackbits(words.view(np.uint8), bitorder="little")[:count]
