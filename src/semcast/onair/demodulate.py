@@ -11,7 +11,6 @@ from semcast.onair.estimate import EARLY, Channel, Sync, estimate_channel, extra
 from semcast.onair.header import Header, soften, to_cells
 from semcast.onair.spread import despread, take
 from semcast.onair.waveform import (
-    DATA_CELLS,
     EDGE,
     GUARD,
     POSTAMBLE,
@@ -206,4 +205,4 @@ def _equalise(cells: Complex, channel: Channel) -> tuple[Complex, Real]:
     return equalised, np.where(heard, (channel.noise + channel.variance) / gain, np.inf)
 
 
-__all__ = ["DATA_CELLS", "Capture", "demodulate", "known_cells", "rows_of"]
+__all__ = ["Capture", "demodulate", "known_cells", "soften_header"]

@@ -137,7 +137,7 @@ def build_frame(header: Complex, data: Complex) -> Complex:
 
 
 def modulate(frame: Complex, oversampling: int, ramp: bool = True) -> Complex:
-    """Cells ``[R, 48]`` → complex baseband at ``oversampling`` · 128 spacings a second, mean power 48 / oversampling² ... of 1.
+    """Cells ``[R, 48]`` → complex baseband at ``oversampling`` · 128 spacings a second.
 
     Scaled so that a row of unit cells has mean power 1. With ``ramp`` the first row's guard and the last row go on for
     :data:`RAMP_S` outside, faded by a raised cosine.
