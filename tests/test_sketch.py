@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from semcast.channels import make_channel
 from semcast.linear.learned import SNRS_DB, SYMBOLS, Correction, LearnedSketch, power_of
-from semcast.linear.repainter import MARGIN, RepainterConfig, SmoothRepainter
+from semcast.linear.repainter import RepainterConfig, SmoothRepainter
 from semcast.linear.system import Linear, load_sketch
 from semcast.link import Budget
 from semcast.metrics.texture import measure_texture
+from semcast.networks.blocks import MARGIN
 
 SMALL = RepainterConfig(widths=(16, 16, 16, 16), fine=(16, 16))
 

@@ -10,6 +10,7 @@ which starts from the principal components of that part, so that training begins
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS
-from semcast.networks.blocks import LightBlock, ResBlock, SmoothOctave, double
+from semcast.networks.blocks import LightBlock, ResBlock, SmoothOctave, paint_window
 from semcast.networks.precision import computing_dtype
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ BOXES = (
     (0, 64, 0, 64), (2, 64, 3, 61), (24, 37, 16, 48), (18, 34, 12, 52), (38, 60, 18, 46), (23, 49, 20, 44),
     (22, 50, 0, 64), (0, 64, 0, 64), (38, 64, 0, 64), (34, 64, 0, 64), (16, 44, 8, 56), (0, 36, 0, 64), (34, 64, 2, 62),
 )  # fmt: skip
-MARGIN = 4  # pixels at half the size that a window is computed with on each side: as far as its last octave sees
 NEVER = -12.0  # the depth of a part outside its box
 
 
@@ -268,12 +268,8 @@ class SemanticGenerator(nn.Module):
         """
         last = self.octaves - 1
         half, features = self._paint(parts, last)
-        size, y, x, reach = features.shape[-1], top // 2, left // 2, side // 2 + MARGIN
-        rows, columns = slice(max(0, y - MARGIN), min(size, y + reach)), slice(max(0, x - MARGIN), min(size, x + reach))
-        painted = self.to_rgb[last](self.grow[last](features[..., rows, columns])).float()
-        wide = double(half.image[..., rows, columns]) + painted
-        first, second = top - 2 * rows.start, left - 2 * columns.start
-        return half, wide[..., first : first + side, second : second + side]
+        paint: Callable[[Tensor], Tensor] = lambda seen: self.to_rgb[last](self.grow[last](seen)).float()  # noqa: E731
+        return half, paint_window(paint, features, half.image, top, left, side)
 
     def compose(self, parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
         """By depth: features at the grid, and at twice the grid the eigen-parts' colours and each part's share."""

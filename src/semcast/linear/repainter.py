@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semcast.networks.blocks import LightBlock, ResBlock, SmoothOctave, double, through_u_net
+from semcast.networks.blocks import LightBlock, ResBlock, SmoothOctave, double, paint_window, through_u_net
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -95,10 +95,6 @@ class Repainter(nn.Module):
         return F.interpolate(estimate, painted.shape[-2:], mode="bicubic") + painted
 
 
-MARGIN = 4
-"""Pixels at 128 px that a window is computed with on each side: as far as its last octave sees."""
-
-
 class SmoothRepainter(Repainter):
     """A repainter that doubles by interpolation, and that can paint one window of a face at the full size."""
 
@@ -125,9 +121,6 @@ class SmoothRepainter(Repainter):
         """
         features = self.fine[0](self.understand(estimate, error, condition))
         half, up = self.paint[0](features), F.interpolate(estimate, (256, 256), mode="bicubic")
-        y, x, reach = top // 2, left // 2, side // 2 + MARGIN
-        rows, columns = slice(max(0, y - MARGIN), min(128, y + reach)), slice(max(0, x - MARGIN), min(128, x + reach))
-        wide = self.paint[1](self.fine[1](features[..., rows, columns])) + double(half[..., rows, columns])
-        first, second = top - 2 * rows.start, left - 2 * columns.start
-        window = wide[..., first : first + side, second : second + side] + up[..., top : top + side, left : left + side]
+        painted = paint_window(lambda seen: self.paint[1](self.fine[1](seen)), features, half, top, left, side)
+        window = painted + up[..., top : top + side, left : left + side]
         return F.interpolate(estimate, (128, 128), mode="bicubic") + half, window

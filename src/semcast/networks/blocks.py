@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -115,3 +115,25 @@ class SmoothOctave(nn.Module):
 def double(x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels 2*height 2*width"]:
     """Bilinear doubling of the side: no place of the result is made by weights of its own, so no grid can come of it."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")
+
+
+MARGIN = 4
+"""Pixels at half the size that a window is painted with on each side: as far as a windowed :class:`SmoothOctave` sees."""
+
+
+def paint_window(
+    paint: Callable[[Tensor], Tensor], features: Float[Tensor, "batch channels half half"],
+    picture: Float[Tensor, "batch 3 half half"], top: int, left: int, side: int,
+) -> Float[Tensor, "batch 3 {side} {side}"]:  # fmt: skip
+    """A window of the picture that a last octave paints: the same as that place of the whole, for less.
+
+    Args:
+        paint: features → what is added to the doubled picture; it sees no statistics.
+        features, picture: at half the size.
+        top, left, side: of the window at the full size, even.
+    """
+    size, y, x, reach = features.shape[-1], top // 2, left // 2, side // 2 + MARGIN
+    rows, columns = slice(max(0, y - MARGIN), min(size, y + reach)), slice(max(0, x - MARGIN), min(size, x + reach))
+    wide = paint(features[..., rows, columns]) + double(picture[..., rows, columns])
+    first, second = top - 2 * rows.start, left - 2 * columns.start
+    return wide[..., first : first + side, second : second + side]

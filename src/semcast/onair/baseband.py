@@ -23,7 +23,7 @@ _LARGEST = 4096
 
 
 class Downconverter:
-    """Block in blocks of any length → baseband in blocks; sample m is at the time of input sample m · rate / (128 Δf).
+    """Samples in blocks of any length → baseband in blocks; sample m is at the time of input sample m · rate / (128 Δf).
 
     Args:
         rate: of the input, in samples a second.

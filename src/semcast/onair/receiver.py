@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 LONGEST = rows_of(1 << 20) * ROW
-"""Block of the longest burst there is, eleven minutes of sound: what is kept of a recording, 33 MB."""
+"""Samples of the longest burst there is, eleven minutes of sound: what is kept of a recording, 33 MB."""
 REVISION = 2
 """Of what the receiver computes: results of another one are not compared with these."""
 LEAST_SHARE = 0.1
@@ -62,7 +62,7 @@ class Tape:
         self._high += len(block)
 
     def cut(self, begin: int, end: int) -> tuple[Complex, int]:
-        """Block of a span, as many as there are, and the number of the first."""
+        """Samples of a span, as many as there are, and the number of the first."""
         low, high = max(begin, self.first), max(min(end, self.end), self.first)
         at = self._low - self.first
         return self._store[low + at : max(low, high) + at], low
@@ -99,7 +99,7 @@ class _Burst:
 
 
 class Receiver:
-    """Block in blocks of any length → :class:`Capture` of each burst.
+    """Samples in blocks of any length → :class:`Capture` of each burst.
 
     Args:
         rate: samples a second of the input.

@@ -22,7 +22,7 @@ from semcast.bench.tables import markdown
 from semcast.channels import AWGN
 from semcast.link import noise_var
 from semcast.onair import waveform
-from semcast.onair.channel import OnAir
+from semcast.onair.channel import CELLS_TO_2400_HZ, OnAir
 from semcast.onair.foreign import KINDS, Foreign
 from semcast.onair.receiver import REVISION, Receiver
 from semcast.onair.simulate import Simulator
@@ -265,7 +265,7 @@ def _header_rows(bursts: Sequence[BurstRecord]) -> list[list[str]]:
     rows = [["path", "SNR dB", "in 2.4 kHz", "headers read", "of"]]
     for (path, snr, _), records in _by([r for r in bursts if r.image.startswith("try")]).items():
         read = sum(r.heard for r in records)
-        rows.append([path, f"{snr:g}", f"{snr - 0.28:.2f}", f"{read / len(records):.1%}", str(len(records))])
+        rows.append([path, f"{snr:g}", f"{snr - CELLS_TO_2400_HZ:.2f}", f"{read / len(records):.1%}", str(len(records))])
     return rows
 
 
