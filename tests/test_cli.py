@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import refused
 from PIL import Image
 from rich.table import Table
 
@@ -46,14 +47,6 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         return (int(exit_.value.code or 0), *capsys.readouterr())
 
     return run
-
-
-def refused(result: tuple[int, str, str], *words: str) -> None:
-    code, out, err = result
-    assert code == 2 and out == "", (code, out, err)
-    assert err.count("\n") == 1 and err.startswith("semcast: ") and "Traceback" not in err, err
-    for word in words:
-        assert word in err, err
 
 
 # ---- round trips -----------------------------------------------------------------------------------------------------

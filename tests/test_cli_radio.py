@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import skimage.data
+from command_line import refused
 from on_air import gauss, header_of, sound_of
 from PIL import Image
 
@@ -56,14 +57,6 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_sound(folder / "noisy.wav", 0.3 * Simulator(snr_db=-2, seed=1).apply(signal.sound(), SOUND_RATE), SOUND_RATE)
     write_sound(folder / "noise.wav", 0.1 * gauss(50_000).real, SOUND_RATE)
     return folder
-
-
-def refused(result: tuple[int, str, str], *words: str) -> None:
-    code, out, err = result
-    assert code == 2 and out == "", (code, out, err)
-    assert err.count("\n") == 1 and err.startswith("semcast: ") and "Traceback" not in err, err
-    for word in words:
-        assert word in err, err
 
 
 # ---- send ------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from command_line import refused
 from numpy.typing import NDArray
 
 from semcast.cli import air, main
@@ -39,14 +40,6 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 def burst() -> NDArray[np.float64]:
     return np.pad(0.3 * np.sin(np.arange(0.7 * RATE)), round(0.05 * RATE))
-
-
-def refused(result: tuple[int, str, str], *words: str) -> None:
-    code, out, err = result
-    assert code == 2 and out == "", (code, out, err)
-    assert err.count("\n") == 1 and err.startswith("semcast: ") and "Traceback" not in err, err
-    for word in words:
-        assert word in err, err
 
 
 def heard(path: str) -> NDArray[np.float32]:
