@@ -11,13 +11,10 @@ import pytest
 
 pytest.importorskip("constriction")
 
-from semcast.codec.bitstream import DOMAIN_NAMES, Stream, domain_of, form_groups, model_number, pack, unpack
+from semcast.codec.bitstream import Stream, form_groups, pack, unpack
 from semcast.codec.concepts import (
     CATEGORIES,
-    CHANNELS,
-    LEVELS,
     SIDES,
-    STEPS,
     Concept,
     cells_of,
     find_concepts,
@@ -26,6 +23,8 @@ from semcast.codec.concepts import (
 )
 from semcast.codec.entropy import TOTAL, Decoder, Encoder, cost_bits, normalise, uniform
 from semcast.codec.feature_coder import count_contexts, default_tables, learn_tables
+from semcast.codec.front import DOMAIN_NAMES, domain_of, model_number
+from semcast.codec.ladder import V1, V2
 from semcast.codec.layout_coder import NEAR, LayoutCoder, LayoutTables, Waves
 from semcast.codec.receipt import itemise
 from semcast.codec.sizes import Sizes
@@ -33,6 +32,8 @@ from semcast.codec.tables import Tables, load_tables
 from semcast.errors import BadInput, Damaged, SemcastError
 from semcast.sources import shard_members
 from semcast.train.recipes import run
+
+CHANNELS, STEPS, LEVELS = V1.channels, V1.steps, V1.levels
 
 
 def spread(largest: int, *shape: int) -> np.ndarray:
@@ -77,7 +78,7 @@ def stream_of(layout: np.ndarray, features: np.ndarray, tables: Tables, seed: in
     """A stream with random levels."""
     rng = np.random.default_rng(seed)
     concepts = tables.find_concepts(layout, more.get("care"))  # type: ignore[arg-type]
-    coded = tuple(concept.code(features, int(rng.integers(0, LEVELS))) for concept in concepts)
+    coded = tuple(concept.code(features, int(rng.integers(0, LEVELS)), V1) for concept in concepts)
     return Stream(tables.domain, layout, coded, **more)  # type: ignore[arg-type]
 
 
@@ -206,7 +207,7 @@ def test_features_come_back_and_cost_what_they_take(level: int, tables: Tables) 
         layout, features = blobs(16, seed), smooth(seed)
         costs = tables.features.cost_cells(features, layout)
         for found in tables.find_concepts(layout):
-            concept = found.code(features, level)
+            concept = found.code(features, level, V1)
             encoder = Encoder()
             tables.features.encode(concept, encoder)
             data = encoder.finish()
@@ -250,9 +251,9 @@ def test_order_is_importance_times_cells() -> None:
 def test_groups_follow_from_the_levels() -> None:
     concepts = find_concepts(blobs(16, 1, 12), (1,) * 19)
     levels = [5] * len(concepts)
-    groups = form_groups(concepts, levels)
+    groups = form_groups(concepts, levels, V1)
     assert [i for group in groups for i in group] == list(range(len(concepts))) and len(groups) > 2
-    assert form_groups(concepts, [0] * len(concepts)) == ()
+    assert form_groups(concepts, [0] * len(concepts), V1) == ()
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -272,7 +273,7 @@ def test_streams_come_back(side: int, tables: Tables) -> None:
         sizes = Sizes(tables, layout, features, **{k: v for k, v in more.items() if k != "model"})  # type: ignore[arg-type]
         levels = [concept.level for concept in stream.concepts]
         assert [c.category for c in sizes.concepts] == [c.category for c in stream.concepts]
-        sections = 1 + len(form_groups(sizes.concepts, levels))
+        sections = 1 + len(form_groups(sizes.concepts, levels, V1))
         assert 0 <= sizes.at_most(levels) - len(data) <= sections
         parts = itemise(data, tables)
         total = parts.header + parts.layout + parts.levels + parts.checks + sum(parts.concepts) + parts.unread
@@ -333,9 +334,9 @@ def test_every_truncation_shows_what_arrived(tables: Tables) -> None:
 
 def test_a_damaged_group_costs_its_own_concepts(tables: Tables) -> None:
     stream = stream_of(blobs(16, 1, 12), smooth(1), tables, 3)
-    concepts = tuple(concept.code(smooth(1), 5) for concept in tables.find_concepts(stream.layout))
+    concepts = tuple(concept.code(smooth(1), 5, V1) for concept in tables.find_concepts(stream.layout))
     stream = replace(stream, concepts=concepts)
-    groups = form_groups(concepts, [5] * len(concepts))
+    groups = form_groups(concepts, [5] * len(concepts), V1)
     data = bytearray(pack(stream, tables))
     data[-3] ^= 16
     back = unpack(bytes(data), tables)
@@ -382,12 +383,13 @@ def test_a_thousand_mutated_and_cut_files(tables: Tables) -> None:
 
 def test_forged_files_are_bounded(tables: Tables) -> None:
     """With checks that are right, whatever the head says, there is a stream or an error."""
-    from semcast.codec.bitstream import MAGIC, _crc, pack_length
+    from semcast.codec.bitstream import _crc
+    from semcast.codec.front import MAGIC, pack_length
 
     rng = np.random.default_rng(0)
     for i in range(150):
         head = rng.bytes(int(rng.integers(0, 60)))
-        front = MAGIC + bytes([int(rng.choice([0, 8, 16])), 0, 0]) + pack_length(len(head)) + head
+        front = MAGIC[:1] + bytes([MAGIC[1] | 1, int(rng.choice([0, 8, 16])), 0, 0]) + pack_length(len(head)) + head
         try:
             back = unpack(front + _crc(tables.seed, 0, front) + rng.bytes(i), tables)
         except SemcastError:
@@ -399,7 +401,8 @@ def test_what_is_no_sem_file(tables: Tables) -> None:
     data = pack(stream_of(blobs(16, 0), smooth(0), tables, 0, model=5), tables)
     for bad, why in (
         (b"", "no .sem file"), (b"\x89PNG\r\n", "no .sem file"), (bytes(1 << 17), "too long"),
-        (data[:1] + b"\xc2" + data[2:], "version 2"), (data[:2] + b"\xff" + data[3:], "header is damaged"),
+        (data[:1] + b"\xc9" + data[2:], "version 9"), (data[:1] + b"\xc2" + data[2:], "version 2"),
+        (data[:2] + b"\xff" + data[3:], "header is damaged"),
     ):  # fmt: skip
         with pytest.raises(Damaged if "damaged" in why else BadInput, match=why):
             unpack(bad, tables)
@@ -433,7 +436,7 @@ def test_golden_bytes(tables: Tables) -> None:
     layout[6:, 4:], layout[10:14, 8:12] = 2, 13
     features = (np.arange(CHANNELS * 256).reshape(CHANNELS, 16, 16) * 37 % 256) / 128 - 1 + 1 / 256
     levels = {0: 1, 2: 0, 13: 3}
-    concepts = tuple(concept.code(features, levels[concept.category]) for concept in tables.find_concepts(layout, {13: 4}))
+    concepts = tuple(concept.code(features, levels[concept.category], V1) for concept in tables.find_concepts(layout, {13: 4}))
     stream = Stream("street", layout, concepts, model=0x1234, width=512, care={13: 4})
     assert pack(stream, replace(tables, fingerprint="golden")).hex() == GOLDEN
 
@@ -532,14 +535,16 @@ def test_recipe_learns_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     before = first.layouts[16].cost_bits(layout)
     assert first.layouts[64].cost_bits(blobs(64, 3, 4)) < 64 * 64 * np.log2(19) / 2
     cells = np.stack([cells_of(blobs(64, i, 4)) for i in range(5)])
-    np.savez(tmp_path / "features.npz", features=np.stack([smooth(i) for i in range(5)]), cells=cells)
-    kept = [f"layout={out / 'bits-street.safetensors'}", f"features={tmp_path / 'features.npz'}"]
+    features = np.stack([4 * smooth(i)[:1] * np.ones((V2.channels, 1, 1)) for i in range(5)]).astype(np.float32)
+    np.savez(tmp_path / "features.npz", features=features, cells=cells)
+    kept = [f"layout={out / 'bits-street.safetensors'}", f"features={tmp_path / 'features.npz'}", "context_steps=60"]
     run("tables", tmp_path / "data", tmp_path / "again", overrides=kept)
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path / "again"))
     load_tables.cache_clear()
     second = Tables.load("street")
     assert second.layouts[16].cost_bits(layout) == before
-    assert (second.features.frequencies[3] != first.features.frequencies[3]).any()
+    learned, plain = (tables.features.cost_cells(features[0], cells[0])[4].sum() for tables in (second, first))
+    assert learned < 0.8 * plain
     assert second.fingerprint != first.fingerprint and second.seed != first.seed
     load_tables.cache_clear()
     with pytest.raises(SemcastError, match="no .npz"):

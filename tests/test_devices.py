@@ -20,8 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from semcast.channels import make_channel
-from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, LEVELS, Concept, one_hot
+from semcast.codec.concepts import CATEGORIES, GRID, Concept, one_hot
 from semcast.codec.encoder import ConceptEncoder, ConceptEncoderConfig
+from semcast.codec.ladder import V1
 from semcast.codec.painter import SceneCodec, ScenePainter, ScenePainterConfig, paint
 from semcast.codec.policy import OBSERVED, Policy
 from semcast.domains import NUM_CODES, NUM_PARTS
@@ -122,8 +123,8 @@ def square(x: Tensor) -> Tensor:
 
 def paint_scene(network: nn.Module) -> Tensor:
     layout = torch.zeros(2, 64, 64, dtype=torch.uint8, device="meta")
-    levels = one_hot(torch.zeros(2, GRID, GRID, dtype=torch.uint8, device="meta"), LEVELS)
-    return square(network(layout, meta(2, CHANNELS, GRID, GRID), levels).image)
+    levels = one_hot(torch.zeros(2, GRID, GRID, dtype=torch.uint8, device="meta"), V1.levels)
+    return square(network(layout, meta(2, V1.channels, GRID, GRID), levels).image)
 
 
 def describe_scene(network: nn.Module) -> Tensor:
@@ -202,7 +203,7 @@ def test_what_a_receiver_of_files_paints() -> None:
     """Layout, features and levels come out of a file, on the processor; the picture is where the networks are."""
     encoder = ConceptEncoderConfig((8, 8, 16, 16), 4)
     codec = to_meta(SceneCodec(encoder, ScenePainterConfig((16, 16, 8, 8, 4), (8, 4, 4), 2, CATEGORIES)))
-    concepts = [Concept(0, np.arange(100), 2, np.zeros((100, CHANNELS), np.int8))]
+    concepts = [Concept(0, np.arange(100), 2, np.zeros((100, V1.channels), np.int8))]
     with Strict():
         assert paint(codec, [np.zeros((16, 16), np.uint8)] * 2, [concepts, []]).is_meta
 

@@ -22,7 +22,7 @@ from semcast.bench.records import read
 from semcast.codec.allocation import PLAIN
 from semcast.codec.bitstream import unpack
 from semcast.codec.codec import Networks, RlAsc
-from semcast.codec.concepts import STEPS
+from semcast.codec.ladder import V1
 from semcast.codec.painter import paint
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import missing
@@ -113,16 +113,16 @@ def test_index_errors_stay_in_their_alphabet(networks: Networks) -> None:  # noq
     codec = RlAsc(networks, PLAIN["uniform"], "uniform")
     stream = codec.compress(photo_of(3), 1500)
     sent = unpack(stream, networks.tables)
-    layout, concepts, errors = flip_indices(sent, 0.0, np.random.default_rng(0), layout=True)
+    layout, concepts, errors = flip_indices(sent, 0.0, np.random.default_rng(0), V1, layout=True)
     shown = to_uint8(paint(networks.codec, [layout], [concepts]))
     assert errors == 0 and np.array_equal(shown, codec.decompress(stream))
-    layout, concepts, errors = flip_indices(sent, 0.5, np.random.default_rng(0), layout=False)
+    layout, concepts, errors = flip_indices(sent, 0.5, np.random.default_rng(0), V1, layout=False)
     assert layout is sent.layout
     pairs = [(bad, good) for bad, good in zip(concepts, sent.concepts, strict=True) if good.indices is not None]
     assert pairs and all((bad.category, bad.level) == (good.category, good.level) for bad, good in pairs)
     assert errors == sum(int((bad.indices != good.indices).sum()) for bad, good in pairs)
-    assert all(bad.indices.max() < STEPS[good.level] for bad, good in pairs)
-    layout, _, _ = flip_indices(sent, 1.0, np.random.default_rng(0), layout=True)
+    assert all(bad.indices.max() < V1.steps[good.level] for bad, good in pairs)
+    layout, _, _ = flip_indices(sent, 1.0, np.random.default_rng(0), V1, layout=True)
     assert (layout != sent.layout).all() and layout.max() < 19
 
 

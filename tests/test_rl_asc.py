@@ -24,26 +24,21 @@ from semcast.codec.choice import Choice, Options
 from semcast.codec.codec import ALLOCATIONS, Networks, RlAsc, receive
 from semcast.codec.concepts import (
     CATEGORIES,
-    CHANNELS,
     GRID,
-    LEVELS,
     SIDES,
-    STEPS,
     at_64,
     cells_of,
-    dequantise,
     find_concepts,
     map_features,
     map_levels,
     one_hot,
-    quantise,
-    to_indices,
 )
 from semcast.codec.encoder import ConceptEncoderConfig, parse_layouts
-from semcast.codec.feature_coder import count_contexts, default_tables
+from semcast.codec.feature_coder import FeatureCoder, count_contexts, default_tables
+from semcast.codec.ladder import V1, V2, Ladder
 from semcast.codec.layout_coder import NEAR, LayoutCoder, LayoutTables
 from semcast.codec.painter import BRANCHES, SceneCodec, ScenePainterConfig, branch_of
-from semcast.codec.policy import FIELDS, OBSERVED, Policy, PolicyConfig, Walk
+from semcast.codec.policy import Policy, PolicyConfig, Walk, count_observed, list_fields
 from semcast.codec.score import preview
 from semcast.codec.tables import Tables, load_tables
 from semcast.domains import DOMAINS, FACE, STREET
@@ -52,13 +47,24 @@ from semcast.metrics.perceptual import Lpips, missing
 from semcast.networks.segmenter import SceneParser, SceneParserConfig
 from semcast.rivals.bit_codecs import load_bit_codec
 from semcast.train.allocation import Settings, teach
+from semcast.train.context import ContextNetwork
 from semcast.train.recipes import RECIPES, run
-from semcast.train.scene_codec import RateModel, layout_of, random_levels, start_linearly, upsample
+from semcast.train.scene_parts import layout_of, random_table, start_linearly, upsample
 from semcast.weights import save
 
-ENCODER = ConceptEncoderConfig(widths=(8, 8, 16, 16), embedding=4)
 PAINTER = ScenePainterConfig(widths=(16, 16, 8, 8, 4), local=(8, 4, 4), own=2)
 PARSER = SceneParserConfig(widths=(8, 8, 16, 16, 16))
+
+
+def codec_of(ladder: Ladder) -> SceneCodec:
+    """A small one of a version."""
+    encoder = ConceptEncoderConfig(widths=(8, 8, 16, 16), embedding=4, version=ladder.version)
+    return SceneCodec(encoder, replace(PAINTER, version=ladder.version))
+
+
+def coder_of(ladder: Ladder) -> FeatureCoder:
+    """One of its features for which nothing was learned."""
+    return default_tables() if ladder is V1 else ContextNetwork(4).whole()
 
 
 def photo_of(seed: int = 0) -> np.ndarray:
@@ -99,12 +105,18 @@ class ByBrightness(torch.nn.Module):
         return -50 * ((image.mean(1, keepdim=True) * 5).round() * 3 - steps).square().clamp_max(1)
 
 
+@pytest.fixture(scope="module", params=[V1, V2], ids=["v1", "v2"])
+def ladder(request: pytest.FixtureRequest) -> Ladder:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def networks() -> Networks:
+def networks(ladder: Ladder) -> Networks:
     torch.manual_seed(1)
-    codec = SceneCodec(ENCODER, PAINTER)
+    codec = codec_of(ladder)
     codec.fingerprint = "tiny"
-    tables = Tables("street", {side: LayoutCoder(layout_tables(side)) for side in SIDES}, default_tables(), "tiny")
+    coders = {side: LayoutCoder(layout_tables(side)) for side in SIDES}
+    tables = Tables("street", coders, coder_of(ladder), "tiny", ladder)
     return Networks(STREET, bold(codec), ByBrightness(), tables, Lpips.load("squeeze"))
 
 
@@ -112,7 +124,7 @@ def networks() -> Networks:
 def options(networks: Networks) -> Options:
     """A photo, and a J that likes high levels of each concept by its number, without decoding."""
     found = RlAsc(networks, PLAIN["uniform"], "uniform").options(photo_of())
-    gains = np.sqrt(np.array([0.0, 2, 3, 5, 9, 17]))
+    gains = np.sqrt(np.array([0.0, 2, 3, 5, 9, 17, 33, 65, 129]))
 
     def score(choices):
         return [sum(gains[level] * (1 + i % 3) for i, level in enumerate(c.levels)) - found.size(c) / 100 for c in choices]
@@ -133,8 +145,8 @@ def test_constants_agree_with_the_tables_that_ship(domain: str) -> None:
     tables = Tables.load(domain)
     assert {side: coder.side for side, coder in tables.layouts.items()} == {side: side for side in SIDES}
     shapes = {level: table.shape for level, table in tables.features.frequencies.items()}
-    assert shapes == {level: (CATEGORIES, CHANNELS, count_contexts(level), STEPS[level]) for level in range(1, LEVELS)}
-    assert len(tables.importance) == CATEGORIES and STEPS[0] == 1
+    assert shapes == {level: (CATEGORIES, V1.channels, count_contexts(level), V1.steps[level]) for level in range(1, V1.levels)}
+    assert len(tables.importance) == CATEGORIES
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -157,27 +169,6 @@ def test_cells_refuse_what_is_no_layout() -> None:
         cells_of(np.full((16, 16), 255, np.uint8))
 
 
-@pytest.mark.parametrize("level", range(1, LEVELS))
-def test_quantiser_agrees_with_the_file(level: int) -> None:
-    values = np.random.default_rng(level).uniform(-1, 1, (2, CHANNELS, GRID, GRID)).astype(np.float32)
-    sent = dequantise(to_indices(values, level), level)
-    made = quantise(torch.from_numpy(values).double(), torch.full((2, GRID, GRID), level)).float().numpy()
-    assert np.array_equal(made, sent)
-    assert np.abs(made - values).max() <= 1 / STEPS[level] + 1e-6
-
-
-def test_quantiser_passes_the_gradient_but_for_skipped_cells() -> None:
-    values = torch.zeros(1, CHANNELS, GRID, GRID, requires_grad=True)
-    levels = torch.zeros(1, GRID, GRID, dtype=torch.long)
-    levels[:, 8:] = 3
-    for noise in (None, torch.Generator().manual_seed(0)):
-        made = quantise(values, levels, noise)
-        assert not made[:, :, :8].any()
-        (gradient,) = torch.autograd.grad(made.sum(), values)
-        assert torch.equal(gradient, (levels > 0)[:, None].expand_as(gradient).float())
-        assert made.abs().max() <= 1 / STEPS[3] + 1e-6
-
-
 def test_layout_of_labels_fills_what_is_ignored() -> None:
     labels = torch.full((1, 64, 64), 255, dtype=torch.uint8)
     labels[:, :40] = 3
@@ -192,14 +183,15 @@ def test_layout_of_labels_fills_what_is_ignored() -> None:
 # ---- networks --------------------------------------------------------------------------------------------------------
 
 
-def test_painter_shapes_branches_and_gradients() -> None:
+def test_painter_shapes_branches_and_gradients(ladder: Ladder) -> None:
     torch.manual_seed(0)
-    codec = bold(SceneCodec(ENCODER, PAINTER)).train()
+    codec = bold(codec_of(ladder)).train()
     layout = torch.randint(0, 19, (2, 64, 64), dtype=torch.uint8)
-    levels = torch.randint(1, LEVELS, (2, GRID, GRID))
+    levels = torch.randint(1, ladder.levels, (2, GRID, GRID))
+    levels[0, 0, 0] = ladder.levels - 1  # which sends all features
     made = codec.encoder(torch.rand(2, 3, 256, 256), layout)
-    assert made.shape == (2, CHANNELS, GRID, GRID) and made.abs().max() < 1
-    painted = codec.painter(layout, quantise(made, levels), one_hot(levels, LEVELS))
+    assert made.shape == (2, ladder.channels, GRID, GRID) and (made.abs().max() < 1 or ladder is V2)
+    painted = codec.painter(layout, ladder.quantise(made, levels), one_hot(levels, ladder.levels))
     assert painted.image.shape == (2, 3, 256, 256) and painted.share.shape == (2, 1, 256, 256)
     assert painted.share.min() >= 0 and painted.share.max() <= 1
     mixture = painted.share * painted.whole + (1 - painted.share) * painted.parts
@@ -215,12 +207,12 @@ def test_painter_shapes_branches_and_gradients() -> None:
 def test_the_linear_paths_start_as_a_transform_code() -> None:
     """Before any training, finer steps of the features give a better estimate of photos that were not among those fitted."""
     torch.manual_seed(0)
-    codec = SceneCodec(ENCODER, PAINTER)
+    codec = codec_of(V2)
     photos = F.interpolate(torch.rand(24, 3, 24, 24), (256, 256), mode="bicubic").clamp(0, 1)
     start_linearly(codec, photos[:16], torch.Generator().manual_seed(0))
     with torch.no_grad():
-        features = codec.encoder.linear(photos[16:]).tanh()
-        made = [quantise(features, torch.full((8, GRID, GRID), level)) for level in range(LEVELS)]
+        features = codec.encoder.linear(photos[16:])
+        made = [V2.quantise(features, torch.full((8, GRID, GRID), level)) for level in range(V2.levels)]
         errors = [float((codec.painter.linear(each) - photos[16:]).square().mean()) for each in made]
     assert errors == sorted(errors, reverse=True) and errors[-1] < 0.4 * errors[0]
     flat = photos[:16].mean((0, 2, 3))
@@ -230,12 +222,12 @@ def test_the_linear_paths_start_as_a_transform_code() -> None:
 def test_local_branch_keeps_categories_apart() -> None:
     """Before the shared layers a place depends on its own category's filters alone."""
     torch.manual_seed(0)
-    branch = bold(SceneCodec(ENCODER, PAINTER).painter.parts)
+    branch = bold(codec_of(V1).painter.parts)
     layout = torch.zeros(1, 64, 64, dtype=torch.uint8)
     layout[:, :, 32:] = 7
     seen = []
     branch.shared.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-    x = torch.randn(1, PAINTER.widths[1] + CHANNELS, 32, 32)
+    x = torch.randn(1, PAINTER.widths[1] + V1.channels, 32, 32)
     with torch.no_grad():
         branch(x, one_hot(layout, 19))
         branch.first.weight[7 * PAINTER.own : 8 * PAINTER.own] += 1  # the filters of category 7
@@ -253,64 +245,21 @@ def test_one_photo_and_many_agree(networks: Networks) -> None:
         assert (preview(networks.codec, sides, [choice])[0] - picture).abs().max() < 0.02  # bfloat16
 
 
-def test_errors_are_what_the_file_loses(options: Options) -> None:
+def test_errors_are_what_the_file_loses(options: Options, ladder: Ladder) -> None:
     side = options.sides[32]
     for concept, errors in zip(side.concepts, side.errors, strict=True):
-        values = side.features.reshape(CHANNELS, -1)[:, concept.cells].T
+        values = side.features.reshape(ladder.channels, -1)[:, concept.cells].T
         assert errors[0] == pytest.approx(float(np.square(values, dtype=np.float64).sum()))
-        for level in range(1, LEVELS):
-            sent = dequantise(to_indices(values, level), level)
+        for level in range(1, ladder.levels):
+            sent = ladder.dequantise(ladder.to_indices(values, level), level)
             assert errors[level] == pytest.approx(float(np.square(values - sent, dtype=np.float64).sum()), abs=1e-4)
 
 
-def test_rate_model_counts_what_is_coded() -> None:
-    torch.manual_seed(0)
-    model, cells = RateModel(), torch.zeros(2, GRID, GRID, dtype=torch.uint8)
-    values = torch.rand(2, CHANNELS, GRID, GRID) * 2 - 1
-    skipped = torch.zeros(2, GRID, GRID, dtype=torch.long)
-    assert not model(quantise(values, skipped), cells, skipped).any()
-    for level in (1, 5):
-        levels = torch.full((2, GRID, GRID), level)
-        bits = model(quantise(values, levels), cells, levels)
-        assert (bits > 0).all()
-    total = sum(  # the probabilities of all steps of a value sum to 1
-        2 ** -float((model(_single(q, 2), cells[:1], _one_cell(2)) - model(_single(0, 2), cells[:1], _one_cell(2))).detach())
-        for q in range(STEPS[2])
-    )
-    first = 2 ** -float(_first_value_bits(model).detach())
-    assert total * first == pytest.approx(1, abs=1e-3)
-
-
-def _one_cell(level: int) -> torch.Tensor:
-    levels = torch.zeros(1, GRID, GRID, dtype=torch.long)
-    levels[0, 0, 0] = level
-    return levels
-
-
-def _single(index: int, level: int) -> torch.Tensor:
-    """One cell, in which only the first channel varies."""
-    made = torch.zeros(1, CHANNELS, GRID, GRID)
-    made[0, 0, 0, 0] = float(dequantise(np.array(index), level))
-    return made
-
-
-def _first_value_bits(model: RateModel) -> torch.Tensor:
-    """Bits of the first channel's lowest step, by what the others take."""
-    made = _single(0, 2)
-    mean, spread = model.layers(
-        torch.cat((torch.zeros(1, 2 * CHANNELS + 2, 1, 1), one_hot(torch.full((1, 1, 1), 2), LEVELS)), 1)
-    ).chunk(2, 1)
-    scale = torch.nn.functional.softplus(spread[0, 0, 0, 0]) + 0.02
-    return -((made[0, 0, 0, 0] + 1 / 3 - mean[0, 0, 0, 0]) / scale).sigmoid().log2()
-
-
-def test_random_levels_are_one_a_concept() -> None:
-    cells = torch.randint(0, 19, (64, GRID, GRID), dtype=torch.uint8)
-    levels = random_levels(cells, 19, torch.Generator().manual_seed(0))
-    for own_cells, own_levels in zip(cells, levels, strict=True):
-        assert all(len(own_levels[own_cells == c].unique()) == 1 for c in own_cells.unique())
-    assert set(levels.unique().tolist()) == set(range(LEVELS))
-    assert 0 < sum(not bool(own_levels.any()) for own_levels in levels) < 24
+def test_random_levels_are_one_a_category_or_one_for_all() -> None:
+    table = random_table(200, 19, torch.Generator().manual_seed(0))
+    same = (table == table[:, :1]).all(1)
+    assert table.shape == (200, 19) and set(table.unique().tolist()) == set(range(V2.levels))
+    assert 50 < int(same.sum()) < 150 and 0 < int((table == 0).all(1).sum()) < 40
 
 
 # ---- allocations -----------------------------------------------------------------------------------------------------
@@ -327,7 +276,7 @@ def test_an_allocation_fits_and_uses_its_budget(name: str, options: Options) -> 
     with pytest.raises(SemcastError, match=f"at least {least} bytes"):
         PLAIN[name](options, least - 1)
     if name in ("uniform", "area"):
-        assert set(PLAIN[name](options, 100_000).levels) == {LEVELS - 1}
+        assert set(PLAIN[name](options, 100_000).levels) == {options.levels - 1}
 
 
 def test_uniform_differs_by_one_level_at_most(options: Options) -> None:
@@ -351,25 +300,25 @@ def test_exhaustive_is_the_best_and_greedy_is_near(options: Options) -> None:
         exhaustive(options, budget, most=2)
 
 
-def test_a_walk_never_exceeds_its_budget(options: Options) -> None:
+def test_a_walk_never_exceeds_its_budget(options: Options, ladder: Ladder) -> None:
     rng = np.random.default_rng(0)
     for budget in (roomy(options) - 60, roomy(options), 2000):
         for _ in range(5):
             walk = Walk(options, budget)
             while not walk.done:
                 seen, mask = walk.observation(), walk.allowed()
-                assert seen.shape == (OBSERVED,) and seen.dtype == np.float32 and np.isfinite(seen).all()
+                assert seen.shape == (count_observed(ladder),) and seen.dtype == np.float32 and np.isfinite(seen).all()
                 assert np.abs(seen).max() <= 4 and mask.any()
                 walk.take(int(rng.choice(np.flatnonzero(mask))))
             assert options.size(walk.choice) <= budget
-    assert sum(count for _, count in FIELDS) == OBSERVED
+    assert sum(count for _, count in list_fields(ladder)) == count_observed(ladder)
 
 
-def test_a_policy_follows_its_preference_within_the_budget(options: Options) -> None:
-    policy = Policy(PolicyConfig(hidden=(8,)))
+def test_a_policy_follows_its_preference_within_the_budget(options: Options, ladder: Ladder) -> None:
+    policy = Policy(PolicyConfig(hidden=(8,), inputs=count_observed(ladder), version=ladder.version))
     with torch.no_grad():
         policy.layers[-1].weight.zero_()
-        policy.layers[-1].bias.copy_(torch.tensor([0.0, 1, 2, 0, 0, 0]))
+        policy.layers[-1].bias.zero_()[1:3].copy_(torch.tensor([1.0, 2.0]))
     choice = policy.allocate(options, 100_000)
     assert choice.side == SIDES[2] and set(choice.levels) == {2}
     tight = policy.allocate(options, roomy(options))
@@ -450,7 +399,7 @@ def test_damage_costs_concepts_or_is_said(networks: Networks) -> None:
 
 def test_other_networks_are_refused(networks: Networks) -> None:
     stream = RlAsc(networks, PLAIN["uniform"], "uniform").compress(photo_of(), 1500)
-    other = SceneCodec(ENCODER, PAINTER)
+    other = codec_of(networks.codec.ladder)
     other.fingerprint = "other"
     with pytest.raises(SemcastError):
         RlAsc(Networks(STREET, other, networks.parser, networks.tables, None), PLAIN["uniform"], "uniform").decompress(stream)
@@ -489,7 +438,8 @@ def shipped(networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     weights = tmp_path / "weights"
     weights.mkdir()
     save(weights / "codec-street.safetensors", networks.codec.state_dict(), kind="scene-codec",
-         config={"encoder": asdict(ENCODER), "painter": asdict(PAINTER)}, int8=("",))  # fmt: skip
+         config={"encoder": asdict(networks.codec.encoder.config), "painter": asdict(networks.codec.painter.config),
+                 "version": networks.codec.ladder.version}, int8=("",))  # fmt: skip
     save(
         weights / "parser-street.safetensors", bold(SceneParser(PARSER)).state_dict(), kind="scene-parser", config=asdict(PARSER)
     )
@@ -497,7 +447,11 @@ def shipped(networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         f"layout{side}.{name}": torch.from_numpy(np.ascontiguousarray(value))
         for side in SIDES for name, value in vars(layout_tables(side)).items()
     }  # fmt: skip
-    save(weights / "bits-street.safetensors", tables, kind="bits", config={})
+    version = networks.codec.ladder.version
+    if version == V2.version:
+        packed = networks.tables.features.pack()
+        tables |= {f"features.{name}": torch.from_numpy(np.ascontiguousarray(value)) for name, value in packed.items()}
+    save(weights / "bits-street.safetensors", tables, kind="bits", config={"version": version})
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(weights))
     load_tables.cache_clear()
     data = tmp_path / "data"
@@ -543,22 +497,22 @@ def test_a_codec_computes_where_it_is_told(shipped: Path) -> None:
 def test_recipe_scene_codec(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import semcast.train.scene_codec as recipe
 
-    monkeypatch.setattr(recipe, "SceneCodec", lambda *a: SceneCodec(ENCODER, PAINTER))
+    monkeypatch.setattr(recipe, "SceneCodec", lambda *a: codec_of(V2))
     out = tmp_path / "run"
     few = ["batch=2", "judged_from=1", "bits_from=1"]
     run("scene-codec", shipped, out, overrides=[*few, "steps=3"])
     run("scene-codec", shipped, out, resume=True, overrides=[*few, "steps=4"])
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert {"mse", "lpips", "parsing", "bits", "discriminator", "matching", "psnr"} <= set(lines[-2])
-    assert {"val_miou_0", "val_lpips_2", "val_bits_5"} <= set(lines[-1])
+    assert {"val_miou_0", "val_lpips_2", "val_bytes_5"} <= set(lines[-1])
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(out))
-    assert SceneCodec.load("street").painter.config == PAINTER
+    assert SceneCodec.load("street").painter.config == replace(PAINTER, version=V2.version)
 
 
-def test_recipe_features(shipped: Path, tmp_path: Path) -> None:
+def test_recipe_features(shipped: Path, tmp_path: Path, ladder: Ladder) -> None:
     run("features", shipped, tmp_path / "out")
     with np.load(tmp_path / "out" / "features.npz") as file:
-        assert file["features"].shape == (4 * len(SIDES), CHANNELS, GRID, GRID)
+        assert file["features"].shape == (4 * len(SIDES), ladder.channels, GRID, GRID)
         assert file["cells"].shape == (4 * len(SIDES), GRID, GRID)
 
 
@@ -612,11 +566,13 @@ def test_environment_rewards_add_up_to_j_less_that_of_uniform(options: Options) 
         assert info["score"] == pytest.approx(options.score([env.walk.choice])[0])
 
 
-def test_an_actor_can_be_taught_to_begin_as_uniform(options: Options) -> None:
+def test_an_actor_can_be_taught_to_begin_as_uniform(options: Options, ladder: Ladder) -> None:
     torch.manual_seed(0)
     policy = SimpleNamespace(
-        mlp_extractor=SimpleNamespace(policy_net=torch.nn.Sequential(torch.nn.Linear(OBSERVED, 32), torch.nn.Tanh())),
-        action_net=torch.nn.Linear(32, LEVELS),
+        mlp_extractor=SimpleNamespace(
+            policy_net=torch.nn.Sequential(torch.nn.Linear(count_observed(ladder), 32), torch.nn.Tanh())
+        ),
+        action_net=torch.nn.Linear(32, ladder.levels),
     )
     settings = Settings(low=roomy(options), high=roomy(options) + 400)
     assert teach(policy, lambda i: options, 12, settings, steps=200) > 0.6  # chance: 0.2
@@ -625,33 +581,35 @@ def test_an_actor_can_be_taught_to_begin_as_uniform(options: Options) -> None:
 def test_maps_give_each_cell_what_its_concept_has() -> None:
     layout = np.zeros((16, 16), np.uint8)
     layout[4:] = 2
-    features = np.random.default_rng(0).uniform(-1, 1, (CHANNELS, GRID, GRID))
-    first, second = (c.code(features, level) for c, level in zip(find_concepts(layout, STREET.importance), (3, 1), strict=True))
+    features = np.random.default_rng(0).uniform(-1, 1, (V1.channels, GRID, GRID))
+    first, second = (
+        c.code(features, level, V1) for c, level in zip(find_concepts(layout, STREET.importance), (3, 1), strict=True)
+    )
     levels = map_levels([first, second])
     assert levels[0, 0] == (1 if first.category == 2 else 3) and levels.shape == (GRID, GRID)
-    made = map_features([first, second])
-    assert np.abs(made - features)[:, levels == 3].max() <= 1 / STEPS[3] < np.abs(made - features)[:, levels == 1].max()
+    made = map_features([first, second], V1)
+    assert np.abs(made - features)[:, levels == 3].max() <= 1 / V1.steps[3] < np.abs(made - features)[:, levels == 1].max()
     lost = replace(first, indices=None)
     assert lost.lost and not second.lost and lost.level == 3
     here = map_levels([first]) == 3
-    assert not map_levels([lost, second])[here].any() and not map_features([lost, second])[:, here].any()
-    skipped = first.code(features, 0)
+    assert not map_levels([lost, second])[here].any() and not map_features([lost, second], V1)[:, here].any()
+    skipped = first.code(features, 0, V1)
     assert skipped.indices is None and not skipped.lost and not map_levels([skipped]).any()
 
 
 # ---- devices ---------------------------------------------------------------------------------------------------------
 
 
-def test_networks_make_nothing_on_another_device() -> None:
+def test_networks_make_nothing_on_another_device(ladder: Ladder) -> None:
     """On torch's meta device a tensor made elsewhere raises."""
-    codec, parser = SceneCodec(ENCODER, PAINTER).to("meta"), SceneParser(PARSER).to("meta")
+    codec, parser = codec_of(ladder).to("meta"), SceneParser(PARSER).to("meta")
     photo = torch.rand(2, 3, 256, 256, device="meta")
     assert [x.device.type for x in parse_layouts(parser, photo, SIDES)] == ["meta"] * 3
     layout = torch.zeros(2, 64, 64, dtype=torch.uint8, device="meta")
     levels = torch.zeros(2, GRID, GRID, dtype=torch.long, device="meta")
     features = codec.encoder(photo, layout)
     for noise in (None, torch.Generator()):
-        painting = codec.painter(layout, quantise(features, levels, noise), one_hot(levels, LEVELS))
+        painting = codec.painter(layout, ladder.quantise(features, levels, noise), one_hot(levels, ladder.levels))
         assert painting.image.shape == (2, 3, 256, 256) and {part.device.type for part in painting} == {"meta"}
     painting.image.mean().backward()
     assert all(p.grad is not None and p.grad.device.type == "meta" for p in codec.painter.parameters())

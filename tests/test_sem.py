@@ -19,8 +19,8 @@ pytest.importorskip("constriction")
 from test_cli import HERE, Run, refused, run  # noqa: E402, F401 - a fixture
 from test_rl_asc import networks, no_policy, photo_of, shipped  # noqa: E402, F401 - fixtures
 
-from semcast.codec.bitstream import MAX_FILE
-from semcast.codec.concepts import LEVELS
+from semcast.codec.front import MAX_FILE
+from semcast.codec.ladder import V1
 from semcast.codec.policy import Policy, PolicyConfig
 from semcast.codec.receipt import draw_overlay, itemise
 from semcast.domains import CARED, FACE, STREET
@@ -212,7 +212,7 @@ def policy(shipped: Path, tmp_path: Path) -> None:  # noqa: F811
     untrained = Policy(config)
     with torch.no_grad():
         untrained.layers[-1].weight.mul_(0.01)
-        untrained.layers[-1].bias.copy_(-(torch.arange(LEVELS) - 2.2).abs())  # level 2, else 3, 1, 4, 0, 5
+        untrained.layers[-1].bias.copy_(-(torch.arange(V1.levels) - 2.2).abs())  # level 2, else 3, 1, 4, 0, 5
     save(tmp_path / "weights" / "allocation-street.safetensors", untrained.state_dict(), kind="allocation",
          config={"hidden": [8], "inputs": config.inputs})  # fmt: skip
 

@@ -17,7 +17,7 @@ from semcast.train.adversary import (
     pairs,
 )
 from semcast.train.ranks import Ranks
-from semcast.train.scene_codec import SceneDiscriminator
+from semcast.train.scene_parts import SceneDiscriminator
 
 
 class Plane(nn.Module):

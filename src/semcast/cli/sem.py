@@ -187,7 +187,7 @@ def inspect(
 
 def _is_picture(path: Path) -> bool:
     """By its name; of stdin, which has none, by its first bytes."""
-    from semcast.codec.bitstream import MAGIC
+    from semcast.codec.front import MAGIC
     from semcast.photos import SUFFIXES
 
     if path.suffix:

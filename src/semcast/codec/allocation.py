@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from semcast.codec.choice import Allocation, Choice, Options
-from semcast.codec.concepts import GRID, LEVELS
+from semcast.codec.concepts import GRID
 from semcast.errors import BadInput, DoesNotFit
 
 _AT_ONCE = 4  # moves that greedy measures again together
@@ -33,14 +33,14 @@ _AT_ONCE = 4  # moves that greedy measures again together
 def uniform(options: Options, max_bytes: int) -> Choice:
     """Give all concepts the highest level that fits; then, in the order of the file, one more to each where that still fits."""
     choice = options.empty(options.plain_side(max_bytes))
-    for level in range(LEVELS - 1, 0, -1):
+    for level in range(options.levels - 1, 0, -1):
         same = Choice(choice.side, (level,) * len(choice.levels))
         if options.size(same) <= max_bytes:
             choice = same
             break
     for i, level in enumerate(choice.levels):
         raised = choice.change(i, level + 1)
-        if level + 1 < LEVELS and options.size(raised) <= max_bytes:
+        if level + 1 < options.levels and options.size(raised) <= max_bytes:
             choice = raised
     return choice
 
@@ -52,7 +52,7 @@ def random(options: Options, max_bytes: int) -> Choice:
     rng = np.random.default_rng((seed, max_bytes))
     choice = options.empty(int(rng.choice(fitting)))
     for i in rng.permutation(len(choice.levels)):
-        changed = [choice.change(i, level) for level in range(LEVELS)]
+        changed = [choice.change(i, level) for level in range(options.levels)]
         choice = changed[rng.choice([k for k, other in enumerate(changed) if options.size(other) <= max_bytes])]
     return choice
 
@@ -66,7 +66,7 @@ def area(options: Options, max_bytes: int) -> Choice:
     for i in sorted(range(len(choice.levels)), key=lambda i: -len(sizes.concepts[i].cells)):
         share = saved + room * len(sizes.concepts[i].cells) / GRID**2
         fitting = [
-            level for level in range(LEVELS)
+            level for level in range(options.levels)
             if sizes.bits[i, level] <= share and options.size(choice.change(i, level)) <= max_bytes
         ]  # fmt: skip
         choice = choice.change(i, max(fitting, default=0))
@@ -97,7 +97,7 @@ def _climb(options: Options, choice: Choice, max_bytes: int) -> tuple[Choice, fl
                 paid = max(1, options.size(other) - options.size(choice))
                 heapq.heappush(heap, (-gain / paid, turn, *move))
 
-    measure([(i, level) for i in range(len(choice.levels)) for level in range(1, LEVELS)])
+    measure([(i, level) for i in range(len(choice.levels)) for level in range(1, options.levels)])
     while heap:
         if heap[0][1] < turn:  # measured before the last step: again, with the next few that lead
             stale: list[tuple[int, int]] = []
@@ -110,18 +110,18 @@ def _climb(options: Options, choice: Choice, max_bytes: int) -> tuple[Choice, fl
         _, _, i, level = heapq.heappop(heap)
         choice = choice.change(i, level)
         here, turn = float(options.score([choice])[0]), turn + 1
-        measure([(i, higher) for higher in range(level + 1, LEVELS)])
+        measure([(i, higher) for higher in range(level + 1, options.levels)])
     return choice, here
 
 
-def exhaustive(options: Options, max_bytes: int, *, levels: Sequence[int] = tuple(range(LEVELS)), most: int = 20_000) -> Choice:
-    """Try all combinations of these levels at all sides and take the best.
+def exhaustive(options: Options, max_bytes: int, *, levels: Sequence[int] = (), most: int = 20_000) -> Choice:
+    """Try all combinations of these levels (of all of them, where none are given) at all sides and take the best.
 
     Raises:
         BadInput: there are more than ``most`` of them.
         DoesNotFit: nothing fits.
     """
-    sides = options.open_sides(max_bytes)
+    sides, levels = options.open_sides(max_bytes), levels or range(options.levels)
     count = sum(len(levels) ** len(options.sides[side].empty()) for side in sides)
     if count > most:
         raise BadInput(f"{count} combinations are too many to try all: take fewer levels or a simpler photo")
@@ -144,7 +144,7 @@ def care_for(options: Options, choice: Choice, max_bytes: int, care: Mapping[int
     concepts = options.sides[choice.side].concepts
     cared = [i for i, concept in enumerate(concepts) if care.get(concept.category, 1) > 1]
     for i in cared:
-        aim = min(LEVELS - 1, choice.levels[i] + round(math.log2(care[concepts[i].category])))
+        aim = min(options.levels - 1, choice.levels[i] + round(math.log2(care[concepts[i].category])))
         for level in range(choice.levels[i] + 1, aim + 1):
             raised = choice.change(i, level)
             for other in reversed([j for j in range(len(concepts)) if j not in cared]):

@@ -14,7 +14,6 @@ damaged one. What arrived of a truncated file is shown: a damaged group costs it
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from binascii import crc_hqx
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,29 +21,24 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from semcast.codec.concepts import CATEGORIES, CHANNELS, LEVELS, SIDES, SIZE, STEPS, Concept, Indices, Layout
+from semcast.codec.concepts import CATEGORIES, SIDES, SIZE, Concept, Layout
 from semcast.codec.entropy import Decoder, Encoder, Frequencies, normalise, uniform
-from semcast.codec.feature_coder import FeatureTables, level_frequencies
+from semcast.codec.feature_coder import FeatureCoder, level_frequencies
+from semcast.codec.front import DOMAIN_NAMES, Front, domain_of, pack_front, pack_length, read_front, version_of
+from semcast.codec.ladder import Indices, Ladder
 from semcast.codec.tables import Tables
 from semcast.errors import BadInput, Damaged
 
-MAGIC = b"\x5e\xc1"
-"""The last four bits are the version."""
-
-DOMAIN_NAMES = ("street", "face")
-"""The domains by their numbers in a file; a photo of ``SIZE`` x ``SIZE`` need not say its size."""
-
 FULL_GROUP = 256
-"""A group is closed once its indices would take so many bytes at log2(L) bits each."""
-
-MAX_FILE = 1 << 16
-"""No file is longer: 256 cells at the finest level and a layout of 64 x 64 are a fraction of it."""
+"""A group is closed once its indices would plainly take so many bytes (:attr:`~semcast.codec.ladder.Ladder.plain`)."""
 
 CHECK = 2
 """Bytes of a check."""
 
-_PLAIN_BITS = (0, 16, 26, 38, 51, 66)  # of an index at each level, in 1/16 bit
-_LONG = normalise(np.array([[64, 16, 4, *[1] * 13]], np.int64))  # of a group's length, what lies above the low byte
+_LONG = {  # of a group's length, what lies above the low byte
+    1: normalise(np.array([[64, 16, 4, *[1] * 13]], np.int64)),
+    2: normalise(np.array([[64, 32, 16, 8, 4, *[1] * 251]], np.int64)),
+}
 _BYTE = uniform(256)
 
 
@@ -72,35 +66,20 @@ class Stream:
     care: Mapping[int, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def front(self, version: int) -> Front:
+        """What the front of its file says."""
+        return Front(version, self.domain, len(self.layout), self.model, self.width, self.height, self.care)
+
     @property
     def missing(self) -> tuple[int, ...]:
         """The categories whose features were in the file but did not arrive whole."""
         return tuple(concept.category for concept in self.concepts if concept.lost)
 
 
-def model_number(*fingerprints: str) -> int:
-    """Derive the 16 bits that stand for the fingerprints of all networks that a file needs.
-
-    >>> model_number("a", "b") == model_number("b", "a")
-    False
-    """
-    return int.from_bytes(hashlib.sha256(" ".join(fingerprints).encode()).digest()[:2], "big")
-
-
-def domain_of(data: bytes) -> str:
-    """Read which domain a file is for.
-
-    Raises:
-        BadInput: it is no .sem file, or of another version.
-        Damaged: its first bytes are.
-    """
-    return DOMAIN_NAMES[_read_magic(data)[0]]
-
-
 # ---- what both ends do alike -----------------------------------------------------------------------------------------
 
 
-def form_groups(concepts: Sequence[Concept], levels: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+def form_groups(concepts: Sequence[Concept], levels: Sequence[int], ladder: Ladder) -> tuple[tuple[int, ...], ...]:
     """Decide which concepts (by their place in the list) share a message: it is closed at :data:`FULL_GROUP` plain bytes.
 
     Args:
@@ -112,21 +91,21 @@ def form_groups(concepts: Sequence[Concept], levels: Sequence[int]) -> tuple[tup
     for i, (concept, level) in enumerate(zip(concepts, levels, strict=True)):
         if level:
             group.append(i)
-            plain += len(concept.cells) * CHANNELS * _PLAIN_BITS[level]
+            plain += len(concept.cells) * ladder.plain[level]
         if plain >= FULL_GROUP * 8 * 16:
             groups.append(tuple(group))
             group, plain = [], 0
     return (*groups, tuple(group)) if group else tuple(groups)
 
 
-def head_symbols(levels: Sequence[int], lengths: Sequence[int]) -> Iterator[tuple[int, Frequencies]]:
+def head_symbols(levels: Sequence[int], lengths: Sequence[int], ladder: Ladder) -> Iterator[tuple[int, Frequencies]]:
     """Give what follows the layout in the head: levels, each expected near the one before it, and lengths of the groups."""
     previous = 2
     for level in levels:
-        yield level, level_frequencies(previous)
+        yield level, level_frequencies(previous, ladder.levels)
         previous = level
     for length in lengths:
-        yield length >> 8, _LONG
+        yield length >> 8, _LONG[ladder.version]
         yield length & 255, _BYTE
 
 
@@ -151,17 +130,17 @@ def pack(stream: Stream, tables: Tables | None = None) -> bytes:
     _check_concepts(stream, tables)
     levels = [concept.level for concept in stream.concepts]
     messages = []
-    for group in form_groups(stream.concepts, levels):
+    for group in form_groups(stream.concepts, levels, tables.ladder):
         encoder = Encoder()
         for i in group:
             tables.features.encode(stream.concepts[i], encoder)
         messages.append(encoder.finish())
     encoder = Encoder()
     tables.layouts[len(stream.layout)].encode(stream.layout, encoder)
-    for symbol, frequencies in head_symbols(levels, [len(message) for message in messages]):
+    for symbol, frequencies in head_symbols(levels, [len(message) for message in messages], tables.ladder):
         encoder.put(np.array([symbol]), frequencies)
     head = encoder.finish()
-    front = pack_front(stream) + pack_length(len(head)) + head
+    front = pack_front(stream.front(tables.ladder.version)) + pack_length(len(head)) + head
     return b"".join(part + _crc(tables.seed, i, part) for i, part in enumerate((front, *messages)))
 
 
@@ -182,29 +161,13 @@ def _check_concepts(stream: Stream, tables: Tables) -> None:
     same = [c.category for c in stream.concepts] == [c.category for c in expected]
     if not (same and all(np.array_equal(a.cells, b.cells) for a, b in zip(stream.concepts, expected, strict=True))):
         raise BadInput("the concepts must be all those of the layout, in the order of the file")
+    ladder = tables.ladder
     for concept in stream.concepts:
-        if not 0 <= concept.level < LEVELS:
-            raise BadInput(f"levels go from 0 to {LEVELS - 1}")
-        shape, steps, indices = (len(concept.cells), CHANNELS), STEPS[concept.level], concept.indices
-        if concept.level and (indices is None or indices.shape != shape or indices.max() >= steps):
-            raise BadInput(f"category {concept.category} needs {shape[0]} x {CHANNELS} indices below {steps}")
-
-
-def pack_front(stream: Stream) -> bytes:
-    """Write everything before the head's length."""
-    sized = (stream.width, stream.height) != (SIZE, SIZE)
-    flags = DOMAIN_NAMES.index(stream.domain) | SIDES.index(len(stream.layout)) << 3 | sized << 5 | bool(stream.care) << 6
-    front = MAGIC + struct.pack(">BH", flags, stream.model)
-    if sized:
-        front += struct.pack(">HH", stream.width - 1, stream.height - 1)
-    if stream.care:
-        front += bytes([len(stream.care)]) + b"".join(bytes(pair) for pair in sorted(stream.care.items()))
-    return front
-
-
-def pack_length(value: int) -> bytes:
-    """Write the head's length: seven bits a byte, the high ones first; the last byte is below 128."""
-    return (bytes([128 | value >> 7]) if value >> 7 else b"") + bytes([value & 127])
+        if not 0 <= concept.level < ladder.levels:
+            raise BadInput(f"levels go from 0 to {ladder.levels - 1}")
+        shape, most, indices = (len(concept.cells), ladder.channels), ladder.alphabet(concept.level), concept.indices
+        if concept.level and (indices is None or indices.shape != shape or (indices >= most).any()):
+            raise BadInput(f"category {concept.category} needs {shape[0]} x {ladder.channels} indices below {most.max()}")
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -221,21 +184,7 @@ def unpack(data: bytes, tables: Tables | None = None, *, model: int | None = Non
         BadInput: it is no .sem file, of another version or for other networks.
         Damaged: nothing of it can be shown.
     """
-    return take_apart(data, tables or Tables.load(domain_of(data)), model).stream
-
-
-@dataclass(frozen=True)
-class Front:
-    """The front of a file, where the head begins and where it ends."""
-
-    domain: str
-    side: int
-    model: int
-    width: int
-    height: int
-    care: dict[int, int]
-    head: int
-    end: int
+    return take_apart(data, tables or Tables.load(domain_of(data), version_of(data)), model).stream
 
 
 @dataclass(frozen=True)
@@ -249,9 +198,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Contents:
-    """A file taken apart; ``lengths`` are those that the head gives to the groups."""
+    """A file taken apart: ``head`` is where that begins and ``end`` where it ends, ``lengths`` those that it gives to groups."""
 
     front: Front
+    head: int
+    end: int
     stream: Stream
     lengths: tuple[int, ...]
     groups: tuple[Group, ...]
@@ -263,71 +214,35 @@ def take_apart(data: bytes, tables: Tables, model: int | None = None) -> Content
     Raises:
         BadInput, Damaged: as :func:`unpack`.
     """
-    front = _read_front(data)
-    _check_front(data, front, tables, model)
-    decoder = Decoder(data[front.head : front.end])
+    front, start, end = read_front(data)
+    _check_front(data, front, end, tables, model)
+    decoder = Decoder(data[start:end])
     layout = tables.layouts[front.side].decode(decoder)
     concepts: list[Concept] = []
     level = 2
     for concept in tables.find_concepts(layout, front.care):
-        level = int(decoder.get(level_frequencies(level))[0])
+        level = int(decoder.get(level_frequencies(level, tables.ladder.levels))[0])
         concepts.append(replace(concept, level=level))
-    members = form_groups(concepts, [concept.level for concept in concepts])
-    lengths = tuple(256 * int(decoder.get(_LONG)[0]) + int(decoder.get(_BYTE)[0]) for _ in members)
-    groups, notes = _read_groups(data, front.end + CHECK, [[concepts[i] for i in places] for places in members], lengths, tables)
+    members = form_groups(concepts, [concept.level for concept in concepts], tables.ladder)
+    long = _LONG[tables.ladder.version]
+    lengths = tuple(256 * int(decoder.get(long)[0]) + int(decoder.get(_BYTE)[0]) for _ in members)
+    groups, notes = _read_groups(data, end + CHECK, [[concepts[i] for i in places] for places in members], lengths, tables)
     arrived = {concept.category: concept for group in groups for concept in group.concepts}
     stream = Stream(
         front.domain, layout, tuple(arrived.get(concept.category, concept) for concept in concepts), front.model,
         front.width, front.height, front.care, tuple(notes),
     )  # fmt: skip
-    return Contents(front, stream, lengths, tuple(groups))
+    return Contents(front, start, end, stream, lengths, tuple(groups))
 
 
-def _read_magic(data: bytes) -> tuple[int, int]:
-    """Read domain and side (their numbers).
-
-    Raises:
-        BadInput: it is no .sem file, or of another version.
-        Damaged: its first bytes are.
-    """
-    if len(data) > MAX_FILE:
-        raise BadInput("this is no .sem file: it is too long")
-    if len(data) < 3 or data[0] != MAGIC[0] or data[1] & 0xF0 != MAGIC[1] & 0xF0:
-        raise BadInput("this is no .sem file")
-    if data[1] != MAGIC[1]:
-        raise BadInput(f"the file is of version {data[1] & 15}; this semcast reads version {MAGIC[1] & 15}")
-    domain, side = data[2] & 7, data[2] >> 3 & 3
-    if domain >= len(DOMAIN_NAMES) or side >= len(SIDES) or data[2] >> 7:
-        raise Damaged("the file's header is damaged")
-    return domain, side
-
-
-def _read_front(data: bytes) -> Front:
-    domain, side = _read_magic(data)
-    try:
-        (model,) = struct.unpack_from(">H", data, 3)
-        width, height, care, at = SIZE, SIZE, {}, 5
-        if data[2] >> 5 & 1:
-            width, height = (value + 1 for value in struct.unpack_from(">HH", data, at))
-            at += 4
-        if data[2] >> 6 & 1:
-            pairs = data[at + 1 : at + 1 + 2 * data[at]]
-            care = dict(zip(pairs[::2], pairs[1::2], strict=True))
-            at += 1 + 2 * data[at]
-        length, at = data[at] & 127, at + 1
-        if data[at - 1] >> 7:
-            length, at = length << 7 | data[at] & 127, at + 1
-    except (struct.error, IndexError, ValueError):
-        raise Damaged("the file ends within its header: nothing of it can be shown") from None
-    return Front(DOMAIN_NAMES[domain], SIDES[side], model, width, height, care, at, at + length)
-
-
-def _check_front(data: bytes, front: Front, tables: Tables, model: int | None) -> None:
+def _check_front(data: bytes, front: Front, end: int, tables: Tables, model: int | None) -> None:
     if tables.domain != front.domain:
         raise BadInput(f"the file shows a {front.domain}, the tables are for a {tables.domain}")
-    if front.end + CHECK > len(data):
+    if tables.ladder.version != front.version:
+        raise BadInput(f"the file is of version {front.version}, the tables are for version {tables.ladder.version}")
+    if end + CHECK > len(data):
         raise Damaged("the file ends within its layout: nothing of it can be shown")
-    if data[front.end : front.end + CHECK] != _crc(tables.seed, 0, data[: front.end]):
+    if data[end : end + CHECK] != _crc(tables.seed, 0, data[:end]):
         raise Damaged(f"the file's layout is damaged, or was written with other tables than bits-{front.domain} here")
     if model is not None and model != front.model:
         raise BadInput(f"the file was made for other networks ({front.model:04x}) than those here ({model:04x})")
@@ -366,7 +281,7 @@ def _read_group(section: bytes, length: int, number: int, concepts: Sequence[Con
     return Group(members, len(message), checked)
 
 
-def _decode(message: bytes, concepts: Sequence[Concept], features: FeatureTables, fill: int = 0) -> dict[int, Indices]:
+def _decode(message: bytes, concepts: Sequence[Concept], features: FeatureCoder, fill: int = 0) -> dict[int, Indices]:
     """Decode the indices of a message by category, of as many concepts as decode."""
     decoder = Decoder(message, fill)
     found: dict[int, Indices] = {}
@@ -378,7 +293,7 @@ def _decode(message: bytes, concepts: Sequence[Concept], features: FeatureTables
     return found
 
 
-def _decode_beginning(message: bytes, concepts: Sequence[Concept], features: FeatureTables) -> dict[int, Indices]:
+def _decode_beginning(message: bytes, concepts: Sequence[Concept], features: FeatureCoder) -> dict[int, Indices]:
     """Decode what the beginning of a message decides: what is alike whether zeros or ones follow."""
     low, high = (_decode(message, concepts, features, fill) for fill in (0, 255))
     found: dict[int, Indices] = {}

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semcast.codec.concepts import GRID, LEVELS, Concept, Layout, quantise
+from semcast.codec.concepts import GRID, Concept, Layout
+from semcast.codec.ladder import Ladder
 from semcast.codec.sizes import Sizes
 from semcast.errors import DoesNotFit
 
@@ -41,7 +42,7 @@ class Side:
 
     Args:
         layout: uint8 ``[side, side]``.
-        features: float32 ``[CHANNELS, GRID, GRID]`` in (-1, 1).
+        features: float32 ``[channels, GRID, GRID]``.
         sizes: what its file takes at any levels.
     """
 
@@ -54,20 +55,27 @@ class Side:
         """The list in the order of the file, nothing of it coded yet."""
         return self.sizes.concepts
 
+    @property
+    def ladder(self) -> Ladder:
+        """What its levels mean."""
+        return self.sizes.ladder
+
     def empty(self) -> tuple[int, ...]:
         """Skip every concept."""
         return (0,) * len(self.concepts)
 
     def code(self, levels: Sequence[int]) -> tuple[Concept, ...]:
         """Code the concepts at these levels: what the file will hold and the receiver will paint."""
-        return tuple(concept.code(self.features, level) for concept, level in zip(self.concepts, levels, strict=True))
+        pairs = zip(self.concepts, levels, strict=True)
+        return tuple(concept.code(self.features, level, self.ladder) for concept, level in pairs)
 
     @cached_property
     def errors(self) -> NDArray[np.float64]:
-        """What rounding costs: Σ (v - v^)² over the values of each concept at each level, ``[concepts, LEVELS]``."""
-        values = torch.from_numpy(self.features).double().expand(LEVELS, -1, -1, -1)
-        made = quantise(values, torch.arange(LEVELS)[:, None, None].expand(-1, GRID, GRID))
-        error = (values - made).square().sum(1).reshape(LEVELS, -1).numpy()
+        """What rounding costs: Σ (v - v^)² over the values of each concept at each level, ``[concepts, levels]``."""
+        count = self.ladder.levels
+        values = torch.from_numpy(self.features).double().expand(count, -1, -1, -1)
+        made = self.ladder.quantise(values, torch.arange(count)[:, None, None].expand(-1, GRID, GRID))
+        error = (values - made).square().sum(1).reshape(count, -1).numpy()
         return np.stack([error[:, concept.cells].sum(1) for concept in self.concepts])
 
     @cached_property
@@ -80,7 +88,7 @@ def weigh_levels(errors: NDArray[np.float64], bits: NDArray[np.float64]) -> NDAr
     """Weigh each level against the one below it: log2 of the error that it removes per bit, as numbers of about 1.
 
     Args:
-        errors, bits: at each level, ``[LEVELS]``.
+        errors, bits: at each level.
     """
     removed, paid = np.maximum(-np.diff(errors), 0), np.maximum(np.diff(bits), 0)
     worth: NDArray[np.float64] = np.log2((removed + 0.01) / (paid + 1)) / 8
@@ -98,6 +106,11 @@ class Options:
     sides: Mapping[int, Side]
     score: Score
     _sizes: dict[Choice, int] = field(default_factory=dict)
+
+    @property
+    def levels(self) -> int:
+        """How many levels a concept can be given, with skipping."""
+        return next(iter(self.sides.values())).ladder.levels
 
     def size(self, choice: Choice) -> int:
         """Give the bytes that the file of a choice will not exceed."""

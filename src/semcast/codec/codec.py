@@ -23,11 +23,12 @@ from PIL import Image
 from torch import Tensor
 
 from semcast.codec.allocation import PLAIN, care_for
-from semcast.codec.bitstream import Stream, domain_of, model_number, pack, unpack
+from semcast.codec.bitstream import Stream, pack, unpack
 from semcast.codec.choice import Allocation, Choice, Options, Side
 from semcast.codec.concepts import SIDES, SIZE, Layout, at_64, simplify
 from semcast.codec.criterion import Criterion
 from semcast.codec.encoder import parse_layouts
+from semcast.codec.front import domain_of, model_number, version_of
 from semcast.codec.painter import BRANCHES, SceneCodec, paint
 from semcast.codec.policy import Policy
 from semcast.codec.score import TrueScore
@@ -178,9 +179,9 @@ def receive(
         Damaged: nothing of it can be shown.
         Missing: there are no weights.
     """
-    domain = domain_named(domain_of(data))
-    tables = tables or Tables.load(domain.name)
-    codec = codec or SceneCodec.load(domain).to(device)
+    domain, version = domain_named(domain_of(data)), version_of(data)
+    tables = tables or Tables.load(domain.name, version)
+    codec = codec or SceneCodec.load(domain, version).to(device)
     read = unpack(data, tables, model=model_number(codec.fingerprint))
     pixels = to_uint8(paint(codec, [read.layout], [read.concepts], branch)[0].cpu())
     lost = f"the features of {', '.join(domain.classes[c] for c in read.missing)} did not arrive"
@@ -279,6 +280,8 @@ class RlAsc:
         found = domain_of(data)
         if found != self.networks.domain.name:
             raise BadInput(f"the file is of the domain {found}, these networks are of {self.networks.domain.name}")
+        if version_of(data) != self.networks.tables.ladder.version:  # an older file: by the networks that are kept for it
+            return receive(data, branch=self.branch, device=self.networks.device)
         return receive(data, self.networks.codec, self.networks.tables, self.branch)
 
     def decompress(self, stream: bytes) -> Photo:

@@ -3,13 +3,13 @@
 ::
 
     layout [side, side] → cells [16, 16] → concepts, the most important first        (what is where)
-    features v [8, 16, 16] in (-1, 1) → level of each concept → indices q → v^       (how it looks there)
+    features v [channels, 16, 16] → level of each concept → indices q → v^           (how it looks there)
 
 :func:`find_concepts` makes the list and its order from the layout, once at the sender and once at the receiver. Everything after
 it (allocation, file, painter, receipt) goes through this one list; what is added to it on the way are level and indices.
 
 The method is RL-ASC's (Huang et al., 2023, arXiv:2208.04094) as far as its abstract tells it; grid, channels and levels are our
-choice. Everything that both ends must agree on (cells, order, dequantised values) is integer arithmetic on the layout.
+choice. Everything that both ends must agree on (cells, order, indices) is integer arithmetic on the layout.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from semcast.codec.ladder import Indices, Ladder
 from semcast.errors import BadInput
 
 if TYPE_CHECKING:
@@ -39,22 +40,11 @@ SIDES = (16, 32, 64)
 GRID = 16
 """Side of the map of cells, one for each place of the features."""
 
-CHANNELS = 8
-"""Features of a cell."""
-
-STEPS = (1, 2, 3, 5, 9, 17)
-"""L, the steps of the quantiser at each level; one step is level 0: the concept is skipped and its values are 0."""
-
-LEVELS = len(STEPS)
-
 Layout = NDArray[np.uint8]
 """Categories ``[side, side]``."""
 
 Cells = NDArray[np.int64]
 """Flat places ``[n]`` in the 16 x 16 grid, ascending."""
-
-Indices = NDArray[np.uint8]
-"""q of each feature of each cell, ``[n, 8]``."""
 
 
 # ---- layouts ---------------------------------------------------------------------------------------------------------
@@ -136,7 +126,7 @@ class Concept:
     Args:
         category: of the domain.
         cells: where it is.
-        level: 0 (skipped) to 5, as sent.
+        level: of the ladder, as sent; 0 is skipped.
         indices: the quantised features of its cells; None where it is skipped, or where they were sent but did not arrive.
     """
 
@@ -155,10 +145,10 @@ class Concept:
         """The level that a receiver can show: 0 where nothing was sent or nothing arrived."""
         return 0 if self.lost else self.level
 
-    def code(self, features: NDArray[np.floating], level: int) -> Concept:
-        """Take the features ``[CHANNELS, GRID, GRID]`` of its cells at a level."""
-        values = features.reshape(CHANNELS, -1)[:, self.cells].T
-        return replace(self, level=level, indices=to_indices(values, level) if level else None)
+    def code(self, features: NDArray[np.floating], level: int, ladder: Ladder) -> Concept:
+        """Take the features ``[channels, GRID, GRID]`` of its cells at a level."""
+        values = features.reshape(ladder.channels, -1)[:, self.cells].T
+        return replace(self, level=level, indices=ladder.to_indices(values, level) if level else None)
 
 
 def find_concepts(
@@ -190,55 +180,13 @@ def map_levels(concepts: Sequence[Concept]) -> NDArray[np.uint8]:
     return cells.reshape(GRID, GRID)
 
 
-def map_features(concepts: Sequence[Concept]) -> NDArray[np.float32]:
-    """Give each cell its features v^ as they arrived, ``[CHANNELS, GRID, GRID]``, 0 where there are none."""
-    features = np.zeros((CHANNELS, GRID * GRID), np.float32)
+def map_features(concepts: Sequence[Concept], ladder: Ladder) -> NDArray[np.float32]:
+    """Give each cell its features v^ as they arrived, ``[channels, GRID, GRID]``, 0 where there are none."""
+    features = np.zeros((ladder.channels, GRID * GRID), np.float32)
     for concept in concepts:
         if concept.indices is not None:
-            features[:, concept.cells] = dequantise(concept.indices, concept.level).T
-    return features.reshape(CHANNELS, GRID, GRID)
-
-
-# ---- the quantiser ---------------------------------------------------------------------------------------------------
-
-
-def to_indices(values: NDArray[np.floating], level: int) -> Indices:
-    """Quantise features in (-1, 1), any shape, at a level above 0: q = floor((v + 1) / 2 · L) in 0..L-1.
-
-    >>> to_indices(np.array([-0.9, 0.0, 0.9]), 2).tolist()
-    [0, 1, 2]
-    """
-    steps = STEPS[level]
-    return np.clip(np.floor((np.asarray(values, np.float64) + 1) / 2 * steps), 0, steps - 1).astype(np.uint8)
-
-
-def dequantise(indices: NDArray[np.integer], level: int) -> NDArray[np.float32]:
-    """Give back v^ = (2 q + 1) / L - 1, the middle of each step.
-
-    >>> dequantise(np.arange(2), 1).tolist(), dequantise(np.arange(3), 2).round(2).tolist()
-    ([-0.5, 0.5], [-0.6700000166893005, 0.0, 0.6700000166893005])
-    """
-    return ((2 * indices.astype(np.int64) + 1) / STEPS[level] - 1).astype(np.float32)
-
-
-def quantise(
-    features: Float[Tensor, "batch 8 16 16"], levels: Integer[Tensor, "batch 16 16"], noise: torch.Generator | None = None
-) -> Float[Tensor, "batch 8 16 16"]:
-    """Give the features as the receiver will have them, with the gradient of the identity where a cell is not skipped.
-
-    Args:
-        features: v ``[B, CHANNELS, GRID, GRID]`` in (-1, 1).
-        levels: of each cell, ``[B, GRID, GRID]``.
-        noise: instead of rounding, add u uniform in ±1/L from this generator (of the CPU): smoother for training.
-    """
-    steps = torch.tensor(STEPS, dtype=features.dtype, device=features.device)[levels.long()][:, None]
-    if noise is None:
-        index = ((features + 1) / 2 * steps).floor().clamp_min(0)
-        hard = (2 * torch.minimum(index, steps - 1) + 1) / steps - 1
-        made = features + (hard - features).detach()
-    else:
-        made = features + (2 * torch.rand(features.shape, generator=noise).to(features.device) - 1) / steps
-    return made * (steps > 1)
+            features[:, concept.cells] = ladder.dequantise(concept.indices, concept.level).T
+    return features.reshape(ladder.channels, GRID, GRID)
 
 
 def one_hot(labels: Integer[Tensor, "batch height width"], classes: int) -> Float[Tensor, "batch {classes} height width"]:

@@ -1,12 +1,9 @@
-"""Coding of a concept's features: indices at one of six levels, with static tables of what its neighbours suggest.
+"""Coding of a concept's features: :class:`FeatureCoder` is what the bitstream asks for, :class:`FeatureTables` version 1's.
 
-A concept has one category and n cells of the 16 x 16 grid; features are 8 numbers a cell in (-1, 1). At a level with L steps
-
-    q = floor((v + 1) / 2 · L) in 0..L-1,   v^ = (2 q + 1) / L - 1,
-
-and q is coded given category, channel and context: the same channel's indices a (left) and b (above), where those cells
-belong to the concept as well. With m = 2 a, 2 b or a + b the context is min(2 L - 1, 7) buckets of m, apart for one neighbour and
-for two, and one for none. Cells go in raster order, the 8 channels of a cell together.
+A concept has one category and n cells of the 16 x 16 grid. In version 1 features are 8 numbers a cell in (-1, 1), in L steps,
+and each index q is coded given category, channel and context: the same channel's indices a (left) and b (above), where those
+cells belong to the concept as well. With m = 2 a, 2 b or a + b the context is min(2 L - 1, 7) buckets of m, apart for one
+neighbour and for two, and one for none. Cells go in raster order, the 8 channels of a cell together.
 """
 
 from __future__ import annotations
@@ -14,17 +11,48 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, LEVELS, STEPS, Cells, Concept, Indices, to_indices
+from semcast.codec.concepts import CATEGORIES, GRID, Cells, Concept
 from semcast.codec.entropy import TOTAL, Decoder, Encoder, Frequencies, cost_bits, normalise
+from semcast.codec.ladder import V1, Indices
 
 SCALE = 4096
 """What a table's frequencies sum to; the coder sees them times 2^12."""
 
+CHANNELS, STEPS, LEVELS = V1.channels, V1.steps, V1.levels
+
 _STRENGTH = 16.0  # how many values of a category it takes until they count as much as all categories together
+
+
+class FeatureCoder(Protocol):
+    """Codes the indices of a concept whose level is above 0, exactly alike on every machine."""
+
+    def cost_cells(self, features: NDArray[np.floating], cells: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Count the bits of every cell at every level: ``[channels, 16, 16]`` and ``[16, 16]`` → ``[levels, 16, 16]``.
+
+        A concept's cost at a level is the sum over its cells, and never less than what it will take.
+        """
+        ...
+
+    def cost_bits(self, concept: Concept) -> float:
+        """Count what a concept takes, in bits, without writing it."""
+        ...
+
+    def encode(self, concept: Concept, encoder: Encoder) -> None:
+        """Append a concept that has its indices."""
+        ...
+
+    def decode(self, concept: Concept, decoder: Decoder) -> Indices:
+        """Read the indices of a concept.
+
+        Raises:
+            Damaged: the data is damaged.
+        """
+        ...
 
 
 def count_contexts(level: int) -> int:
@@ -48,10 +76,10 @@ class FeatureTables:
         A concept's cost at a level is the sum over its cells.
         """
         category = cells.reshape(-1).astype(np.int64)
-        left, above = _linked(cells)
+        left, above = linked(cells)
         bits = np.zeros((LEVELS, GRID * GRID))
         for level in range(1, LEVELS):
-            indices = to_indices(features, level).reshape(CHANNELS, -1).T.astype(np.int64)
+            indices = V1.to_indices(features, level).reshape(CHANNELS, -1).T.astype(np.int64)
             context = _contexts(level, indices, left, above)
             rows = self.frequencies[level][category[:, None], np.arange(CHANNELS), context]
             chosen = np.take_along_axis(rows, indices[:, :, None], 2)[:, :, 0]
@@ -75,7 +103,7 @@ class FeatureTables:
         cells, level = concept.cells, concept.level
         table = self.frequencies[level][concept.category].astype(np.int64) * (TOTAL // SCALE)
         channels, lookup = np.arange(CHANNELS), _lookup(level)
-        left, above = _neighbours(cells)
+        left, above = neighbours(cells)
         count = (left >= 0).astype(np.int64) + (above >= 0)
         indices = np.zeros((len(cells) + 1, CHANNELS), np.int64)  # the last row stands for what is not there
         for i in range(len(cells)):
@@ -87,7 +115,7 @@ class FeatureTables:
         """All symbols in their order, and their frequencies."""
         assert concept.indices is not None
         whole = concept.indices.astype(np.int64)
-        context = _contexts(concept.level, whole, *_neighbours(concept.cells))
+        context = _contexts(concept.level, whole, *neighbours(concept.cells))
         table = self.frequencies[concept.level][concept.category]
         rows = table[np.arange(CHANNELS), context].astype(np.int64) * (TOTAL // SCALE)
         return whole.reshape(-1), rows.reshape(-1, STEPS[concept.level])
@@ -121,8 +149,8 @@ def learn_tables(features: NDArray[np.floating], cells: NDArray[np.uint8]) -> Fe
     for level in range(1, LEVELS):
         counts = np.zeros((CATEGORIES, CHANNELS, count_contexts(level), STEPS[level]))
         for feature, cell in zip(features, cells, strict=True):
-            indices = to_indices(feature, level).reshape(CHANNELS, -1).T.astype(np.int64)
-            context = _contexts(level, indices, *_linked(cell))
+            indices = V1.to_indices(feature, level).reshape(CHANNELS, -1).T.astype(np.int64)
+            context = _contexts(level, indices, *linked(cell))
             np.add.at(counts, (cell.reshape(-1, 1).astype(np.int64), np.arange(CHANNELS), context, indices), 1)
         shared = _fill_up(counts.sum(0), start.frequencies[level][0] / SCALE)
         tables[level] = _scale(_fill_up(counts, shared))
@@ -165,7 +193,7 @@ def _contexts(level: int, indices: NDArray[np.int64], left: Cells, above: Cells)
     return found
 
 
-def _linked(cells: NDArray[np.uint8]) -> tuple[Cells, Cells]:
+def linked(cells: NDArray[np.uint8]) -> tuple[Cells, Cells]:
     """For each of the 256 cells the one to the left, and the one above, where it has the same category; -1 elsewhere."""
     places = np.arange(GRID * GRID).reshape(GRID, GRID)
     left, above = np.full((2, GRID, GRID), -1)
@@ -174,7 +202,7 @@ def _linked(cells: NDArray[np.uint8]) -> tuple[Cells, Cells]:
     return left.reshape(-1), above.reshape(-1)
 
 
-def _neighbours(cells: Cells) -> tuple[Cells, Cells]:
+def neighbours(cells: Cells) -> tuple[Cells, Cells]:
     """For each cell of a concept the positions in it of the cell to the left and of the one above, -1 where there is none."""
     position = np.full(GRID * GRID, -1)
     position[cells] = np.arange(len(cells))
@@ -183,6 +211,6 @@ def _neighbours(cells: Cells) -> tuple[Cells, Cells]:
 
 
 @cache  # an allocation asks for sizes very often
-def level_frequencies(previous: int) -> Frequencies:
-    """What is expected of a concept's level after that of the one before it (2 at the start): 4, 3, 2, 1, 1, 1 by distance."""
-    return normalise(np.maximum(4 - np.abs(np.arange(LEVELS) - previous), 1)[None])
+def level_frequencies(previous: int, levels: int) -> Frequencies:
+    """What is expected of a concept's level after that of the one before it (2 at the start): 4, 3, 2, 1, 1, ... by distance."""
+    return normalise(np.maximum(4 - np.abs(np.arange(levels) - previous), 1)[None])

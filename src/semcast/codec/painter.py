@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from semcast.codec.concepts import (
     CATEGORIES,
-    CHANNELS,
     GRID,
-    LEVELS,
     SIZE,
     Concept,
     Layout,
@@ -25,11 +23,12 @@ from semcast.codec.concepts import (
     one_hot,
 )
 from semcast.codec.encoder import ConceptEncoder, ConceptEncoderConfig
+from semcast.codec.ladder import V1, Ladder, ladder_of
 from semcast.domains import Domain
 from semcast.errors import BadInput
-from semcast.networks.blocks import LightBlock, ResBlock, channels_last, norm
+from semcast.networks.blocks import LightBlock, ResBlock, channels_last, double, norm
 from semcast.networks.precision import exact, mixed
-from semcast.weights import load
+from semcast.weights import load_version
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Integer
@@ -43,12 +42,14 @@ BRANCHES = ("fused", "global", "local")
 @dataclass(frozen=True)
 class ScenePainterConfig:
     """``widths``: channels of the global branch at 16, 32, 64, 128 and 256 px; ``local``: those of the local one at 64, 128 and
-    256 px; ``own``: channels of each category's own path."""
+    256 px; ``own``: channels of each category's own path; ``version``: of the format. Version 1 doubles by PixelShuffle, which
+    leaves a grid in light areas; later ones do not."""
 
     widths: tuple[int, ...] = (160, 112, 64, 32, 16)
     local: tuple[int, ...] = (32, 16, 12)
     own: int = 8
     classes: int = CATEGORIES
+    version: int = V1.version
 
 
 class Painting(NamedTuple):
@@ -119,9 +120,23 @@ class ClassRefine(nn.Module):
         return made
 
 
-def _up(inputs: int, outputs: int) -> nn.Sequential:
-    """Build a step to twice the side: a convolution that makes four pixels of one."""
-    return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))
+class SmoothUp(nn.Module):
+    """A step to twice the side without a grid: a convolution, bilinear doubling."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs 2*height 2*width"]:
+        """``[B, inputs, S, S]`` → ``[B, outputs, 2 S, 2 S]``."""
+        return double(self.conv(x))
+
+
+def _up(inputs: int, outputs: int, version: int) -> nn.Module:
+    """Build a step to twice the side; of version 1 a convolution that makes four pixels of one."""
+    if version == V1.version:
+        return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))
+    return SmoothUp(inputs, outputs)
 
 
 class LocalBranch(nn.Module):
@@ -139,7 +154,8 @@ class LocalBranch(nn.Module):
         self.first = nn.Conv2d(own * classes, own * classes, 3, padding=1, groups=classes)
         self.second = nn.Conv2d((own + 1) * classes, c[0], 1)
         self.shared = ResBlock(c[0], c[0])
-        self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1]), LightBlock(c[1])), _up(c[1], c[2])])
+        v = config.version
+        self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1], v), LightBlock(c[1])), _up(c[1], c[2], v)])
 
     def forward(
         self, x: Float[Tensor, "batch inputs 32 32"], masks: Float[Tensor, "batch classes 64 64"]
@@ -170,33 +186,35 @@ class ScenePainter(nn.Module):
     def __init__(self, config: ScenePainterConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ScenePainterConfig()
-        w, classes = config.widths, config.classes
+        w, classes, v = config.widths, config.classes, config.version
+        self.ladder = ladder_of(v)
+        channels = self.ladder.channels
         self.place = nn.Parameter(torch.zeros(1, w[0], GRID, GRID))
-        self.stem = nn.Conv2d(CHANNELS + LEVELS + classes, w[0], 3, padding=1)
+        self.stem = nn.Conv2d(channels + self.ladder.levels + classes, w[0], 3, padding=1)
         self.deep = nn.ModuleList([ClassBlock(w[0], w[0], classes), ClassBlock(w[0], w[0], classes)])
         self.trunk = nn.ModuleList([ClassBlock(w[0], w[1], classes), ClassBlock(w[1], w[1], classes)])
-        self.up = nn.ModuleList([_up(w[1], w[2]), _up(w[2], w[3]), _up(w[3], w[4])])
+        self.up = nn.ModuleList([_up(w[1], w[2], v), _up(w[2], w[3], v), _up(w[3], w[4], v)])
         self.whole = nn.ModuleList([ClassBlock(w[2], w[2], classes), ClassRefine(w[3], classes)])
         self.fine = nn.Conv2d(w[4], w[4], 3, padding=1)
-        self.parts = LocalBranch(w[1] + CHANNELS, config)
+        self.parts = LocalBranch(w[1] + channels, config)
         self.paint_whole = nn.Conv2d(w[4], 3, 3, padding=1)
         self.paint_parts = nn.Conv2d(config.local[-1], 3, 3, padding=1)
-        self.linear = nn.ConvTranspose2d(CHANNELS, 3, 2 * CELL, stride=CELL, padding=CELL // 2)
+        self.linear = nn.ConvTranspose2d(channels, 3, 2 * CELL, stride=CELL, padding=CELL // 2)
         self.attend = nn.Conv2d(w[3] + config.local[1], 2, 3, padding=1)
         for head in (self.paint_whole, self.paint_parts, self.attend):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, layout: Integer[Tensor, "batch 64 64"], features: Float[Tensor, "batch 8 16 16"],
-        levels: Float[Tensor, "batch 6 16 16"],
+        self, layout: Integer[Tensor, "batch 64 64"], features: Float[Tensor, "batch channels 16 16"],
+        levels: Float[Tensor, "batch levels 16 16"],
     ) -> Painting:  # fmt: skip
         """Paint.
 
         Args:
             layout: categories ``[B, 64, 64]``.
-            features: dequantised, ``[B, CHANNELS, GRID, GRID]``, 0 where skipped.
-            levels: of each cell, one-hot ``[B, LEVELS, GRID, GRID]``.
+            features: dequantised, ``[B, channels, GRID, GRID]``, 0 where skipped.
+            levels: of each cell, one-hot ``[B, levels, GRID, GRID]``.
         """
         masks = one_hot(layout, self.config.classes)
         half = F.avg_pool2d(masks, 2)
@@ -246,19 +264,27 @@ class SceneCodec(nn.Module):
         self.fingerprint = ""
 
     @property
+    def ladder(self) -> Ladder:
+        """What its levels mean."""
+        return self.painter.ladder
+
+    @property
     def device(self) -> torch.device:
         """Where its parameters are."""
         return self.painter.place.device
 
     @classmethod
-    def load(cls, domain: Domain | str) -> SceneCodec:
+    def load(cls, domain: Domain | str, version: int | None = None) -> SceneCodec:
         """Load the shipped networks of a domain (or of its name), weights ``codec-<domain>``.
+
+        Args:
+            version: of the format; the one that this semcast writes where none is given.
 
         Raises:
             Missing: there are no such weights.
         """
         name = domain if isinstance(domain, str) else domain.name
-        checkpoint = load(f"codec-{name}", kind="scene-codec")
+        checkpoint = load_version(f"codec-{name}", "scene-codec", version)
         codec = cls(
             checkpoint.configuration(ConceptEncoderConfig, "encoder"), checkpoint.configuration(ScenePainterConfig, "painter")
         )
@@ -287,10 +313,10 @@ def paint(
     """
     maps = (
         np.stack([at_64(layout) for layout in layouts]),
-        np.stack([map_features(each) for each in concepts]),
+        np.stack([map_features(each, codec.ladder) for each in concepts]),
         np.stack([map_levels(each) for each in concepts]),
     )
     layout, features, levels = (torch.from_numpy(each).to(codec.device) for each in maps)
     with mixed(codec.device):
-        painting = codec.painter(layout, features, one_hot(levels, LEVELS))
+        painting = codec.painter(layout, features, one_hot(levels, codec.ladder.levels))
     return branch_of(painting, branch).float().clamp(0, 1)

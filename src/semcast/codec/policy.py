@@ -16,22 +16,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcast.codec.choice import Choice, Options, weigh_levels
-from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, LEVELS, SIDES
+from semcast.codec.concepts import CATEGORIES, GRID, SIDES
+from semcast.codec.ladder import V1, Ladder, ladder_of
 from semcast.domains import Domain
 from semcast.errors import BadInput
 from semcast.weights import load
 
-FIELDS = (
-    ("choosing the side", 1), ("side", len(SIDES)), ("category", CATEGORIES), ("share of cells", 1), ("energy", CHANNELS),
-    ("spread", CHANNELS), ("cost of each level / bits left", LEVELS - 1), ("bits left / budget", 1), ("budget", 1),
-    ("cells to come", 1), ("cost to come at levels 1 to 3 / bits left", 3), ("mean level so far", 1),
-    ("empty file / budget, each side", len(SIDES)), ("all at level 2 / budget, each side", len(SIDES)),
-    ("error of a value at each level", LEVELS - 1), ("error removed per bit by each level", LEVELS - 1),
-    ("the same of all concepts", LEVELS - 1),
-)  # fmt: skip
-"""What a policy observes: names and how many numbers each, all about 0 to 2."""
 
-OBSERVED = sum(count for _, count in FIELDS)
+def list_fields(ladder: Ladder) -> tuple[tuple[str, int], ...]:
+    """List what a policy observes: names and how many numbers each, all about 0 to 2."""
+    parts, above = len(ladder.parts) - 1, ladder.levels - 1
+    return (
+        ("choosing the side", 1), ("side", len(SIDES)), ("category", CATEGORIES), ("share of cells", 1), ("energy", parts),
+        ("spread", parts), ("cost of each level / bits left", above), ("bits left / budget", 1), ("budget", 1),
+        ("cells to come", 1), ("cost to come at levels 1 to 3 / bits left", 3), ("mean level so far", 1),
+        ("empty file / budget, each side", len(SIDES)), ("all at level 2 / budget, each side", len(SIDES)),
+        ("error of a value at each level", above), ("error removed per bit by each level", above),
+        ("the same of all concepts", above),
+    )  # fmt: skip
+
+
+def count_observed(ladder: Ladder) -> int:
+    """Count the numbers that a policy observes."""
+    return sum(count for _, count in list_fields(ladder))
 
 
 class Walk:
@@ -59,13 +66,13 @@ class Walk:
         return bool(self.side) and len(self.levels) == len(self.options.sides[self.side].empty())
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Tell which actions fit, ``[LEVELS]``."""
-        mask = np.zeros(LEVELS, bool)
+        """Tell which actions fit, ``[levels]``."""
+        mask = np.zeros(self.options.levels, bool)
         if not self.side:
             mask[[SIDES.index(side) for side in self.open]] = True
             return mask
         choice, i = self.choice, len(self.levels)
-        mask[:] = [self.options.size(choice.change(i, level)) <= self.max_bytes for level in range(LEVELS)]
+        mask[:] = [self.options.size(choice.change(i, level)) <= self.max_bytes for level in range(len(mask))]
         mask[0] = True
         return mask
 
@@ -77,13 +84,13 @@ class Walk:
             self.side = SIDES[action]
 
     def observation(self) -> NDArray[np.float32]:
-        """Observe what the encoder knows cheaply, float32 ``[OBSERVED]`` (:data:`FIELDS`)."""
+        """Observe what the encoder knows cheaply, float32 (:func:`list_fields`)."""
         choice = self.choice
         side = self.options.sides[choice.side]
         sizes, i = side.sizes, min(len(self.levels), len(side.concepts) - 1)
         left = max(1.0, 8.0 * (self.max_bytes - self.options.size(choice)))
         cells = np.array([len(concept.cells) for concept in side.concepts])
-        features = side.features.reshape(CHANNELS, -1)
+        ladder, features = side.ladder, side.features.reshape(side.ladder.channels, -1)
         one_side, category = np.zeros(len(SIDES)), np.zeros(CATEGORIES)
         if self.side:
             features = features[:, side.concepts[i].cells]
@@ -95,17 +102,17 @@ class Walk:
             one_side,
             category,
             [cells[i] / GRID**2 if self.side else 1],
-            np.sqrt(np.square(features).mean(1)),
-            features.std(1),
+            _by_part(ladder, np.square(features).mean(1)),
+            _by_part(ladder, features.var(1)),
             np.minimum(sizes.bits[i, 1:] / left, 2),
             [left / (8 * self.max_bytes)],
             [math.log2(self.max_bytes / 512)],
             [cells[len(self.levels) :].sum() / GRID**2],
             np.minimum(sizes.bits[i + 1 :, 1:4].sum(0) / left, 4) / 2,
-            [coded @ np.array(self.levels) / max(1, coded.sum()) / (LEVELS - 1) if len(coded) else 0],
+            [coded @ np.array(self.levels) / max(1, coded.sum()) / (ladder.levels - 1) if len(coded) else 0],
             self._of_sides(lambda side: self.options.size(self.options.empty(side)) / self.max_bytes),
             self._of_sides(lambda side: self.options.sides[side].sizes.bits[:, 2].sum() / (8 * self.max_bytes)),
-            errors[1:] / (CHANNELS * (cells[i] if self.side else GRID**2)),
+            errors[1:] / (ladder.channels * (cells[i] if self.side else GRID**2)),
             weigh_levels(errors, bits),
             side.worth,
         )
@@ -115,12 +122,19 @@ class Walk:
         return [min(value(side), 4) / 2 if side in self.options.sides else 2 for side in SIDES]
 
 
+def _by_part(ladder: Ladder, squares: NDArray[np.floating]) -> list[float]:
+    """The root of the mean of each part's squares, as a share of how far its features go."""
+    parts = zip(ladder.parts[:-1], ladder.parts[1:], strict=True)
+    return [math.sqrt(float(squares[first:last].mean())) / ladder.reach(first) for first, last in parts]
+
+
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Widths of the hidden layers; ``inputs`` is what it observes."""
+    """Widths of the hidden layers; ``inputs`` is what it observes, ``version`` of the format what it decides about."""
 
     hidden: tuple[int, ...] = (128, 128)
-    inputs: int = OBSERVED
+    inputs: int = count_observed(V1)
+    version: int = V1.version
 
 
 class Policy(nn.Module):
@@ -133,7 +147,7 @@ class Policy(nn.Module):
         layers: list[nn.Module] = []
         for i, width in enumerate(config.hidden):
             layers += [nn.Linear(widths[i], width), nn.Tanh()]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], LEVELS))
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], ladder_of(config.version).levels))
         self.fingerprint = ""
 
     @classmethod
@@ -147,15 +161,16 @@ class Policy(nn.Module):
         name = domain if isinstance(domain, str) else domain.name
         checkpoint = load(f"allocation-{name}", kind="allocation")
         config = checkpoint.configuration(PolicyConfig)
-        if config.inputs != OBSERVED:
-            raise BadInput(f"{checkpoint.path} observes {config.inputs} numbers, this version gives {OBSERVED}")
+        observed = count_observed(ladder_of(config.version))
+        if config.inputs != observed:
+            raise BadInput(f"{checkpoint.path} observes {config.inputs} numbers, this version gives {observed}")
         policy = cls(config)
         policy.load_state_dict(checkpoint.tensors)
         policy.fingerprint = checkpoint.fingerprint
         return policy.eval()
 
     def forward(self, observation: Tensor) -> Tensor:
-        """``[..., OBSERVED]`` → preferences ``[..., LEVELS]``."""
+        """``[..., inputs]`` → preferences ``[..., levels]``."""
         preferences: Tensor = self.layers(observation)
         return preferences
 

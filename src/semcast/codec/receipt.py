@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rich.table import Table
 
-from semcast.codec.bitstream import CHECK, MAX_FILE, Contents, Group, Stream, domain_of, head_symbols, take_apart
+from semcast.codec.bitstream import CHECK, Contents, Group, Stream, head_symbols, take_apart
 from semcast.codec.concepts import GRID, Concept, map_levels
 from semcast.codec.entropy import cost_bits
+from semcast.codec.front import MAX_FILE, domain_of, version_of
 from semcast.codec.tables import Tables
 from semcast.domains import Domain, domain_named
 from semcast.errors import BadInput, Missing
@@ -76,25 +77,26 @@ def itemise(data: bytes, tables: Tables | None = None) -> Receipt:
         Damaged: nothing of it arrived.
     """
     domain = domain_named(domain_of(data))
-    tables = tables or Tables.load(domain.name)
+    tables = tables or Tables.load(domain.name, version_of(data))
     contents = take_apart(data, tables)
-    front, stream = contents.front, contents.stream
+    stream = contents.stream
     layout_bits, other_bits = _head_bits(contents, tables)
-    head = (front.end - front.head) / (layout_bits + other_bits)
+    head = (contents.end - contents.head) / (layout_bits + other_bits)
     checks = CHECK * (1 + sum(group.checked for group in contents.groups))
     spent: dict[int, float] = {}
     for group in contents.groups:
         spent |= _group_bytes(group, tables)
-    unread = max(len(data) - (front.end + checks + sum(spent.values())), 0.0)
+    unread = max(len(data) - (contents.end + checks + sum(spent.values())), 0.0)
     concepts = tuple(spent.get(concept.category, 0.0) for concept in stream.concepts)
-    return Receipt(domain, stream, front.head, head * layout_bits, head * other_bits, checks, concepts, unread, len(data))
+    return Receipt(domain, stream, contents.head, head * layout_bits, head * other_bits, checks, concepts, unread, len(data))
 
 
 def _head_bits(contents: Contents, tables: Tables) -> tuple[float, float]:
     """Bits of the layout, and of the levels and lengths after it."""
     stream = contents.stream
     levels = [concept.level for concept in stream.concepts]
-    other = sum(cost_bits(np.array([symbol]), row) for symbol, row in head_symbols(levels, contents.lengths))
+    symbols = head_symbols(levels, contents.lengths, tables.ladder)
+    other = sum(cost_bits(np.array([symbol]), row) for symbol, row in symbols)
     return tables.layouts[len(stream.layout)].cost_bits(stream.layout), other
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from semcast.codec.bitstream import CHECK, Stream, form_groups, head_symbols, pack_front, pack_length
-from semcast.codec.concepts import CHANNELS, LEVELS, SIZE, Layout, cells_of
+from semcast.codec.bitstream import CHECK, form_groups, head_symbols
+from semcast.codec.concepts import SIZE, Layout, cells_of
 from semcast.codec.entropy import TOTAL
+from semcast.codec.front import Front, pack_front, pack_length
 from semcast.codec.tables import Tables
 
 
@@ -20,22 +21,23 @@ class Sizes:
     Args:
         tables: those that it will be coded with.
         layout: uint8 ``[side, side]`` as it will be coded.
-        features: ``[8, 16, 16]`` in (-1, 1).
+        features: ``[channels, 16, 16]``.
         care, width, height: as in :class:`~semcast.codec.bitstream.Stream`.
 
-    ``concepts`` is the list in the order of the file; ``bits`` ``[concepts, 6]`` is the exact cost of each at each level.
+    ``concepts`` is the list in the order of the file; ``bits`` ``[concepts, levels]`` is the exact cost of each at each level.
     """
 
     def __init__(
         self, tables: Tables, layout: Layout, features: NDArray[np.floating], *,
         care: Mapping[int, int] | None = None, width: int = SIZE, height: int = SIZE,
     ) -> None:  # fmt: skip
-        self.concepts = tables.find_concepts(layout, care)
-        costs = tables.features.cost_cells(features, cells_of(layout)).reshape(LEVELS, -1)
+        self.concepts, self.ladder = tables.find_concepts(layout, care), tables.ladder
+        costs = tables.features.cost_cells(features, cells_of(layout)).reshape(self.ladder.levels, -1)
         self.bits = np.stack([costs[:, concept.cells].sum(1) for concept in self.concepts])
         self.layout_bits = tables.layouts[len(layout)].cost_bits(layout)
         self._places = layout.size
-        self._front = len(pack_front(Stream(tables.domain, layout, (), width=width, height=height, care=care or {})))
+        front = Front(tables.ladder.version, tables.domain, len(layout), width=width, height=height, care=care or {})
+        self._front = len(pack_front(front))
 
     def at_most(self, levels: Sequence[int]) -> int:
         """Give the bytes that the file will not exceed; what is written is shorter by at most one byte a section.
@@ -44,12 +46,12 @@ class Sizes:
             levels: one for each of ``concepts``.
         """
         lengths = []
-        for group in form_groups(self.concepts, levels):
+        for group in form_groups(self.concepts, levels, self.ladder):
             bits = sum(self.bits[i, levels[i]] for i in group)
-            values = CHANNELS * sum(len(self.concepts[i].cells) for i in group)
+            values = sum(self.ladder.sent[levels[i]] * len(self.concepts[i].cells) for i in group)
             lengths.append(_message_bytes(bits, values))
         bits = self.layout_bits
-        for symbol, frequencies in head_symbols(levels, lengths):
+        for symbol, frequencies in head_symbols(levels, lengths, self.ladder):
             bits += math.log2(TOTAL / frequencies[0, symbol])  # cost_bits of one symbol, without its arrays
         head = _message_bytes(bits, self._places)
         return self._front + len(pack_length(head)) + head + sum(lengths) + CHECK * (1 + len(lengths))

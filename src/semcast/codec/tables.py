@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from semcast.codec.concepts import SIDES, Concept, Layout, find_concepts
-from semcast.codec.feature_coder import FeatureTables, default_tables
+from semcast.codec.context_coder import ContextCoder
+from semcast.codec.feature_coder import FeatureCoder, FeatureTables, default_tables
+from semcast.codec.ladder import V1, Ladder, ladder_of
 from semcast.codec.layout_coder import LayoutCoder, LayoutTables
 from semcast.domains import DOMAINS, domain_named
-from semcast.weights import load
+from semcast.weights import load_version
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,16 @@ class Tables:
     Args:
         domain: its name.
         layouts: a coder for each side.
-        features: the tables of the features.
+        features: a coder of the features.
         fingerprint: of the weights they came from; it seeds the checks.
+        ladder: of the version of the format.
     """
 
     domain: str
     layouts: Mapping[int, LayoutCoder]
-    features: FeatureTables
+    features: FeatureCoder
     fingerprint: str
+    ladder: Ladder = V1
 
     @property
     def importance(self) -> tuple[int, ...]:
@@ -42,28 +46,36 @@ class Tables:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:2], "big")
 
     @classmethod
-    def load(cls, domain: str) -> Tables:
+    def load(cls, domain: str, version: int | None = None) -> Tables:
         """Load the tables that ship, ``bits-<domain>``; a process reads them once.
+
+        Args:
+            version: of the format; the one that this semcast writes where none is given.
 
         Raises:
             BadInput: the domain is unknown.
             Missing: there are no such weights.
         """
-        return load_tables(domain_named(domain).name)
+        return load_tables(domain_named(domain).name, version)
 
     def find_concepts(self, layout: Layout, care: Mapping[int, int] | None = None) -> tuple[Concept, ...]:
         """List the concepts of a layout in the order of the file, all of them skipped."""
         return find_concepts(layout, self.importance, care)
 
 
-@lru_cache(maxsize=len(DOMAINS))
-def load_tables(domain: str) -> Tables:
+@lru_cache(maxsize=2 * len(DOMAINS))
+def load_tables(domain: str, version: int | None = None) -> Tables:
     """Load the tables of a domain; ``load_tables.cache_clear()`` forgets those that were read."""
-    checkpoint = load(f"bits-{domain}", kind="bits")
+    checkpoint = load_version(f"bits-{domain}", "bits", version)
+    ladder = ladder_of(checkpoint.version)
     layouts = {}
     for side in SIDES:
         named = {name: tensor.numpy() for name, tensor in checkpoint.part(f"layout{side}").items()}
         layouts[side] = LayoutCoder(LayoutTables(**named))
-    features = checkpoint.part("features")
-    learned = FeatureTables({int(level): tensor.numpy() for level, tensor in features.items()})
-    return Tables(domain, layouts, learned if features else default_tables(), checkpoint.fingerprint)
+    found = {name: tensor.numpy() for name, tensor in checkpoint.part("features").items()}
+    features: FeatureCoder
+    if ladder is V1:
+        features = FeatureTables({int(level): table for level, table in found.items()}) if found else default_tables()
+    else:
+        features = ContextCoder.of(found)
+    return Tables(domain, layouts, features, checkpoint.fingerprint, ladder)

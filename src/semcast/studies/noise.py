@@ -24,7 +24,8 @@ from semcast.bench.statistics import Interval, bootstrap, group
 from semcast.bench.tables import markdown
 from semcast.codec.bitstream import Stream, unpack
 from semcast.codec.codec import POLICY
-from semcast.codec.concepts import STEPS, Concept
+from semcast.codec.concepts import Concept
+from semcast.codec.ladder import Ladder
 from semcast.codec.painter import paint
 from semcast.errors import SemcastError
 from semcast.photos import to_tensor, to_uint8
@@ -151,9 +152,10 @@ class Spoiler:
                 except SemcastError:
                     picture, decoded = np.full_like(pixels, _GREY), False
             else:
-                classes = len(networks.domain.classes)
-                layout, concepts, errors = flip_indices(unpack(file, networks.tables), rate, rng, layout=test == UNSAFE,
-                                                        classes=classes)  # fmt: skip
+                classes, read = len(networks.domain.classes), unpack(file, networks.tables)
+                layout, concepts, errors = flip_indices(
+                    read, rate, rng, networks.tables.ladder, layout=test == UNSAFE, classes=classes
+                )
                 picture = to_uint8(paint(networks.codec, [layout], [concepts]).cpu())
             measured = criterion.measure(image, truth, to_tensor(picture), torch.tensor([float(len(file))]))
             hit, there, seen = measured.counts[0].tolist()
@@ -199,7 +201,7 @@ def flip_bits(data: bytes, rate: float, rng: np.random.Generator) -> tuple[bytes
 
 
 def flip_indices(
-    read: Stream, rate: float, rng: np.random.Generator, *, layout: bool, classes: int = 19
+    read: Stream, rate: float, rng: np.random.Generator, ladder: Ladder, *, layout: bool, classes: int = 19
 ) -> tuple[NDArray[np.uint8], tuple[Concept, ...], int]:
     """Make each index another one of its level with that probability, and each place of the layout where it is not safe.
 
@@ -208,16 +210,16 @@ def flip_indices(
     """
     errors = 0
 
-    def strike(values: NDArray[np.uint8], alphabet: int) -> NDArray[np.uint8]:
+    def strike(values: NDArray[np.uint8], alphabet: int | NDArray[np.int64]) -> NDArray[np.uint8]:
         nonlocal errors
-        wrong = rng.random(values.shape) < rate
+        wrong = (rng.random(values.shape) < rate) & (np.asarray(alphabet) > 1)
         errors += int(wrong.sum())
-        other = (values.astype(np.int64) + rng.integers(1, alphabet, values.shape)) % alphabet
+        other = (values.astype(np.int64) + rng.integers(1, np.maximum(alphabet, 2), values.shape)) % alphabet
         return np.where(wrong, other, values).astype(np.uint8)
 
     spoilt = {}
     for concept in sorted(read.concepts, key=lambda concept: concept.category):
-        indices = concept.indices if concept.indices is None else strike(concept.indices, STEPS[concept.level])
+        indices = concept.indices if concept.indices is None else strike(concept.indices, ladder.alphabet(concept.level))
         spoilt[concept.category] = replace(concept, indices=indices)
     wrong = strike(read.layout, classes) if layout else read.layout
     return wrong, tuple(spoilt[concept.category] for concept in read.concepts), errors

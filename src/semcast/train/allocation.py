@@ -28,8 +28,8 @@ from torch import Tensor
 from semcast.codec.allocation import PLAIN, uniform
 from semcast.codec.choice import Allocation, Choice
 from semcast.codec.codec import Networks
-from semcast.codec.concepts import LEVELS, SIDES, SIZE
-from semcast.codec.policy import OBSERVED, Policy, PolicyConfig, Walk
+from semcast.codec.concepts import SIDES, SIZE
+from semcast.codec.policy import Policy, PolicyConfig, Walk, count_observed
 from semcast.domains import domain_named
 from semcast.errors import BadInput, Missing
 from semcast.train.data import load_scenes
@@ -92,14 +92,14 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
     Raises:
         SemcastError: gymnasium is not installed.
     """
-    gym = _need("gymnasium")
+    gym, ladder = _need("gymnasium"), next(iter(photo(0).sides.values())).ladder
 
     class AllocationEnv(gym.Env):  # type: ignore[misc, name-defined]
         """Photos and budgets at random; one step a concept."""
 
         def __init__(self) -> None:
-            self.observation_space = gym.spaces.Box(-np.inf, np.inf, (OBSERVED,), np.float32)
-            self.action_space = gym.spaces.Discrete(LEVELS)
+            self.observation_space = gym.spaces.Box(-np.inf, np.inf, (count_observed(ladder),), np.float32)
+            self.action_space = gym.spaces.Discrete(ladder.levels)
             self.photo, self.random = photo, np.random.default_rng(seed)
             self.before, self.expected = 0.0, 0.0
 
@@ -171,7 +171,7 @@ def teach(policy: Any, photo: Photo, count: int, settings: Settings, *, steps: i
             actions.append(action)
             walk.take(action)
     inputs, allowed, right = torch.from_numpy(np.stack(seen)), torch.from_numpy(np.stack(masks)), torch.tensor(actions)
-    target = allowed.float() / allowed.sum(1, keepdim=True) * (1 - sure) + sure * F.one_hot(right, LEVELS)
+    target = allowed.float() / allowed.sum(1, keepdim=True) * (1 - sure) + sure * F.one_hot(right, allowed.shape[1])
     layers = [*policy.mlp_extractor.policy_net, policy.action_net]
     optimiser = torch.optim.Adam([p for layer in layers for p in layer.parameters()], 2e-3)
     hits = []
@@ -210,7 +210,7 @@ def correlation(looked_up: Photo, exact: Photo, count: int, checked: int, seed: 
         table, true = looked_up(i), exact(i)
         side = int(rng.choice(SIDES))
         length = len(table.sides[side].empty())
-        choices = [Choice(side, tuple(int(level) for level in rng.integers(0, LEVELS, length))) for _ in range(checked)]
+        choices = [Choice(side, tuple(int(level) for level in rng.integers(0, table.levels, length))) for _ in range(checked)]
         both = np.array([table.score(choices), true.score(choices)])
         pairs.append(both)
         centred.append(both - both.mean(1, keepdims=True))
@@ -260,7 +260,8 @@ class AllocationRecipe(Recipe):
             scenes = load_scenes(self.job.data, self.domain, split, SIZE, limit=limit)
             table = kept_table(out / f"table-{split}.npz", self.networks, scenes, self.job.resume)
             self.scenes[split], self.tables[split], self.known[split] = scenes, table, look_up(self.networks, table)
-        self.network = Policy(PolicyConfig())
+        ladder = self.networks.codec.ladder
+        self.network = Policy(PolicyConfig(inputs=count_observed(ladder), version=ladder.version))
         wide = {"pi": list(self.network.config.hidden), "vf": list(self.network.config.hidden)}
         count = len(self.tables["train"])
         self.agent = ppo(

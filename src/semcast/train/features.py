@@ -25,7 +25,7 @@ class Settings:
 
 
 class FeaturesTask(Task):
-    """Writes ``features.npz``: ``features`` ``[N, 8, 16, 16]`` and ``cells`` ``[N, 16, 16]``."""
+    """Writes ``features.npz``: ``features`` ``[N, channels, 16, 16]`` and ``cells`` ``[N, 16, 16]``."""
 
     name, defaults = "features", Settings()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semcast.codec.choice import Choice, Options, Side
 from semcast.codec.codec import Networks
-from semcast.codec.concepts import CATEGORIES, GRID, LEVELS, SIDES, SIZE
+from semcast.codec.concepts import CATEGORIES, GRID, SIDES, SIZE
 from semcast.codec.criterion import bits_per_pixel, score
 from semcast.codec.score import preview
 from semcast.domains import IGNORED
@@ -44,9 +44,9 @@ class PhotoTable:
 
     Args:
         layouts: by side, uint8 ``[N, side, side]``.
-        features: by side, float32 ``[N, CHANNELS, GRID, GRID]``.
-        lpips: ``[N, SIDES, LEVELS, CATEGORIES]``, each concept's share of LPIPS.
-        counts: hit and shown pixels ``[N, SIDES, LEVELS, CATEGORIES, 2, CATEGORIES]``.
+        features: by side, float32 ``[N, channels, GRID, GRID]``.
+        lpips: ``[N, SIDES, levels, CATEGORIES]``, each concept's share of LPIPS.
+        counts: hit and shown pixels ``[N, SIDES, levels, CATEGORIES, 2, CATEGORIES]``.
         truth: pixels of each category ``[N, CATEGORIES]``.
     """
 
@@ -61,7 +61,7 @@ class PhotoTable:
 
     @classmethod
     def of(cls, networks: Networks, scenes: Scenes) -> PhotoTable:
-        """Decode every photo at every level and side (18 pictures each)."""
+        """Decode every photo at every level and side."""
         rows: list[_Row] = []
         for i in range(len(scenes)):
             rows.append(_row(networks, scenes.batch(torch.tensor([i])), scenes.masks[i : i + 1]))
@@ -120,16 +120,16 @@ def _row(networks: Networks, photo: Tensor, mask: Tensor) -> _Row:
     """One photo ``[1, 3, 256, 256]`` with its labels ``[1, 256, 256]``."""
     lpips = _lpips_of(networks)
     photo = photo.contiguous(memory_format=torch.channels_last)
-    sides = networks.sides(photo)
-    errors = np.zeros((len(SIDES), LEVELS, CATEGORIES), np.float32)
-    counts = np.zeros((len(SIDES), LEVELS, CATEGORIES, 2, CATEGORIES), np.int32)
+    sides, count = networks.sides(photo), networks.codec.ladder.levels
+    errors = np.zeros((len(SIDES), count, CATEGORIES), np.float32)
+    counts = np.zeros((len(SIDES), count, CATEGORIES, 2, CATEGORIES), np.int32)
     truth = mask[0].numpy()
     known = truth != IGNORED
     with torch.no_grad(), mixed():
         target = lpips.features(photo)
     for k, side in enumerate(SIDES):
         concepts = sides[side].concepts
-        pictures = preview(networks.codec, sides, [Choice(side, (level,) * len(concepts)) for level in range(LEVELS)])
+        pictures = preview(networks.codec, sides, [Choice(side, (level,) * len(concepts)) for level in range(count)])
         with torch.no_grad(), mixed():
             maps = lpips_cells(lpips, target, lpips.features(pictures)).numpy()
         labels = networks.labels(pictures).numpy()
@@ -137,7 +137,7 @@ def _row(networks: Networks, photo: Tensor, mask: Tensor) -> _Row:
         for concept in concepts:
             owner[concept.cells] = concept.category
         pixels = owner.reshape(GRID, GRID).repeat(SIZE // GRID, 0).repeat(SIZE // GRID, 1)
-        for level in range(LEVELS):
+        for level in range(count):
             errors[k, level] = np.bincount(owner, maps[level].reshape(-1), CATEGORIES)
             seen = pixels * CATEGORIES + labels[level]
             right = known & (labels[level] == truth)

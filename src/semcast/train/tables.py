@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from semcast.codec.concepts import CATEGORIES, CHANNELS, GRID, SIDES, reduce_labels
-from semcast.codec.feature_coder import FeatureTables, learn_tables
+from semcast.codec.concepts import CATEGORIES, GRID, SIDES, reduce_labels
+from semcast.codec.context_coder import ContextCoder
+from semcast.codec.ladder import V2
 from semcast.codec.layout_coder import LAG, NEAR, OUTSIDE, LayoutCoder, LayoutTables
 from semcast.domains import Domain, domain_named
 from semcast.errors import Damaged
 from semcast.networks.precision import mixed
 from semcast.sources import shard_members
+from semcast.train.context import ContextNetwork
 from semcast.train.data import find_shards, shuffled
 from semcast.train.loop import console
 from semcast.train.recipe import Task
@@ -101,8 +103,9 @@ class Settings:
     Args:
         domain: ``street`` or ``face``.
         layout: weights to take the layout networks from instead of learning them (``bits-street``: those that ship).
-        features: an .npz of ``features`` ``[N, 8, 16, 16]`` in (-1, 1) and ``cells`` ``[N, 16, 16]``; without it the tables
-            are those that nothing was learned for.
+        features: an .npz of ``features`` ``[N, 96, 16, 16]`` and ``cells`` ``[N, 16, 16]``; without it nothing is
+            expected of a feature but that it is small.
+        context_steps: of batches of eight photos, for the network that expects features.
     """
 
     domain: str = "street"
@@ -112,6 +115,7 @@ class Settings:
     seed: int = 0
     layout: str = ""
     features: str = ""
+    context_steps: int = 2000
 
 
 def load_layouts(folder: Path, split: str, side: int) -> Tensor:
@@ -168,11 +172,11 @@ class TablesTask(Task):
         tensors: dict[str, Tensor] = {}
         for side in SIDES:
             tensors |= _layout_tensors(folder, out / f"layout-{side}.safetensors", side, domain, resume, settings)
-        if settings.features:
-            learned = _features(settings.features).frequencies
-            tensors |= {f"features.{level}": torch.from_numpy(table) for level, table in learned.items()}
+        config = {"domain": domain.name, "hidden": settings.hidden, "version": V2.version}
+        coder = learned_context(*_features(settings.features), settings) if settings.features else plain_context(settings)
+        tensors |= {f"features.{name}": torch.from_numpy(table) for name, table in coder.pack().items()}
         path = out / f"bits-{domain.name}.safetensors"
-        save(path, tensors, kind="bits", config={"domain": domain.name, "hidden": settings.hidden})
+        save(path, tensors, kind="bits", config=config)
         console.print(f"{path} written")
 
 
@@ -191,12 +195,39 @@ def _layout_tensors(folder: Path, path: Path, side: int, domain: Domain, resume:
     return tensors
 
 
-def _features(path: str) -> FeatureTables:
+def plain_context(settings: Settings) -> ContextCoder:
+    """A coder that has learned nothing: all features are expected about 0."""
+    torch.manual_seed(settings.seed)
+    return ContextNetwork(settings.hidden).whole()
+
+
+def learned_context(features: Tensor, cells: Tensor, settings: Settings) -> ContextCoder:
+    """The coder of the features of version 2, from features ``[N, 96, 16, 16]`` and cells ``[N, 16, 16]`` at random levels."""
+    torch.manual_seed(settings.seed)
+    random = torch.Generator().manual_seed(settings.seed)
+    network = ContextNetwork(settings.hidden)
+    optimiser = torch.optim.Adam(network.parameters(), settings.rate, betas=(0.9, 0.99))
+    batches = shuffled(len(features), min(8, len(features)), settings.seed)
+    for i in range(settings.context_steps):
+        index = next(batches)
+        levels = torch.randint(1, V2.levels, (len(index), 1, 1), generator=random).expand(-1, GRID, GRID)
+        bits = network(V2.quantise(features[index], levels), cells[index], levels).sum((1, 2))
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * warm_cosine(i, settings.context_steps)
+        optimiser.zero_grad(set_to_none=True)
+        (bits / bits.detach().clamp_min(1)).mean().backward()
+        optimiser.step()
+        if (i + 1) % 200 == 0:
+            console.print(f"features, step {i + 1}: {float(bits.detach().mean()) / 8:.0f} bytes a photo at mean levels")
+    return network.whole()
+
+
+def _features(path: str) -> tuple[Tensor, Tensor]:
     try:
         with np.load(path) as file:
             features, cells = file["features"], file["cells"]
     except (OSError, KeyError, ValueError) as error:
         raise Damaged(f"{path} is no .npz with features and cells ({error})") from None
-    if features.shape[1:] != (CHANNELS, GRID, GRID) or cells.shape != (len(features), GRID, GRID):
-        raise Damaged(f"{path} needs features [N, 8, 16, 16] and cells [N, 16, 16]")
-    return learn_tables(features, cells)
+    if features.shape[1:] != (V2.channels, GRID, GRID) or cells.shape != (len(features), GRID, GRID):
+        raise Damaged(f"{path} needs features [N, {V2.channels}, 16, 16] and cells [N, 16, 16]")
+    return torch.from_numpy(features).float(), torch.from_numpy(cells)

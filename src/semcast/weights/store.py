@@ -52,6 +52,11 @@ class Checkpoint:
         known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
 
+    @property
+    def version(self) -> int:
+        """Of the format that they serve; 1 where they do not say."""
+        return int(self.config.get("version", 1))
+
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under ``prefix.``, without it."""
         return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(prefix + ".")}
@@ -216,3 +221,16 @@ def load(name: str, *, kind: str) -> Checkpoint:
         raise Damaged(f"{path} was changed or damaged: its fingerprint does not match")
     tensors = {key: _restored(key, stored) for key in stored if not key.endswith((_SCALE, _TAIL, _TAIL_SCALE))}
     return Checkpoint(tensors, json.loads(meta["config"]), kind, digest, path)
+
+
+def load_version(name: str, kind: str, version: int | None) -> Checkpoint:
+    """Load weights that serve a version of a format: ``<name>`` is of the newest, ``<name>-<version>`` of an older one.
+
+    Args:
+        version: None for the newest.
+
+    Raises:
+        As :func:`load`.
+    """
+    newest = load(name, kind=kind)
+    return newest if version in (None, newest.version) else load(f"{name}-{version}", kind=kind)
