@@ -14,15 +14,19 @@ from PIL import Image
 from test_cli import Run, refused, run  # noqa: F401 - a fixture
 from test_scenes import shard
 
-from semcast.bench import codecs, tables
-from semcast.bench.codecs import HEADING, RAW_BYTES, CodecRecord, CodecSweep, set_miou
+from semcast.bench import tables
+from semcast.bench.codec_tables import HEADING, STRANGERS, as_rows, summary
+from semcast.bench.codecs import RAW_BYTES, CodecRecord, CodecSweep, set_miou
 from semcast.bench.records import Record, parse, read
+from semcast.bench.strangers import Strangers
 from semcast.codec.codec import RlAsc
 from semcast.codec.criterion import Criterion, Weights, bits_per_pixel, score
 from semcast.domains import FACE, STREET
 from semcast.errors import BadInput, SemcastError
+from semcast.metrics.segmenter import USUAL, StreetSegmenter
 from semcast.metrics.semantic import confusion, counts, iou, mean_iou, mean_iou_of_counts
 from semcast.networks.segmenter import Judge
+from semcast.photos import to_tensor
 from semcast.rivals.bit_codecs import BIT_CODECS, load_bit_codec
 from semcast.sources import find_photos
 
@@ -212,7 +216,7 @@ def test_what_does_not_fit_is_grey_and_counted(tar: Path, tmp_path: Path) -> Non
     records = bench(max_bytes=(48,), least=100).run(find_photos([tar], 2), tmp_path / "r.jsonl").records
     lost = [r for r in records if r.codec == "tiny"]
     assert all(not r.ok and r.bytes == 0 and sum(s > 0 for s in r.shown) == 1 for r in lost)
-    assert codecs.rows(records)[1][-2:] == ["2", "2"]
+    assert as_rows(records)[2][-2:] == ["2", "2"]
 
 
 def test_a_codec_that_takes_too_much_is_said(tar: Path, tmp_path: Path) -> None:
@@ -249,10 +253,59 @@ def test_the_miou_of_a_set_is_that_of_all_its_pixels(tar: Path, tmp_path: Path) 
 def test_tables_of_codecs(tar: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
     records = bench().run(find_photos([tar], 3), out).records
-    assert codecs.summary(records).row_count == 3
+    assert summary(records).row_count == 3
     lines = tables.render(out).splitlines()
     assert lines[0] == "| " + " | ".join(HEADING) + " |" and len(lines) == 5
     assert [line.split(" | ")[1] for line in lines[2:]] == ["original", "tiny", "tiny"]
+
+
+# ---- strangers -------------------------------------------------------------------------------------------------------
+
+
+class Level:
+    """Sees one category more wherever it is bright; a distance of brightness."""
+
+    path = Path("level.onnx")
+
+    def labels(self, image: torch.Tensor) -> torch.Tensor:
+        return (image.mean(1) > 0.5).long()
+
+    def __call__(self, image: torch.Tensor, received: torch.Tensor) -> torch.Tensor:
+        return (image - received).abs().mean()[None]
+
+
+def test_strangers_judge_beside_our_own(tar: Path, tmp_path: Path) -> None:
+    plain, judged = bench(), bench()
+    judged.strangers = Strangers(Level(), Level(), None)
+    out = tmp_path / "r.jsonl"
+    first = plain.run(find_photos([tar], 2), out).records
+    again = judged.run(find_photos([tar], 2), out)
+    assert again.measured == len(first)  # all of them anew: they lacked the strangers
+    records = read(out, CodecRecord)
+    assert {r.strangers for r in records} == {"level.onnx efficientnet-lite0"}
+    whole = [r for r in records if r.codec == "original"]
+    assert [r.efficientnet for r in whole] == [0.0] * 2 and all(r.identity_3 is None for r in records)
+    assert all(sum(r.shown_2) == sum(r.truth) and sum(r.hit_2) <= sum(r.truth) and 0 <= r.miou_2 <= 1 for r in records)
+    lines = as_rows(records)
+    assert lines[0][-2:] == [STRANGERS["hit_2"], STRANGERS["efficientnet"]] and all(len(line) == len(lines[0]) for line in lines)
+    assert len(as_rows(first)[0]) == len(HEADING)
+
+
+def test_a_street_segmenter_is_of_any_size_and_better_than_chance(shared: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    segmenter = StreetSegmenter(shared / "weights" / USUAL)
+    source = next(find_photos([shared / "data" / "street256" / "val-000.tar"], 1).__iter__())
+    photo, truth = to_tensor(source.scene(STREET)), torch.from_numpy(source.labels(STREET))
+    known = truth < 19
+    for size in (256, 200):
+        seen = segmenter.labels(torch.nn.functional.interpolate(photo, (size, size)))
+        assert seen.shape == (1, size, size) and seen.max() < 19
+        if size == 256:
+            assert float((seen[0] == truth)[known].float().mean()) > 0.6
+    with pytest.raises(SemcastError, match="there is no segmenter model"):
+        StreetSegmenter("nowhere.onnx")
+    with pytest.raises(SemcastError, match="does not take streets"):
+        StreetSegmenter(shared / "weights" / "mobileface_v2.onnx")
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from semcast.codec.concepts import CATEGORIES, GRID, Concept, one_hot
 from semcast.codec.encoder import ConceptEncoder, ConceptEncoderConfig
 from semcast.codec.ladder import V1
 from semcast.codec.painter import SceneCodec, ScenePainter, ScenePainterConfig, paint
-from semcast.codec.policy import OBSERVED, Policy
+from semcast.codec.policy import Policy, count_observed
 from semcast.domains import NUM_CODES, NUM_PARTS
 from semcast.generative.channel_codec import ChannelCodec, CodecConfig
 from semcast.generative.encoder import EncoderConfig, FaceEncoder
@@ -177,7 +177,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Tensor]
     "scene painter": (
         lambda: ScenePainter(ScenePainterConfig((16, 16, 8, 8, 4), (8, 4, 4), 2, CATEGORIES)), paint_scene,
     ),
-    "policy": (Policy, lambda n: square(n(meta(3, OBSERVED)))),
+    "policy": (Policy, lambda n: square(n(meta(3, count_observed(V1))))),
     "patch discriminator": (lambda: PatchDiscriminator((8, 8)), lambda n: square(n(meta(2, 3, 64, 64))[0][-1])),
     "dual discriminator": (
         lambda: DualDiscriminator(NUM_PARTS), lambda n: square(n(meta(2, 3, 256, 256), meta(2, NUM_PARTS, 64, 64))[0][-1]),

@@ -16,14 +16,14 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.table import Table
 from torch import Tensor
 
 from semcast.api import load_codec
 from semcast.bench import engine
 from semcast.bench.engine import Measure, Outcome, Refused, Task, Work
-from semcast.bench.records import Line, mean
-from semcast.bench.statistics import LEVEL, Interval, group
+from semcast.bench.records import Line
+from semcast.bench.statistics import LEVEL, Interval
+from semcast.bench.strangers import Strangers
 from semcast.bench.sweep import PHOTO
 from semcast.codec.criterion import Criterion, bits_per_pixel
 from semcast.domains import FACE, Domain, domain_named
@@ -52,7 +52,8 @@ class CodecRecord(Line):
     the photo has (``mask`` or ``judge``). ``bytes`` is what was really made, all of it. ``rsp`` is J of
     :mod:`semcast.codec.criterion`. ``hit``, ``truth`` and ``shown`` count pixels of each category that are right, in the
     reference and in the picture: the mIoU of a set is that of their sums. Where a codec cannot code the photo in so many bytes,
-    ``ok`` is false and the picture is grey.
+    ``ok`` is false and the picture is grey. ``strangers`` names judges that nothing here was made with: a second segmenter's
+    counts and mIoU, EfficientNet's distance, a third recogniser's similarity.
     """
 
     KEY: ClassVar[tuple[str, ...]] = ("image", "codec", "domain", "max_bytes", "care")
@@ -78,6 +79,12 @@ class CodecRecord(Line):
     truth: list[int]
     shown: list[int]
     care: str | None = None
+    strangers: str | None = None
+    miou_2: float | None = None
+    hit_2: list[int] | None = None
+    shown_2: list[int] | None = None
+    efficientnet: float | None = None
+    identity_3: float | None = None
 
 
 class Original:
@@ -107,6 +114,7 @@ class CodecSweep(Work[CodecRecord]):
         lpips: the perceptual distance; None: LPIPS and J are left out.
         cares: what the user cares for, by the codecs that can.
         device: where judge and LPIPS are.
+        strangers: who judges besides; None: nobody.
 
     Raises:
         BadInput: a budget is not positive, or a codec does not say which version it is.
@@ -119,6 +127,7 @@ class CodecSweep(Work[CodecRecord]):
     lpips: Lpips | None
     cares: Mapping[str, str] = field(default_factory=dict)
     device: torch.device = torch.device("cpu")
+    strangers: Strangers | None = None
     _warm: set[tuple[str, int]] = field(default_factory=set, repr=False)
 
     kind = CodecRecord
@@ -158,11 +167,12 @@ class CodecSweep(Work[CodecRecord]):
             "judge": "none" if self.judge is None else self.judge.fingerprint,
             "points": str(self.points), "cares": str(self.cares),
             "metrics": "LPIPS" if self.lpips is not None else "no LPIPS",
+            **({"strangers": self.strangers.names} if self.strangers else {}),
         } | {f"version of {name}": codec.version for name, codec in self.codecs.items()}  # fmt: skip
 
     def lacks(self, record: CodecRecord) -> bool:
-        """Tell whether LPIPS was not available when it was measured, and is now."""
-        return self.lpips is not None and record.lpips_squeeze is None
+        """Tell whether LPIPS or the strangers were not there when it was measured, and are now."""
+        return (self.lpips is not None and record.lpips_squeeze is None) or bool(self.strangers and not record.strangers)
 
     def check(self, earlier: Sequence[CodecRecord]) -> None:
         """One file, one judge and one version of each codec: otherwise its lines cannot be compared.
@@ -203,12 +213,15 @@ class CodecSweep(Work[CodecRecord]):
                 self._warm.add((name, most))
                 code(codec, photo, most)
             stream, shown, encode_s, decode_s = code(codec, photo, most)
+            received = to_tensor(shown).to(self.device)
+            besides = self.strangers.compare(image, truth, received) if self.strangers else {}
             yield CodecRecord(
                 image=source.name, codec=name, domain=self.domain_name, max_bytes=most, version=codec.version,
                 judge=self.judge.fingerprint if self.judge else "",
                 reference="none" if truth is None else "judge" if labels is None else "mask",
-                ok=bool(stream), bytes=len(stream), **self._compare(image, truth, to_tensor(shown).to(self.device), len(stream)),
+                ok=bool(stream), bytes=len(stream), **self._compare(image, truth, received, len(stream)),
                 encode_s=round(encode_s, 5), decode_s=round(decode_s, 5), care=self.cares.get(name),
+                strangers=self.strangers.names if self.strangers else None, **besides,
             )  # fmt: skip
 
     def _compare(self, image: Tensor, truth: Tensor | None, received: Tensor, size: int) -> dict[str, Any]:
@@ -232,14 +245,15 @@ class Unusable(Exception):
 
 def load(
     domain: str, codecs: Sequence[str | BitCodec], max_bytes: Sequence[int], care: str | None = None, *,
-    device: str | torch.device = "cpu",
-) -> tuple[CodecSweep, str | None]:
-    """Make a sweep by names (or of codecs), with what ships; and the line that says so where LPIPS is not available.
+    device: str | torch.device = "cpu", strangers: bool = False,
+) -> tuple[CodecSweep, list[str]]:
+    """Make a sweep by names (or of codecs), with what ships; and what it lacks, a line each.
 
     Args:
         domain: ``street``, ``face``, or ``photo`` for photos as they are.
         care: ``person,car=2``, for the semantic codec.
         device: where codecs that are loaded here, the judge and LPIPS compute.
+        strangers: judge by :class:`~semcast.bench.strangers.Strangers` as well.
 
     Raises:
         SemcastError: a name or the device is unknown, a budget is not positive, nobody can care, or weights or a library are
@@ -262,8 +276,10 @@ def load(
     judge = Judge.load(domain).to(where) if kind else None
     lpips = Lpips.load("squeeze")
     lpips = lpips.to(where) if lpips is not None else None
-    sweep = CodecSweep(kind, coders, tuple(dict.fromkeys(max_bytes)), judge, lpips, caring, where)
-    return sweep, missing("squeeze")
+    others, notes = Strangers.load(kind, where) if strangers else (None, [])
+    sweep = CodecSweep(kind, coders, tuple(dict.fromkeys(max_bytes)), judge, lpips, caring, where, others)
+    lacking = missing("squeeze")
+    return sweep, [*([lacking] if lacking else []), *notes]
 
 
 def _named(name: str, domain: str, cares: Mapping[int, int], device: torch.device) -> BitCodec:
@@ -330,42 +346,3 @@ def resample_miou(records: Sequence[Counted], draws: int, seed: int) -> tuple[fl
 def draw_sets(count: int, draws: int, seed: int) -> NDArray[np.int64]:
     """How often each of ``count`` photos is in each resampled set, ``[draws, count]``."""
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
-
-
-HEADING = (
-    "budget", "codec", "labels", "bytes", "mIoU", "95 %", "mIoU a photo", "LPIPS-squeeze", "PSNR dB", "J", "encode ms",
-    "decode ms", "photos", "failed",
-)  # fmt: skip
-
-
-def rows(records: Sequence[CodecRecord]) -> list[list[str]]:
-    """Cells under :data:`HEADING`, a row for each budget x codec, best mIoU first; the original above all."""
-    def by(record: CodecRecord) -> tuple[int, str, str]:
-        return record.max_bytes, record.codec + (f", {record.care}" if record.care else ""), record.reference
-
-    found = []
-    for (most, codec, reference), members in group(records, by).items():
-        miou = set_miou(members) if members[0].hit else None
-        raw = codec == Original.name
-        cells = [
-            "-" if raw else str(most), codec, reference,
-            mean([m.bytes for m in members], 0), f"{miou.mean:.3f}" if miou else "-",
-            f"{miou.low:.3f}-{miou.high:.3f}" if miou else "-",
-            mean([m.miou for m in members], 3), mean([m.lpips_squeeze for m in members], 3),
-            "-" if raw else mean([m.psnr_db for m in members], 2), "-" if raw else mean([m.rsp for m in members], 3),
-            *("-" if raw else mean([1000 * seconds for seconds in times], 1)
-              for times in ([m.encode_s for m in members], [m.decode_s for m in members])),
-            str(len(members)), str(sum(not m.ok for m in members)),
-        ]  # fmt: skip
-        found.append(((not raw, most, reference, -miou.mean if miou else 0.0), cells))
-    return [cells for _, cells in sorted(found, key=lambda pair: pair[0])]
-
-
-def summary(records: Sequence[CodecRecord]) -> Table:
-    """The rows as a table for reading."""
-    table = Table(caption="mIoU: of all photos together; everything else: means over photos (of PSNR: of the dB); budgets: bytes")
-    for heading in HEADING:
-        table.add_column(heading, justify="left" if heading in ("codec", "labels") else "right", no_wrap=True)
-    for cells in rows(records):
-        table.add_row(*cells)
-    return table

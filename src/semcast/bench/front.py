@@ -22,7 +22,6 @@ from semcast.domains import domain_named
 from semcast.errors import BadInput
 from semcast.files import check_file
 from semcast.link import Channel, System
-from semcast.metrics.perceptual import missing
 from semcast.metrics.report import Metrics
 from semcast.source_coding import BitCodec
 
@@ -93,6 +92,7 @@ def evaluate_codecs(
     workers: int | str = 1,
     force: bool = False,
     device: str | torch.device = "cpu",
+    strangers: bool = False,
     progress: Track | None = None,
 ) -> Table[CodecRecord]:
     """Code photos in so many bytes, without a channel, and measure what can still be seen and how it looks.
@@ -107,6 +107,8 @@ def evaluate_codecs(
         limit, workers, force, progress: as of :func:`evaluate`.
         device: where the networks of codecs, judge and metrics compute, as of :func:`~semcast.api.load_codec`; objects stay
             where they are.
+        strangers: judge by networks that nothing here was made with as well
+            (:class:`~semcast.bench.strangers.Strangers`).
 
     Raises:
         BadInput: an argument, or a codec that makes more bytes than it may.
@@ -115,12 +117,12 @@ def evaluate_codecs(
     sources = gather(photos, limit)
     target = _target(out)
     chosen = _list(codecs_)
-    again = partial(build_codecs, domain, chosen, tuple(_list(max_bytes)), care, device)
-    sweep = again()
-    note = missing("squeeze")
+    build = partial(codecs.load, domain, chosen, tuple(_list(max_bytes)), care, device=device, strangers=strangers)
+    sweep, notes = build()
+    again = partial(build_codecs, build)
     named = all(isinstance(each, str) for each in chosen)
     outcome = _measure(sweep, again if named else None, sources, target, force, workers, progress)
-    return Table(outcome.records, outcome.measured, outcome.refused, [*found_notes(sources), *([note] if note else [])])
+    return Table(outcome.records, outcome.measured, outcome.refused, [*found_notes(sources), *notes])
 
 
 def build(
@@ -137,15 +139,9 @@ def build(
     return Sweep(plan, links, channels, metrics or Metrics.load(identity, vgg))
 
 
-def build_codecs(
-    domain: str, chosen: Sequence[BitCodec | str], max_bytes: Sequence[int], care: str | None, device: str | torch.device = "cpu"
-) -> codecs.CodecSweep:
-    """Make a sweep of codecs, of objects or names; of names alone this is what every worker does too.
-
-    Raises:
-        SemcastError: a name is unknown, or weights or a library are missing.
-    """
-    return codecs.load(domain, chosen, max_bytes, care, device=device)[0]
+def build_codecs(build: Callable[[], tuple[codecs.CodecSweep, list[str]]]) -> codecs.CodecSweep:
+    """Make a sweep of codecs by names alone: what every worker does."""
+    return build()[0]
 
 
 def _measure(

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from rich.table import Table as RichTable
 
-from semcast.bench import codecs, summary
+from semcast.bench import codec_tables, codecs, summary
 from semcast.bench.records import Line, Record
 from semcast.errors import BadInput, Missing
 from semcast.files import whole
@@ -44,7 +44,7 @@ class Table(Generic[L]):
     def summary(self) -> RichTable:
         """Average over photos and draws, as a table for reading: ``rich.print(table.summary())``."""
         if self.records and isinstance(self.records[0], codecs.CodecRecord):
-            return codecs.summary(self.records)  # type: ignore[arg-type]
+            return codec_tables.summary(self.records)  # type: ignore[arg-type]
         return summary.summary(self.records)  # type: ignore[arg-type]
 
     def to_pandas(self) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semcast.bench import codecs
+from semcast.bench import codec_tables, codecs
 from semcast.bench.records import Record, read
 from semcast.bench.statistics import group
 from semcast.bench.summary import Columns
@@ -71,7 +71,7 @@ def render(path: Path, document: Path = Path("README.md"), text: str | None = No
         return as_tables(json.loads(path.read_text()))
     with path.open() as file:
         of_codecs = '"codec": ' in file.readline()
-    return markdown([codecs.HEADING, *codecs.rows(read(path, codecs.CodecRecord))]) if of_codecs else means(read(path))
+    return markdown(codec_tables.as_rows(read(path, codecs.CodecRecord))) if of_codecs else means(read(path))
 
 
 def fill(document: Path, root: Path, fresh: Mapping[Path, str]) -> str:

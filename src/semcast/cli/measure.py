@@ -55,6 +55,10 @@ SymbolList = Annotated[
     str, typer.Option(metavar="K,...", help="k, complex symbols of data; pilots come on top.", rich_help_panel=SENDING)
 ]
 Draws = Annotated[int, typer.Option(metavar="N", help="Channels a point.", rich_help_panel=SENDING)]
+Strangers = Annotated[
+    bool, typer.Option("--strangers", help="Judge by networks that nothing here was made with as well: ESPNetv2 (streets), "
+                                           "dlib's embedder (faces), EfficientNet. Their files are not in the package.")
+]  # fmt: skip
 Vgg = Annotated[bool, typer.Option("--vgg", help="LPIPS with VGG16 too (ten times as slow).", rich_help_panel=METRICS)]
 
 
@@ -146,6 +150,7 @@ def evaluate_codec(
     max_bytes: Annotated[str, typer.Option(metavar="N,...", help="Budgets, everything counted.")] = "300,500,1000",
     care: CategoryCare = None,
     limit: Limit = None,
+    strangers: Strangers = False,
     device: CodecDevice = "cpu",
 ) -> None:  # fmt: skip
     """Photos through codecs at equal true bytes, no channel: what can still be seen, and how it looks.
@@ -160,7 +165,7 @@ def evaluate_codec(
     use_threads()
     tell(bench.evaluate_codecs(
         codecs_of(names_in(codecs), domain), photos, max_bytes=numbers_in(max_bytes, "--max-bytes", int), out=out, domain=domain,
-        care=care, limit=limit, force=force, device=device, progress=partial(track, "evaluating"),
+        care=care, limit=limit, force=force, device=device, strangers=strangers, progress=partial(track, "evaluating"),
     ), out)  # fmt: skip
 
 

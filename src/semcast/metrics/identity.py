@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcast.errors import BadInput, Missing, SemcastError
+from semcast.errors import BadInput, SemcastError
+from semcast.metrics.onnx import open_session
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -151,21 +152,9 @@ class Identity:
     """
 
     def __init__(self, path: Path | str, threads: int = 1, kind: Kind | None = None) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise Missing("identity similarity needs onnxruntime: pip install onnxruntime") from error
         self.path = Path(path)
         self.kind = kind or kind_of(self.path)
-        if not self.path.is_file():
-            raise Missing(f"there is no identity model {self.path}")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 4  # failures reach the user as SemcastError
-        try:
-            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise BadInput(f"{self.path} is not an ONNX model that onnxruntime can read") from error
+        self._session = open_session(self.path, threads, "identity")
         inputs = self._session.get_inputs()
         self._input = inputs[0].name if inputs else ""
         self._batch = inputs[0].shape[0] if inputs and inputs[0].shape else None  # a number where the model fixes it

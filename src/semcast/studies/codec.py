@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from semcast.bench import codecs as bench
+from semcast.bench.codec_tables import as_rows
 from semcast.bench.codecs import CodecRecord, Original, set_miou
 from semcast.bench.plots import Axis, Page, Panel
 from semcast.bench.records import finite
@@ -77,7 +77,7 @@ def rates(run: CodecRun) -> list[CodecRecord]:
     axis = Axis("bytes a photo of 256 x 256", ticks[:: max(1, len(ticks) // 6)])
     run.draw("rates", panels, Page(f"Rates, {run.domain}", notes, axis=axis, conventions=CONVENTIONS))
     named = [r for r in records if r.max_bytes in run.size.named or r.codec == Original.name]
-    run.write("rates.md", markdown([bench.HEADING, *bench.rows(named)]) + "\n")
+    run.write("rates.md", markdown(as_rows(named)) + "\n")
     run.write("paired.md", markdown(paired_rows(run, records)) + "\n")
     return records
 
@@ -102,7 +102,7 @@ def ablation(run: CodecRun) -> list[CodecRecord]:
     for most, branch in product(run.size.named, BRANCHES[1:]):
         found = [difference(records, BRANCHES[0], branch, most, metric) for metric in ("miou", "lpips_squeeze", "psnr_db")]
         rows.append([str(most), branch, *(each.text(4) if each else "-" for each in found)])
-    run.write("branches.md", f"{markdown([bench.HEADING, *bench.rows(records)])}\n\n{markdown(rows)}\n")
+    run.write("branches.md", f"{markdown(as_rows(records))}\n\n{markdown(rows)}\n")
     return records
 
 
