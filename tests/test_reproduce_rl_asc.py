@@ -22,7 +22,7 @@ from semcast.bench.records import read
 from semcast.codec.allocation import PLAIN
 from semcast.codec.bitstream import unpack
 from semcast.codec.codec import Networks, RlAsc
-from semcast.codec.ladder import V1
+from semcast.codec.ladder import V2, Ladder
 from semcast.codec.painter import paint
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import missing
@@ -42,6 +42,12 @@ SMALL = replace(
     QUICK, named=(1200, 1500), main=1500, budgets=(1500,), standard=(400, 1500), oracle_budgets=(700,), small_budgets=(400,),
     oracle_photos=1, small_photos=1, small_concepts=1, noise_photos=2, rates=(1e-3, 1e-1), sheet_photos=2,
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ladder() -> Ladder:
+    """The newest."""
+    return V2
 
 
 @pytest.fixture
@@ -113,16 +119,16 @@ def test_index_errors_stay_in_their_alphabet(networks: Networks) -> None:  # noq
     codec = RlAsc(networks, PLAIN["uniform"], "uniform")
     stream = codec.compress(photo_of(3), 1500)
     sent = unpack(stream, networks.tables)
-    layout, concepts, errors = flip_indices(sent, 0.0, np.random.default_rng(0), V1, layout=True)
+    layout, concepts, errors = flip_indices(sent, 0.0, np.random.default_rng(0), V2, layout=True)
     shown = to_uint8(paint(networks.codec, [layout], [concepts]))
     assert errors == 0 and np.array_equal(shown, codec.decompress(stream))
-    layout, concepts, errors = flip_indices(sent, 0.5, np.random.default_rng(0), V1, layout=False)
+    layout, concepts, errors = flip_indices(sent, 0.5, np.random.default_rng(0), V2, layout=False)
     assert layout is sent.layout
     pairs = [(bad, good) for bad, good in zip(concepts, sent.concepts, strict=True) if good.indices is not None]
     assert pairs and all((bad.category, bad.level) == (good.category, good.level) for bad, good in pairs)
     assert errors == sum(int((bad.indices != good.indices).sum()) for bad, good in pairs)
-    assert all(bad.indices.max() < V1.steps[good.level] for bad, good in pairs)
-    layout, _, _ = flip_indices(sent, 1.0, np.random.default_rng(0), V1, layout=True)
+    assert all((bad.indices < V2.alphabet(good.level)).all() for bad, good in pairs)
+    layout, _, _ = flip_indices(sent, 1.0, np.random.default_rng(0), V2, layout=True)
     assert (layout != sent.layout).all() and layout.max() < 19
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from test_cli import HERE, Run, refused, run  # noqa: E402, F401 - a fixture
 from test_rl_asc import networks, no_policy, photo_of, shipped  # noqa: E402, F401 - fixtures
 
 from semcast.codec.front import MAX_FILE
-from semcast.codec.ladder import V1
-from semcast.codec.policy import Policy, PolicyConfig
+from semcast.codec.ladder import V2, Ladder
+from semcast.codec.policy import Policy, PolicyConfig, count_observed
 from semcast.codec.receipt import draw_overlay, itemise
 from semcast.domains import CARED, FACE, STREET
 from semcast.errors import SemcastError
@@ -29,6 +30,12 @@ from semcast.rivals.digital import mean_picture
 from semcast.weights import save
 
 BUDGET = 1500
+
+
+@pytest.fixture(scope="module")
+def ladder() -> Ladder:
+    """The newest."""
+    return V2
 
 
 @pytest.fixture
@@ -208,13 +215,13 @@ def policy(shipped: Path, tmp_path: Path) -> None:  # noqa: F811
     Its preferences lie further apart than its weights can move them, so that neither the numbers that were drawn before nor the
     processor's rounding decide whether anything but the layout is sent.
     """
-    config = PolicyConfig(hidden=(8,))
+    config = PolicyConfig(hidden=(8,), inputs=count_observed(V2), version=2)
     untrained = Policy(config)
     with torch.no_grad():
         untrained.layers[-1].weight.mul_(0.01)
-        untrained.layers[-1].bias.copy_(-(torch.arange(V1.levels) - 2.2).abs())  # level 2, else 3, 1, 4, 0, 5
+        untrained.layers[-1].bias.copy_(-(torch.arange(V2.levels) - 2.2).abs())  # level 2, else 3, 1, 4, 0, 5
     save(tmp_path / "weights" / "allocation-street.safetensors", untrained.state_dict(), kind="allocation",
-         config={"hidden": [8], "inputs": config.inputs})  # fmt: skip
+         config=asdict(config))  # fmt: skip
 
 
 def test_rl_asc_over_a_channel(run: Run, street: Path, policy: None) -> None:  # noqa: F811

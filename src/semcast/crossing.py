@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from semcast.errors import BadInput
-from semcast.link import Budget, Burst, Channel, Reception, System, mark_of
+from semcast.link import Budget, Burst, Channel, Received, Reception, System, mark_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Crossing:
-    """What was sent, what came out, and the seconds that the transmitter and the receiver took."""
+    """What was sent, what arrived, what came out, and the seconds that the transmitter and the receiver took."""
 
     burst: Burst
+    received: Received
     reception: Reception
     encode_s: float
     decode_s: float
@@ -66,4 +67,4 @@ def cross(
     decoded = perf_counter()
     if reception.mark:
         reception = replace(reception, mark=partial(mark_of, system, budget, channel.name, met))
-    return Crossing(burst, reception, encoded - begun, decoded - arrived)
+    return Crossing(burst, received, reception, encoded - begun, decoded - arrived)

@@ -25,7 +25,8 @@ MAX_XMP = 65_000
 
 _OURS = "urn:semcast:mark:1/"
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-_MAX_TEXT = 200
+MOST_TEXT = 200
+"""Letters of each text of a mark."""
 
 
 def _version() -> str:
@@ -47,6 +48,7 @@ class Mark:
         fingerprint: of the system's weights.
         version: of semcast.
         what: what was done to the picture.
+        doubt: why it is unsure that it shows what was sent; "" where it is not.
 
     Raises:
         SemcastError: a text is over 200 characters or holds what cannot be printed, k is below 1, or the SNR is not finite.
@@ -62,12 +64,13 @@ class Mark:
     fingerprint: str = ""
     version: str = _version()
     what: str = "painted"
+    doubt: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("system", "channel", "fingerprint", "version", "what"):
+        for name in ("system", "channel", "fingerprint", "version", "what", "doubt"):
             value = getattr(self, name)
-            if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isprintable():
-                raise BadInput(f"a mark's {name} must be printable text of at most {_MAX_TEXT} characters")
+            if not isinstance(value, str) or len(value) > MOST_TEXT or not value.isprintable():
+                raise BadInput(f"a mark's {name} must be printable text of at most {MOST_TEXT} characters")
         if not self.system or not self.what:
             raise BadInput("a mark names the system and what it did")
         if self.symbols is not None and (type(self.symbols) is not int or not 1 <= self.symbols <= 2**53):
@@ -85,7 +88,8 @@ class Mark:
             found.append(f"{self.snr_db:g} dB")
         if self.channel:
             found.append(self.channel)
-        return f"{self.what} by a network: {', '.join(found)}" + (f" (semcast {self.version})" if self.version else "")
+        told = f"{self.what} by a network: {', '.join(found)}" + (f" (semcast {self.version})" if self.version else "")
+        return told + (f"; unsure: {self.doubt}" if self.doubt else "")
 
 
 def write_xmp(mark: Mark) -> bytes:
@@ -105,8 +109,8 @@ def write_xmp(mark: Mark) -> bytes:
 def read_xmp(packet: bytes) -> Mark | None:
     """The mark of an XMP packet, also after other software wrote it anew; None where there is none, or no well-formed one.
 
-    >>> read_xmp(write_xmp(Mark("linear-gan", 64, -2.5, "rayleigh", "abc", "0.2")))
-    Mark(system='linear-gan', symbols=64, snr_db=-2.5, channel='rayleigh', fingerprint='abc', version='0.2', what='painted')
+    >>> read_xmp(write_xmp(Mark("linear-gan", 64, -2.5, "rayleigh", "abc", "0.2"))).sentence
+    'painted by a network: linear-gan, k = 64, -2.5 dB, rayleigh (semcast 0.2)'
     """
     if len(packet) > MAX_XMP:
         return None

@@ -108,3 +108,17 @@ def enlarge(picture: Photo, side: int) -> Photo:
     """A small square picture at ``side`` pixels, a multiple of its own, each pixel repeated."""
     factor = side // len(picture)
     return picture.repeat(factor, 0).repeat(factor, 1)
+
+
+def label(picture: Photo, text: str) -> Photo:
+    """A picture with words on a dark strip over its lower edge; its size stays."""
+    image = Image.fromarray(picture)
+    size = max(9, image.height // 18)
+    font = ImageFont.load_default(size)
+    while size > 6 and font.getlength(text) > image.width - 8:
+        size -= 1
+        font = ImageFont.load_default(size)
+    draw, strip = ImageDraw.Draw(image), size + max(4, size // 2)
+    draw.rectangle((0, image.height - strip, image.width, image.height), (120, 20, 20))
+    draw.text((4, image.height - strip // 2), text, (255, 255, 255), font, anchor="lm")
+    return np.asarray(image)

@@ -310,13 +310,16 @@ class Outputs:
 
     def write(self, heard: Heard, recording: Path | None) -> Path | None:
         """Write what was asked for of a burst; where its picture went."""
-        from semcast.photos import write_image
+        from semcast.photos import to_uint8, write_image
+        from semcast.pictures import label
+        from semcast.trust import UNSURE
 
         self.count += 1
         written = None
         if heard.reception is not None and self.picture is not None:
             written = self._place(self.picture, heard)
-            write_image(written, heard.reception.image[:1], mark=heard.mark())
+            picture = to_uint8(heard.reception.image[:1])
+            write_image(written, picture if heard.ok else label(picture, UNSURE), mark=heard.mark())
         if heard.reception is not None and self.map is not None:
             from semcast.station.maps import draw_map
 

@@ -152,6 +152,8 @@ class Transmission:
     def send(self, item: Item, compare: bool, save_symbols: Path | None, as_json: bool) -> None:
         """Send one photo, write what arrived, and say how it went."""
         from semcast.photos import to_uint8, write_image
+        from semcast.pictures import label
+        from semcast.trust import UNSURE
 
         assert item.out is not None
         image = self._frame(item)
@@ -159,8 +161,9 @@ class Transmission:
         received = to_uint8(crossing.reception.image)
         if save_symbols:
             _save_symbols(save_symbols, crossing)
-        write_image(item.out, self._compare(image, received) if compare else received, self._mark())
         values = self._values(item, image, crossing)
+        shown = received if values["ok"] else label(received, UNSURE)
+        write_image(item.out, self._compare(image, shown) if compare else shown, self._mark(values.get("reason", "")))
         if self.protection:
             from semcast.privacy.receipt import receipt
 
@@ -207,14 +210,23 @@ class Transmission:
         framed = {"face": "aligned", PHOTO: "the photo"}.get(self.sending.domain, "squeezed")
         return side_by_side([image.pixels, received], [f"{framed}, {image.shape[-1]} x {image.shape[-2]}", caption])
 
-    def _mark(self) -> Mark | None:
-        """What the picture's file says, where a network painted any of it."""
-        from semcast.mark import Mark
+    def _mark(self, doubt: str) -> Mark | None:
+        """What the picture's file says, where a network painted any of it, and why it is unsure."""
+        from semcast.mark import MOST_TEXT, Mark
 
         own = any(True for _ in self.link.parameters()) and paints(self.link.name)
         if not own and self.link.name != "rl-asc" and not self.protection:
             return None
-        return Mark(self.link.name, self.budget.symbols, self.snr_db, self.channel.name, self.link.fingerprint()[:12])
+        version = self.link.fingerprint()[:12]
+        return Mark(self.link.name, self.budget.symbols, self.snr_db, self.channel.name, version, doubt=doubt[:MOST_TEXT])
+
+    def _doubt(self, crossing: Crossing) -> str:
+        """Why the picture is not to be trusted; "" where it is. A face behind a protection is another one on purpose."""
+        from semcast.trust import doubt
+
+        if not bool(crossing.reception.ok.all()):
+            return crossing.reception.reason
+        return "" if self.protection else doubt(self.link, crossing.received)
 
     def _looks(self, image: Picture) -> Looks:
         from semcast.metrics.looks import Looks
@@ -225,7 +237,7 @@ class Transmission:
     def _values(self, item: Item, image: Picture, crossing: Crossing) -> dict[str, Any]:
         """What ``--json`` prints."""
         symbols, reception = self.budget.symbols, crossing.reception
-        picture = reception.image.to(image.device)
+        picture, reason = reception.image.to(image.device), self._doubt(crossing)
         values = {
             "image": item.path.name, "system": self.link.name, "default_system": self.by_default,
             "channel": self.channel.name, "snr_db": self.snr_db,
@@ -234,11 +246,11 @@ class Transmission:
             "domain": self.sending.domain, "aligned": self.sending.aligned, "faces_found": image.faces_found,
             **self.metrics.measure(image, picture), **self._looks(image).measure(picture, directions=False),
             "side_bytes": crossing.burst.side_bytes, "encode_s": crossing.encode_s, "decode_s": crossing.decode_s,
-            "ok": bool(reception.ok.all()), "output": item.out_name,
+            "ok": not reason, "output": item.out_name,
         }  # fmt: skip
         if self.sending.design_snr is not None:
             values["design_snr_db"] = self.sending.design_snr
-        return values | ({"reason": reception.reason} if reception.reason else {})
+        return values | ({"reason": reason} if reason else {})
 
 
 def _check_for_one(several: bool, symbols: Path | None, mask: Path | None) -> None:
@@ -308,12 +320,16 @@ def demo(
     codec: Annotated[
         bool, typer.Option("--codec", help="The face as files of 300 to 1,000 bytes instead, by the semantic codec and others.")
     ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Instead what the receiver sees where the eyes are private, or all but the eyes.")
+    ] = False,
     device: CodecDevice = "cpu",
 ) -> None:
     """An astronaut's portrait at 640 and at 64 symbols, 10, 5 and 0 dB, through every system: a picture and a table.
 
     [cyan]semcast demo -o demo.png[/cyan]
     [cyan]semcast demo --codec -o codec.png[/cyan]
+    [cyan]semcast demo --private -o private.png[/cyan]
     """
     from time import perf_counter
 
@@ -323,13 +339,17 @@ def demo(
     from semcast.networks.precision import choose_device, use_threads
     from semcast.photos import check_output, write_image
 
+    if codec and private:
+        raise BadInput("a demonstration shows --codec or --private: give one of them")
     check_output(out, force, marked=True)
     where = choose_device(device)
     use_threads()
     from semcast.studies.demo import run_codec_demo, run_demo
+    from semcast.studies.private_demo import run_private_demo
 
     metrics = Metrics.load(identity, vgg=False)
-    shown = run_codec_demo(metrics, where) if codec else run_demo(metrics, seed, where)
+    run = run_private_demo if private else run_demo
+    shown = run_codec_demo(metrics, where) if codec else run(metrics, seed, where)
     write_image(out, shown.picture, Mark(shown.painters))
     for note in shown.notes:
         say(note)

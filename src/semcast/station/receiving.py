@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import torch
 from semcast import api
 from semcast.errors import BadInput, SemcastError
 from semcast.link import Budget, Reception, System, mark_of
-from semcast.mark import Mark
+from semcast.mark import MOST_TEXT, Mark
 from semcast.onair.channel import to_received
 from semcast.onair.demodulate import Capture
 from semcast.onair.files import open_samples
@@ -22,14 +22,14 @@ from semcast.onair.receiver import Receiver, receive_all
 from semcast.onair.waveform import SPACING_HZ
 from semcast.rivals.modem import SCHEMES
 from semcast.station.numbers import NAMES, SIDE, model_of, replaced_of
+from semcast.trust import doubt
 
 if TYPE_CHECKING:
     from semcast.onair.samples import Samples
 
-TRUSTED_DB, TRUSTED_SHARE = 2.0, 0.5
-"""A picture of analog symbols that came with less SNR, or of which less came, is marked as not to be trusted. At 2 dB and
-k = 640 two recognisers that no training saw take 85 % and all of the val faces that ``sketch`` shows for the same person, at 0 dB
-77 and 85 %. (Bytes are checked by their CRC.)"""
+TRUSTED_SHARE = 0.5
+"""A picture of analog symbols of which less came is marked as not to be trusted, whatever the SNR; how much a system needs was
+measured (:mod:`semcast.trust`). (Bytes are checked by their CRC.)"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Heard:
         """What the picture's file says of the network that painted it; None where none did."""
         if self.system is None or not self.system.paints:
             return None
-        return mark_of(self.system, self.budget, "on-air", round(self.capture.snr_db, 1))
+        mark = mark_of(self.system, self.budget, "on-air", round(self.capture.snr_db, 1))
+        return replace(mark, doubt=self.reason[:MOST_TEXT])
 
     def describe(self) -> dict[str, Any]:
         """In numbers and words, as ``receive --json`` prints it."""
@@ -142,10 +143,9 @@ class Station:
             system.check(budget)
         except SemcastError as error:
             return Heard(capture, None, None, str(error), budget)
-        reception = system.decode(to_received(capture, budget))
-        reason = reception.reason if not bool(reception.ok.all()) else ""
-        if not reason and header.analog and capture.snr_db < TRUSTED_DB:
-            reason = f"received with {capture.snr_db:.1f} dB, under {TRUSTED_DB:g}"
+        received = to_received(capture, budget)
+        reception = system.decode(received)
+        reason = (reception.reason if not bool(reception.ok.all()) else "") or doubt(system, received)
         if not reason and capture.share < TRUSTED_SHARE:
             reason = f"{capture.share:.0%} of the burst came"
         return Heard(capture, system, reception, reason, budget)

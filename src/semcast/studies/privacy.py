@@ -14,7 +14,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,10 +29,8 @@ from torch import Tensor
 from semcast.bench.store import lock
 from semcast.bench.sweep import fingerprint
 from semcast.channels import make_channel
-from semcast.domains import PARTS
 from semcast.errors import BadInput, SemcastError
 from semcast.files import whole
-from semcast.generative.generator import BOXES
 from semcast.generative.system import Generative
 from semcast.hashes import generator_for
 from semcast.link import Budget, to_real
@@ -47,6 +45,7 @@ from semcast.privacy.receipt import masked_psnr_db
 from semcast.privacy.system import Private
 from semcast.sources import Source
 from semcast.studies.attacks import Evidence, attack, compare_sets, identify
+from semcast.studies.private_demo import crop_eyes, filter_codes
 from semcast.studies.run import Run
 
 CHOICES = ("eyes", "eyes,brows,nose", "all-but-eyes")
@@ -115,11 +114,7 @@ def protect(run: PrivacyRun, source: Source, modes: Sequence[str]) -> Sent:
 
 
 def _filter(run: PrivacyRun, codes: Tensor, text: str, *, bare: bool) -> Tensor:
-    random, base, asked = np.random.default_rng(), run.knowledge, Filter(text)
-    if bare:  # a uniform direction and no way back: the paper's filter alone
-        return replace(asked, lambda2=0.0).move(codes[0], base.mean, random).codes[None]
-    natural = base.replace(codes, asked.choice.codes)[0]
-    return asked.move(codes[0], natural, random, base.draw(random)).codes[None]
+    return filter_codes(run.knowledge, codes, text, np.random.default_rng(), bare=bare)
 
 
 def over_the_air(run: PrivacyRun, codes: Tensor, name: str, draw: int = 0) -> Any:
@@ -167,12 +162,6 @@ def look(run: PrivacyRun, source: Source, sent: Sent, evidence: Evidence) -> dic
             inside = masked_psnr_db(plain, received[f"{text}: {mode}"], sent.regions[text])
             evidence.numbers[f"{text}: {mode}, inside PSNR dB"] = inside
     return received
-
-
-def crop_eyes(image: Tensor) -> Tensor:
-    """The box of the eyes ``[1, 3, h, w]``."""
-    y0, y1, x0, x1 = (round(edge * image.shape[-1] / 64) for edge in BOXES[PARTS.index("eyes")])
-    return image[:, :, y0:y1, x0:x1]
 
 
 def compare_eyes(run: PrivacyRun, photo: Tensor, received: dict[str, Tensor], stranger: Tensor, evidence: Evidence) -> None:

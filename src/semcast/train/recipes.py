@@ -54,12 +54,13 @@ def _known() -> dict[str, type[Task]]:
     from semcast.train.segmenter import FaceParserRecipe, JudgeRecipe, SceneParserRecipe
     from semcast.train.sketch import SketchRecipe
     from semcast.train.tables import TablesTask
+    from semcast.train.trust import TrustTask
 
     recipes: tuple[type[Task], ...] = (
         FaceParserRecipe, LinearTask, LinearGanRecipe, SketchRecipe,
         GeneratorRecipe, FlowRecipe, LinkRecipe, KnowledgeTask, DeepJsccRecipe,
         EndToEndRecipe, HyperpriorRecipe, SceneParserRecipe, JudgeRecipe, TablesTask, SceneCodecRecipe, FeaturesTask,
-        AllocationRecipe,
+        AllocationRecipe, TrustTask,
     )  # fmt: skip
     return {recipe.name: recipe for recipe in recipes}
 
