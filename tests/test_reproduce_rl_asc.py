@@ -73,7 +73,7 @@ def test_the_whole_study_and_again(shard: Path, tmp_path: Path, monkeypatch: pyt
     assert {"rl-asc", "uniform", "area", "random", "webp", "original"} <= {row.split(" | ")[1] for row in rows[2:]}
     spoilt = read(out / "noise.jsonl", NoiseRecord)
     assert len(spoilt) == 2 * (2 + 2) * 3 and all(r.errors == 0 and r.decoded for r in spoilt if r.rate == 0)
-    assert all(r.bytes > 300 for r in spoilt)  # indices and not the layout alone: else there is nothing to spoil
+    assert all(r.bytes > 280 for r in spoilt)  # indices and not the layout alone: else there is nothing to spoil
     assert all(r.errors > 0 for r in spoilt if r.rate == 0.1)
     whole = {r.image: r.hit for r in spoilt if r.rate == 0 and r.codec == "rl-asc" and r.test == BITS}
     assert all(r.hit == whole[r.image] for r in spoilt if r.rate == 0 and r.codec == "rl-asc")  # all tests begin alike

@@ -99,12 +99,16 @@ def test_transmit_says_it_on_the_edge_and_in_the_file(run: Run, known: sc.System
     from semcast.photos import write_image
 
     write_image(tmp_path / "me.png", astronaut())
-    given = ("transmit", tmp_path / "me.png", "--system", "linear", "--snr", 10, "--json")
+    painter = sc.load("linear-gan", device="cpu")
+    told = {"systems": {"linear-gan": {"bits": 500.0, "fingerprint": painter.fingerprint()}}}
+    (tmp_path / FILE).write_text(json.dumps(told))
+    trust._read.cache_clear()
+    given = ("transmit", tmp_path / "me.png", "--system", "linear-gan", "--snr", 10, "--json")
     code, out, err = run(*given, "--symbols", 640, "-o", tmp_path / "sure.png")
     assert code == 0 and json.loads(out)["ok"] and "trust" not in err, err
     code, out, err = run(*given, "--symbols", 64, "-o", tmp_path / "unsure.png")
     values = json.loads(out)
-    assert code == 0 and not values["ok"] and "linear needs 500" in values["reason"], err
+    assert code == 0 and not values["ok"] and "linear-gan needs 500" in values["reason"], err
     assert "the receiver does not trust what it received: 221 bits came" in " ".join(err.split())
     mark = read_mark(tmp_path / "unsure.png")
     assert mark is not None and "unsure: 221 bits came" in mark.sentence and read_mark(tmp_path / "sure.png").doubt == ""

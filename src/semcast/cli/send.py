@@ -162,7 +162,8 @@ class Transmission:
         if save_symbols:
             _save_symbols(save_symbols, crossing)
         values = self._values(item, image, crossing)
-        shown = received if values["ok"] else label(received, UNSURE)
+        arrived = bool(crossing.reception.ok.all())
+        shown = label(received, UNSURE) if arrived and not values["ok"] else received
         write_image(item.out, self._compare(image, shown) if compare else shown, self._mark(values.get("reason", "")))
         if self.protection:
             from semcast.privacy.receipt import receipt

@@ -17,7 +17,7 @@ from semcast.train.shards import as_shards
 
 RECIPES = (
     "parser", "linear", "linear-gan", "sketch", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
-    "hyperprior", "scene-parser", "judge", "tables", "scene-codec", "features", "allocation",
+    "hyperprior", "scene-parser", "judge", "tables", "scene-codec", "features", "allocation", "trust",
 )  # fmt: skip
 
 
