@@ -18,7 +18,7 @@ from torch import Tensor
 from semcast.api import load
 from semcast.channels import make_channel
 from semcast.domains import PARTS
-from semcast.errors import SemcastError
+from semcast.errors import BadInput
 from semcast.face import align
 from semcast.generative.generator import BOXES
 from semcast.generative.system import Generative
@@ -72,7 +72,7 @@ def run_private_demo(metrics: Metrics, seed: int = 0, device: str | torch.device
     """
     link, base = load("generative", device=device), KnowledgeBase.load()
     if not isinstance(link, Generative):
-        raise SemcastError("privacy needs the generative link")
+        raise BadInput("privacy needs the generative link")
     photo = skimage.data.astronaut()
     face, _ = align(photo, FaceParser.load(), name="the astronaut")
     image = to_tensor(face).to(choose_device(device))

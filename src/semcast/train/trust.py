@@ -19,7 +19,9 @@ from semcast.bench import evaluate
 from semcast.bench.records import Record, read
 from semcast.errors import Missing
 from semcast.files import write_text
+from semcast.metrics.identity import Identity
 from semcast.metrics.perceptual import find_weights
+from semcast.metrics.report import Metrics
 from semcast.train.data import find_shards
 from semcast.train.loop import console
 from semcast.train.recipe import Task
@@ -64,8 +66,8 @@ class TrustTask(Task):
         table = out / "trust.jsonl"
         evaluate(
             list(s.systems), find_shards(self.job.data / "faces256", "val"), snr_db=list(s.snr_db), symbols=list(s.symbols),
-            out=table, seed=s.seed, limit=s.photos, aligned=True, identity=[path for path in recognisers if path],
-            force=not self.job.resume,
+            out=table, seed=s.seed, limit=s.photos, aligned=True, force=not self.job.resume,
+            metrics=Metrics({}, [Identity(path) for path in recognisers if path], []),
         )  # fmt: skip
         self._write(out / FILE, read(table))
 
