@@ -37,8 +37,8 @@ class Settings:
 
     systems: tuple[str, ...] = ("sketch", "generative", "linear", "linear-gan")
     symbols: tuple[int, ...] = (64, 128, 256, 640, 1280)
-    snr_db: tuple[float, ...] = (-2, 0, 2, 4, 6, 10, 15)
-    photos: int = 40
+    snr_db: tuple[float, ...] = (-2, 1, 4, 7, 10)
+    photos: int = 32
     sure: float = 0.95
     seed: int = 0
 
