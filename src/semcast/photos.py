@@ -111,7 +111,10 @@ def read_mask(path: Path | str) -> NDArray[np.bool_]:
     path = Path(path)
     _check_input(path)
     try:
-        with path.open("rb") as file, Image.open(file, formats=["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"]) as image:
+        with (
+            warnings.catch_warnings(action="ignore"), path.open("rb") as file,
+            Image.open(file, formats=["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"]) as image,
+        ):  # fmt: skip
             if image.mode not in ("1", "L", "P", "RGB"):
                 raise BadInput(f"{path} is not a mask: it must be black and white without transparency")
             image.load()
@@ -349,7 +352,7 @@ def read_mark(path: Path | str) -> Mark | None:
     path = Path(path)
     _check_input(path)
     try:
-        with path.open("rb") as file, _opened(path, file) as image:
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file, _opened(path, file) as image:
             if image.format == "PNG" and image.width * image.height <= 2**24:
                 with contextlib.suppress(Exception):  # other software writes its XMP after the pixels
                     image.load()

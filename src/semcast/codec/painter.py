@@ -259,10 +259,10 @@ class SceneCodec(nn.Module):
         """
         name = domain if isinstance(domain, str) else domain.name
         checkpoint = load(f"codec-{name}", kind="scene-codec")
-        codec = cls(
-            checkpoint.configuration(ConceptEncoderConfig, "encoder"), checkpoint.configuration(ScenePainterConfig, "painter")
-        )
-        codec.load_state_dict(checkpoint.tensors)
+        with torch.device("meta"):  # of no size: both networks take its place
+            codec = cls()
+        codec.encoder = checkpoint.build(ConceptEncoder, ConceptEncoderConfig, "encoder")
+        codec.painter = checkpoint.build(ScenePainter, ScenePainterConfig, "painter")
         codec.fingerprint = checkpoint.fingerprint
         return channels_last(codec.eval())
 

@@ -146,11 +146,11 @@ class Policy(nn.Module):
         """
         name = domain if isinstance(domain, str) else domain.name
         checkpoint = load(f"allocation-{name}", kind="allocation")
-        config = checkpoint.configuration(PolicyConfig)
+        with checkpoint.trusted():
+            config = checkpoint.configuration(PolicyConfig)
         if config.inputs != OBSERVED:
             raise BadInput(f"{checkpoint.path} observes {config.inputs} numbers, this version gives {OBSERVED}")
-        policy = cls(config)
-        policy.load_state_dict(checkpoint.tensors)
+        policy = checkpoint.build(cls, PolicyConfig)
         policy.fingerprint = checkpoint.fingerprint
         return policy.eval()
 

@@ -61,9 +61,10 @@ def load_tables(domain: str) -> Tables:
     """Load the tables of a domain; ``load_tables.cache_clear()`` forgets those that were read."""
     checkpoint = load(f"bits-{domain}", kind="bits")
     layouts = {}
-    for side in SIDES:
-        named = {name: tensor.numpy() for name, tensor in checkpoint.part(f"layout{side}").items()}
-        layouts[side] = LayoutCoder(LayoutTables(**named))
-    features = checkpoint.part("features")
-    learned = FeatureTables({int(level): tensor.numpy() for level, tensor in features.items()})
+    with checkpoint.trusted():
+        for side in SIDES:
+            named = {name: tensor.numpy() for name, tensor in checkpoint.part(f"layout{side}").items()}
+            layouts[side] = LayoutCoder(LayoutTables(**named))
+        features = checkpoint.part("features")
+        learned = FeatureTables({int(level): tensor.numpy() for level, tensor in features.items()})
     return Tables(domain, layouts, learned if features else default_tables(), checkpoint.fingerprint)
