@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -16,7 +17,8 @@ pytest.importorskip("soundfile")
 pytest.importorskip("sigmf")
 
 from fuzz import harness
-from fuzz.harness import Case, Failure, fuzz
+from fuzz.harness import Case, Failure, Tally, fuzz
+from fuzz.record import add
 from fuzz.targets import TARGETS
 
 from semcast.errors import Damaged
@@ -136,6 +138,16 @@ def test_a_process_that_dies_leaves_its_input(tmp_path: Path, monkeypatch: pytes
     assert harness.watch([], current, "sem", tmp_path / "failures", 60) == 1
     (kept,) = (tmp_path / "failures").iterdir()
     assert Case.load(kept).files == {"x.sem": b"the last"}
+
+
+def test_runs_are_summed_up(tmp_path: Path) -> None:
+    path, tally = tmp_path / "fuzzing.jsonl", Tally(Counter(bytes=30, head=12), refused=20, command_lines=1)
+    add(path, "sem", 1, 61.0, tally)
+    add(path, "sem", 2, 61.0, tally)
+    add(path, "air", 1, 0.4, Tally(Counter(wav=5), failures={"wav: odd": path}))
+    table = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "| sem | 84 | 40 | 2 | 0 | 2 | 0 |" in table and "| air | 5 | 0 | 0 | 0 | 0 | 1 |" in table
+    assert "| all | 89 | 40 | 2 | 0 | 2 | 1 |" in table and len(path.read_text(encoding="utf-8").splitlines()) == 3
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from random import Random
 from semcast.errors import SemcastError
 
 from .harness import Case, Failure, Tally, bound_memory, fuzz, try_case, try_command, watch
+from .record import add
 from .targets import TARGETS
 
 
@@ -26,6 +27,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=60, help="of each target, on the clock")
     parser.add_argument("--seed", type=int, help="of what is drawn; a new one each time where none is given")
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="folder of inputs that failed")
+    parser.add_argument("--record", type=Path, metavar="X.jsonl", help="file of what runs did, and its table beside it")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run such an input again")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -39,6 +41,7 @@ def main(arguments: list[str]) -> int:
         print(f"{name}: {given.seconds:g} s with --seed {seed}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             told = ["--target", name, "--seconds", str(given.seconds), "--seed", str(seed), "--failures", str(given.failures)]
+            told += ["--record", str(given.record)] if given.record else []
             place = Path(folder)
             code |= watch([*told, "--worker", folder], place / "current.zip", name, given.failures, 40 * TARGETS[name].seconds)
     return code
@@ -58,6 +61,8 @@ def work(given: argparse.Namespace) -> int:
     )  # fmt: skip
     (folder / "current.zip").unlink(missing_ok=True)
     print(f"{given.target}: {found}", flush=True)
+    if given.record:
+        add(given.record, given.target, given.seed, time.process_time(), found)
     return 1 if found.failures else 0
 
 
