@@ -24,7 +24,7 @@ from fuzz.targets import TARGETS
 from semcast.errors import Damaged
 
 ROOT = Path(__file__).resolve().parents[1]
-SMOKE = {"sem": 120, "stored": 300, "photos": 300, "air": 100}
+SMOKE = {"sem": 100, "stored": 200, "photos": 300, "air": 100}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -62,6 +62,16 @@ def test_other_weights_are_said_and_not_passed_over(copied: Path) -> None:
     assert "the symbols of linear are of other weights" in linear and make.AGAIN in linear
 
 
+def test_every_file_of_weights_is_the_one_that_was_written_down(copied: Path) -> None:
+    assert list(make.check_weights()) == []
+    known = json.loads((copied / "weights.json").read_text(encoding="utf-8"))
+    changed = {name: value for name, value in known.items() if name != "painter"} | {"sketch": "other", "of-old": "x"}
+    (copied / "weights.json").write_text(json.dumps(changed), encoding="utf-8")
+    found = list(make.check_weights())
+    assert [said.split(":")[0] for said in found] == ["of-old", "painter", "sketch"] and all(make.AGAIN in said for said in found)
+    assert "are gone" in found[0] and "are new" in found[1] and "are other weights" in found[2]
+
+
 def test_what_differs_is_found(copied: Path) -> None:
     """A bit of a file, a symbol, a picture: each is noticed, or the vectors would hold nothing fast."""
     some = sorted(copied.glob("face-*.sem"))[0]

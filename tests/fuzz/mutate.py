@@ -76,7 +76,7 @@ def _bent_at(random: Random, value: Any, path: tuple[Any, ...]) -> Any:
             return _without(random, copy, path[0])
         copy[path[0]] = _bent_at(random, value[path[0]], path[1:])
         return copy
-    if isinstance(value, int) and random.random() < 0.5:
+    if isinstance(value, int) and abs(value) < 1 << 70 and random.random() < 0.5:
         return random.choice((value + 1, value - 1, -value, value * 1000, value + 0.5, float(value), str(value)))
     if isinstance(value, list) and random.random() < 0.5:
         return random.choice((value * 2, value[:1], value[::-1], value * 50))

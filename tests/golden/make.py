@@ -7,9 +7,9 @@
 
 ``*.sem`` are thirty files of both domains, ``sem.json`` what is in them: layouts, levels and indices must come out to the last
 bit, decoded pixels too or within the rounding of another machine. ``links.json`` holds the symbols of each system of the link for
-the bundled portrait, and the picture that its receiver makes of them. Each entry names the weights that it was made with: under
-others nothing is compared, and the sentence says that it must be made again. A file of unchanged weights is never written anew,
-because the sender's networks may round otherwise where the maker runs.
+the bundled portrait, and the picture that its receiver makes of them; ``weights.json`` the fingerprints of all that ships. Each
+entry names the weights that it was made with: under others nothing is compared, and the sentence says that it must be made again.
+A file of unchanged weights is never written anew, because the sender's networks may round otherwise where the maker runs.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 import skimage.data
 import torch
 from PIL import Image, ImageDraw
+from safetensors import safe_open
 
 import semcast as sc
 from semcast.codec.bitstream import model_number, unpack
@@ -41,6 +42,7 @@ from semcast.link import Received, System
 from semcast.networks import precision
 from semcast.networks.segmenter import FaceParser
 from semcast.photos import resize, to_tensor, to_uint8
+from semcast.weights import store
 
 HERE = Path(__file__).parent
 AGAIN = "make it again with python tests/golden/make.py"
@@ -131,6 +133,27 @@ def stored(name: str) -> dict[str, Any]:
 def write(name: str, values: dict[str, Any]) -> None:
     """Write such a file."""
     (HERE / name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+# ---- weights ---------------------------------------------------------------------------------------------------------
+
+
+def fingerprints() -> dict[str, str]:
+    """The fingerprint that each file of weights of the package says it has; that it is right is seen when it is loaded."""
+    found = {}
+    for path in sorted(Path(store.__file__).parent.glob("*.safetensors")):
+        with safe_open(path, framework="np") as file:
+            found[path.stem] = file.metadata()["sha256"]
+    return found
+
+
+def check_weights() -> Iterator[str]:
+    """A sentence for each file that is not the one that was written down."""
+    known, here = stored("weights.json"), fingerprints()
+    for name in sorted(known.keys() | here.keys()):
+        if known.get(name) != here.get(name):
+            change = "are other weights" if name in known and name in here else "are new" if name in here else "are gone"
+            yield f"{name}: what ships now {change}: {AGAIN}"
 
 
 # ---- files of meaning ------------------------------------------------------------------------------------------------
@@ -311,7 +334,8 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         make_files()
         make_links()
-    found = [*check_files(), *check_links()]
+        write("weights.json", fingerprints())
+    found = [*check_weights(), *check_files(), *check_links()]
     for sentence in found:
         print(sentence)
     return 1 if found else 0
