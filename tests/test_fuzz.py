@@ -39,7 +39,7 @@ def test_smoke(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 class Broken:
     """A reader with a fault of every kind, chosen by the first byte."""
 
-    name, seconds, megabytes = "broken", 0.2, 200
+    name, seconds, megabytes = "broken", 3.0, 100
 
     def draw(self, random: Random) -> Case:
         return Case("x", {"x.bin": bytes([random.randrange(6)]) + b"input"})
@@ -53,7 +53,7 @@ class Broken:
         if fault == 3:
             self.loop()
         if fault == 4:
-            assert len(bytearray(300 << 20)) and bytes(300 << 20).count(1) == 0
+            assert len(bytearray(b"x") * (150 << 20))
         if fault == 5:
             raise Damaged("")
 
@@ -71,7 +71,7 @@ class Broken:
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [(2, "KeyError in test_fuzz.py"), (3, "processor time"), (4, "MB, over 200"), (5, "no sentence")],
+    [(2, "KeyError in test_fuzz.py"), (3, "processor time"), (4, "MB, over 100"), (5, "no sentence")],
 )
 def test_what_must_not_happen_is_noticed(fault: int, words: str, tmp_path: Path) -> None:
     if fault == 4 and not harness._reset_peak():
@@ -81,7 +81,7 @@ def test_what_must_not_happen_is_noticed(fault: int, words: str, tmp_path: Path)
 
 
 def test_a_failure_is_kept_once_and_can_be_run_again(tmp_path: Path) -> None:
-    tally = fuzz(Broken(), Random(1), tmp_path / "work", tmp_path / "failures", lambda done: done < 40)
+    tally = fuzz(Broken(), Random(1), tmp_path / "work", tmp_path / "failures", lambda done: done < 12)
     assert 3 <= len(tally.failures) <= 4 and tally.refused > 0
     kept = sorted((tmp_path / "failures").iterdir())
     assert len(kept) == len(tally.failures) and all(path.name.startswith("broken-x-") for path in kept)
@@ -146,8 +146,8 @@ def test_runs_are_summed_up(tmp_path: Path) -> None:
     add(path, "sem", 2, 61.0, tally)
     add(path, "air", 1, 0.4, Tally(Counter(wav=5), failures={"wav: odd": path}))
     table = path.with_suffix(".md").read_text(encoding="utf-8")
-    assert "| sem | 84 | 40 | 2 | 0 | 2 | 0 |" in table and "| air | 5 | 0 | 0 | 0 | 0 | 1 |" in table
-    assert "| all | 89 | 40 | 2 | 0 | 2 | 1 |" in table and len(path.read_text(encoding="utf-8").splitlines()) == 3
+    assert "| sem | 84 | 40 | 2 | 0 | 122 | 0 |" in table and "| air | 5 | 0 | 0 | 0 | 0 | 1 |" in table
+    assert "| all | 89 | 40 | 2 | 0 | 122 | 1 |" in table and len(path.read_text(encoding="utf-8").splitlines()) == 3
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from semcast.errors import SemcastError
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND_LINE_EVERY, PROCESS_EVERY = 40, 4000
+COMMAND_LINE_EVERY, PROCESS_EVERY = 40, 1000
 """Of so many inputs one goes through the command line as well, and one through a process of its own."""
 ADDRESS_SPACE = 12 << 30
 """Bytes that a run may ask the operating system for at most, so that a failure costs no computer."""

@@ -16,7 +16,7 @@ is mended and has a test.
 
 """
 COLUMNS = (
-    "target", "inputs", "refused", "through the command line", "in a process of its own", "processor minutes", "kinds of failure",
+    "target", "inputs", "refused", "through the command line", "in a process of its own", "processor s", "kinds of failure",
 )  # fmt: skip
 
 
@@ -44,6 +44,6 @@ def tabulate(path: Path) -> str:
     rows = [COLUMNS, ("---",) * len(COLUMNS)]
     for name in [*sorted(sums.keys() - {"all"}), "all"]:
         c = sums[name]
-        numbers = (c["inputs"], c["refused"], c["command_lines"], c["processes"], c["processor_seconds"] // 60, c["failures"])
+        numbers = (c["inputs"], c["refused"], c["command_lines"], c["processes"], c["processor_seconds"], c["failures"])
         rows.append((name, *map(str, numbers)))
     return HEADING + "".join(f"| {' | '.join(row)} |\n" for row in rows)
