@@ -90,7 +90,8 @@ class Iq:
             with self.path.open("rb") as file:
                 text = file.read(MAX_META + 1)
             told = json.loads(text) if len(text) <= MAX_META else {}
-            given, self._captures = told["global"], told.get("captures", [])
+            given = told["global"]
+            self._beside = {name: told[name] for name in ("captures", "annotations") if name in told}
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             given = None
         if not isinstance(given, dict):
@@ -102,7 +103,7 @@ class Iq:
 
     def _load(self, given: dict[str, Any]) -> Any:
         sigmf = _sigmf()
-        metadata = {"global": {key: value for key, value in given.items() if key != DATASET}, "captures": self._captures}
+        metadata = {"captures": [], **self._beside, "global": {key: value for key, value in given.items() if key != DATASET}}
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
