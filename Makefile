@@ -4,6 +4,11 @@
 # make test-all       those as well
 # make test-machines  the suite as other processors compute it
 # make coverage       which lines no test runs
+# make fuzz-short     a minute for each of four kinds of input that strangers send
+# make fuzz           an hour of them
+# make golden         the golden vectors of weights that have changed, and whether this machine reads the others alike
+# make audit          known vulnerabilities of what is installed; needs the network
+# make sbom           sbom.json: what semcast runs with, as CycloneDX
 # make docs           site/index.html: tutorial, how-tos, the papers box by box, results, reference
 # make wheel          dist/*.whl
 PYTHON ?= python3
@@ -13,7 +18,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 # torch for CPUs: the default wheel brings gigabytes of CUDA. Empty (TORCH_INDEX=) takes the default.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo check test test-all test-machines coverage docs wheel clean
+.PHONY: demo check test test-all test-machines coverage fuzz fuzz-short golden audit sbom docs wheel clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/semcast demo -o demo.png --force
@@ -44,6 +49,29 @@ test-machines: $(VENV)/.installed
 coverage: $(VENV)/.installed
 	$(PYTEST) -m "not slow" --cov --cov-report=term-missing:skip-covered --cov-report=html
 
+# Seconds for each target; what fails is kept in fuzz-failures/ (python -m tests.fuzz --replay FILE runs it again).
+FUZZ_SECONDS ?= 900
+FUZZ := PYTHONPATH=src $(VENV)/bin/python -m tests.fuzz
+
+fuzz: $(VENV)/.installed
+	$(FUZZ) --seconds $(FUZZ_SECONDS)
+
+fuzz-short: $(VENV)/.installed
+	$(FUZZ) --seconds 60
+
+golden: $(VENV)/.installed
+	PYTHONPATH=src $(VENV)/bin/python tests/golden/make.py
+
+# Without a network nothing is known of any package: that is said, and is no failure.
+audit: $(VENV)/.installed
+	@if $(VENV)/bin/python .ci/answers.py https://pypi.org/pypi/pip/json "the audit of what is installed is left out"; \
+		then $(VENV)/bin/python .ci/audit.py; fi
+
+SBOM ?= sbom.json
+sbom: $(VENV)/.installed
+	$(VENV)/bin/python -m cyclonedx_py environment $(VENV)/bin/python --pyproject pyproject.toml --mc-type library \
+		--output-reproducible --of JSON -o $(SBOM)
+
 docs: $(VENV)/.installed
 	$(VENV)/bin/python -m sphinx -b html -W --keep-going -q docs site
 
@@ -53,11 +81,11 @@ wheel: $(VENV)/.installed
 # An index that is not there costs pip six tries a package and a page of warnings: it is asked once, and what pip says of it is shown.
 $(VENV)/.installed: pyproject.toml constraints.txt .ci/answers.py
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	index=; if [ -n "$(TORCH_INDEX)" ] && $(VENV)/bin/python .ci/answers.py $(TORCH_INDEX)/torch/; \
+	index=; if [ -n "$(TORCH_INDEX)" ] && $(VENV)/bin/python .ci/answers.py $(TORCH_INDEX)/torch/ "torch comes from the default index"; \
 		then index="--extra-index-url $(TORCH_INDEX)"; fi; \
 		$(PIP) install --quiet -c constraints.txt $$index torch
 	$(PIP) install --quiet -c constraints.txt -e '.[all]'
 	touch $@
 
 clean:
-	rm -rf .venv build dist site docs/rooms demo.png htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist site docs/rooms demo.png sbom.json fuzz-failures htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Whether a package index answers: exit code 0, or 1 and one line.
+"""Whether a package index answers: exit code 0, or 1 and one line that says what follows from it (the second argument).
 
 It asks as pip does, through the proxy and with the certificates of the environment.
 """
@@ -10,11 +10,11 @@ import ssl
 import sys
 import urllib.request
 
-url = sys.argv[1]
+url, what_follows = sys.argv[1:]
 try:
     trusted = ssl.create_default_context(cafile=os.environ.get("PIP_CERT") or os.environ.get("REQUESTS_CA_BUNDLE") or None)
     with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10, context=trusted):
         pass
 except (OSError, ValueError) as error:
-    print(f"{url} does not answer ({getattr(error, 'reason', error)}): torch comes from the default index", file=sys.stderr)
+    print(f"{url} does not answer ({getattr(error, 'reason', error)}): {what_follows}", file=sys.stderr)
     sys.exit(1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import time
+from binascii import crc_hqx
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 pytest.importorskip("constriction")
 
-from semcast.codec.bitstream import Stream, form_groups, pack, unpack
+from semcast.codec.bitstream import Stream, form_groups, pack, take_apart, unpack
 from semcast.codec.concepts import (
     CATEGORIES,
     SIDES,
@@ -23,7 +25,7 @@ from semcast.codec.concepts import (
 )
 from semcast.codec.entropy import TOTAL, Decoder, Encoder, cost_bits, normalise, uniform
 from semcast.codec.feature_coder import count_contexts, default_tables, learn_tables
-from semcast.codec.front import DOMAIN_NAMES, domain_of, model_number
+from semcast.codec.front import DOMAIN_NAMES, domain_of, model_number, pack_front
 from semcast.codec.ladder import V1, V2
 from semcast.codec.layout_coder import NEAR, LayoutCoder, LayoutTables, Waves
 from semcast.codec.receipt import itemise
@@ -428,6 +430,21 @@ def test_what_cannot_be_written(tables: Tables) -> None:
     ):  # fmt: skip
         with pytest.raises(BadInput, match=why):
             pack(bad, tables)
+
+
+@pytest.mark.parametrize("pairs", [b"\x13\x02", b"\xff\x01", b"\x03\x00", b"\x03\x02\x03\x04", b""])
+def test_care_for_what_there_is_not(tables: Tables, pairs: bytes) -> None:
+    """No sender writes it, but a check can be made right by anybody: the receipt would look for the name of category 255."""
+    layout = np.zeros((16, 16), np.uint8)
+    stream = Stream("street", layout, tables.find_concepts(layout, {3: 2}), care={3: 2})
+    data = pack(stream, tables)
+    at = len(pack_front(stream.front(1))) - 3
+    assert data[at : at + 3] == b"\x01\x03\x02" and unpack(data, tables).care == {3: 2}
+    front_end = take_apart(data, tables).end + len(pairs) - 2
+    bad = data[:at] + bytes([len(pairs) // 2]) + pairs + data[at + 3 :]
+    check = struct.pack(">H", crc_hqx(b"\0" + bad[:front_end], tables.seed))
+    with pytest.raises(Damaged, match="header is damaged"):
+        unpack(bad[:front_end] + check + bad[front_end + 2 :], tables)
 
 
 def test_golden_bytes(tables: Tables) -> None:

@@ -604,6 +604,20 @@ def test_report(run: Run, tmp_path: Path) -> None:
     refused(run("report"), "results/none.md")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]", "{", "[" * 100_000, '{"fig3": 3}', '{"fig3": {}}', '{"other": {"size": {}, "photos": []}}',
+        '{"fig3": {"size": {"colour": 1}, "photos": []}}', '{"fig3": {"size": [], "photos": null}}',
+    ],
+)  # fmt: skip
+def test_report_of_a_run_that_says_something_else(run: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "run.json").write_text(text)
+    refused(run("report", "results", "--check"), "run.json")
+    assert (tmp_path / "results" / "run.json").read_text() == text
+
+
 def test_unknown_recipe_and_settings(run: Run, tmp_path: Path) -> None:
     refused(run("train", "alchemy", "--data", tmp_path, "--out", "run"), "unknown recipe 'alchemy'", "linear-gan")
     refused(run("train", "parser", "--data", "nowhere", "--out", "run"), "nowhere")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps, features
 
 from semcast.errors import SemcastError
-from semcast.photos import check_output, read_aligned, read_mask, read_photo, to_tensor, to_uint8, write_image
+from semcast.photos import check_output, read_aligned, read_mark, read_mask, read_photo, to_tensor, to_uint8, write_image
 
 ORIENTATION = 0x0112
 
@@ -387,3 +388,20 @@ def test_out_of_range_values_are_clipped() -> None:
 
 def test_one_image_at_a_time() -> None:
     refusal(lambda: to_uint8(torch.zeros(2, 3, 4, 4)))
+
+
+@pytest.mark.parametrize("read", [read_photo, read_mask, read_mark])
+def test_what_a_decoder_warns_of_is_not_the_users_concern(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "odd.tiff"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack("<HH", 0x0117, 4))  # the lengths of strips: more of them than the file has bytes
+    data[at + 4 : at + 8] = struct.pack("<I", 1 << 20)
+    path.write_bytes(data)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            read(path)
+        except SemcastError as error:
+            assert "\n" not in str(error)
+    assert [str(each.message) for each in said] == []

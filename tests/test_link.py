@@ -135,3 +135,12 @@ def test_a_system_is_encode_channel_decode() -> None:
     assert reception.image.shape == (2, 3, 4, 4) and bool(reception.ok.all())
     with pytest.raises(SemcastError, match="repeater works with 1 to 8 symbols, not 9"):
         Repeater().check(Budget(9, 10.0))
+
+
+@pytest.mark.parametrize(("symbol", "noise"), [(1e30, 1.0), (1.0, 1e35), (2e15, 1.0)])
+def test_received_refuses_what_no_picture_can_be_made_of(symbol: float, noise: float) -> None:
+    budget = Budget(32, 0.0)
+    good = torch.ones(1, 32, dtype=torch.complex64), torch.ones(1, 32)
+    Received(*good, budget).check()
+    with pytest.raises(SemcastError, match="no numbers"):
+        Received(good[0] * symbol, good[1] * noise, budget).check()

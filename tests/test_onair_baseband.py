@@ -90,3 +90,11 @@ def test_the_louder_channel_is_heard() -> None:
     broken = stereo.copy()
     broken[:, 0] = np.nan
     assert np.array_equal(np.concatenate(list(one_channel([broken]))), stereo[:, 1])
+
+
+@pytest.mark.parametrize(("rate", "spacing"), [(30e6, 46.875), (61.44e6, 46.875), (1e300, 46.875), (48_000, 1e-280)])
+def test_too_high_a_rate_is_refused(rate: float, spacing: float) -> None:
+    """Its ratio to the band is none that a filter is made for: nothing would be found, or there would be no filter."""
+    with pytest.raises(BadInput, match="too many"):
+        Downconverter(rate, spacing_hz=spacing, is_complex=True)
+    assert Downconverter(24e6, is_complex=True).up == 1 and Downconverter(61.44e6, spacing_hz=750.0, is_complex=True).up >= 1

@@ -421,7 +421,8 @@ def test_iq_that_is_none(tmp_path: Path) -> None:
         ({**good, "core:sample_rate": float("inf")}, "sample_rate"), ({**good, "semcast:spacing_hz": -1}, "spacing_hz"),
         ({**good, "core:num_channels": 0}, "0 channels"), ({**good, "core:num_channels": 65535}, "65535 channels"),
         ({**good, "core:num_channels": "2"}, "num_channels"), ({**good, "core:offset": "a"}, ""),
-        ({**good, "core:trailing_bytes": 1 << 40}, ""), ({**good, "core:dataset": "../nothing"}, ""),
+        ({**good, "core:trailing_bytes": 1 << 40}, ""), ({**good, "core:dataset": "../nothing"}, "another file"),
+        ({**good, "core:sample_rate": 10**400}, "sample_rate"), ({**good, "semcast:spacing_hz": 10**400}, "spacing_hz"),
     ]  # fmt: skip
     put(tmp_path, bytes(8000), "x.sigmf-data")
     for given, words in bad:
@@ -463,3 +464,16 @@ def test_blocks_hold_something(tmp_path: Path) -> None:
         Sound(tmp_path / "x.wav").blocks(0)
     with pytest.raises(Damaged, match="no samples"):
         list(samples.checked(iter([np.zeros((0, 1), np.float32)]), "x"))
+
+
+def test_the_metadata_do_not_choose_which_file_is_read(tmp_path: Path) -> None:
+    """A recording from a stranger may not have any other file of this computer taken for its samples."""
+    pytest.importorskip("sigmf")
+    given = {"core:datatype": "cf32_le", "core:sample_rate": 48000, "core:version": "1.2.0"}
+    secret = put(tmp_path, np.full(1000, 0.5, np.float32).tobytes(), "secret.bin")
+    put(tmp_path, np.full(1000, 0.25, np.float32).tobytes(), "x.sigmf-data")
+    for named in ("secret.bin", str(secret), "./x.sigmf-data", ["x.sigmf-data"], 3):
+        meta = json.dumps({"global": {**given, "core:dataset": named}, "captures": [], "annotations": []}).encode()
+        refused(put(tmp_path, meta, "x.sigmf-meta"), "another file")
+    meta = json.dumps({"global": {**given, "core:dataset": "x.sigmf-data"}, "captures": [], "annotations": []}).encode()
+    assert np.all(together(Iq(put(tmp_path, meta, "x.sigmf-meta"))) == 0.25 + 0.25j)

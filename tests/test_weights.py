@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from semcast.errors import SemcastError
-from semcast.weights import load, save
+from semcast.errors import Damaged, SemcastError
+from semcast.weights import load, save, store
+from semcast.weights.catalogue import read_card
 
 TENSORS = {
     "body.weight": torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0)),
@@ -139,3 +141,88 @@ def test_a_coded_tensor_that_is_told_wrongly(noise: Path, told: str) -> None:
     save_file(load_file(noise), noise, metadata=meta | {"deflated": told})
     with pytest.raises(SemcastError, match="changed or damaged"):
         load(str(noise), kind="net")
+
+
+# ---- a right fingerprint is no proof of good will -----------------------------------------------------------------------------
+
+
+def sign(path: Path, tensors: dict[str, torch.Tensor], config: str, **more: str) -> Path:
+    """A file whose fingerprint is right, whatever is in it."""
+    digest = store._digest(tensors, "net", config)
+    save_file(tensors, path, {"format": store.FORMAT, "kind": "net", "config": config, "sha256": digest, **more})
+    return path
+
+
+@dataclass(frozen=True)
+class Sizes:
+    width: int = 4
+    layers: tuple[int, ...] = (4,)
+
+
+class Net(torch.nn.Module):
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(sizes.width, width) for width in sizes.layers)
+
+
+GOOD = {"layers.0.weight": torch.ones(4, 4), "layers.0.bias": torch.zeros(4)}
+
+
+def test_a_network_is_built_of_what_fits(tmp_path: Path) -> None:
+    checkpoint = load(str(sign(tmp_path / "x.safetensors", GOOD, '{"width": 4, "layers": [4]}')), kind="net")
+    network = checkpoint.build(Net, Sizes)
+    assert torch.equal(network.layers[0].weight, GOOD["layers.0.weight"]) and not network.layers[0].bias.is_meta
+    sectioned = {f"part.{name}": tensor for name, tensor in GOOD.items()}
+    checkpoint = load(str(sign(tmp_path / "y.safetensors", sectioned, '{"part": {"width": 4}}')), kind="net")
+    assert checkpoint.build(Net, Sizes, "part").layers[0].weight.shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        ('{"width": 5}', {}), ('{"layers": [4, 4]}', {}), ('{"width": "4"}', {}), ('{"width": -1}', {}), ('{"layers": 3}', {}),
+        ('{"width": null}', {}), ('{"width": 1e300}', {}), ('{"width": 1000000000000}', {}),
+        ('{"width": 1000000, "layers": [1000000]}', {}),  # 4 TB, if they were made before they were compared
+        ("{}", {"layers.0.weight": torch.ones(4, 5)}), ("{}", {"more": torch.ones(1)}), ("{}", {"layers.0.bias": None}),
+        ("{}", {"layers.0.bias": torch.zeros(4, dtype=torch.complex64)}),
+    ],
+)  # fmt: skip
+def test_sizes_that_are_not_those_of_the_tensors(tmp_path: Path, config: str, change: dict[str, torch.Tensor | None]) -> None:
+    tensors = {name: tensor for name, tensor in (GOOD | change).items() if tensor is not None}
+    checkpoint = load(str(sign(tmp_path / "x.safetensors", tensors, config)), kind="net")
+    with pytest.raises(Damaged, match="does not hold what 'net' weights need") as said:
+        checkpoint.build(Net, Sizes)
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "more"),
+    [
+        ("[1]", {}, {}), ("3", {}, {}), ("{", {}, {}), ("[" * 100_000, {}, {}), ("{}", {}, {"deflated": "[" * 100_000}),
+        ("{}", {}, {"deflated": '{"layers.0.bias": ["float32", [0, 1000000000000000000000000]]}'}),
+        ("{}", {}, {"deflated": '{"layers.0.bias": ["bool", [-1]]}'}), ("{}", {}, {"deflated": "3"}),
+        ("{}", {"layers.0.bias.int8_scale": torch.ones(3, 3)}, {}),
+        ("{}", {"layers.0.weight.int8_scale": torch.ones(4), "layers.0.weight.int4": torch.ones(1, 1)}, {}),
+    ],
+)  # fmt: skip
+def test_what_is_no_format_of_ours(
+    tmp_path: Path, config: str, change: dict[str, torch.Tensor], more: dict[str, str]
+) -> None:
+    path = sign(tmp_path / "x.safetensors", GOOD | change, config, **more)
+    with pytest.raises(SemcastError) as said:
+        load(str(path), kind="net").build(Net, Sizes)
+    assert "\n" not in str(said.value) and len(str(said.value)) < 400
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.bool, torch.complex64])
+def test_every_type_has_a_fingerprint(tmp_path: Path, dtype: torch.dtype) -> None:
+    """numpy, which made them, has not every type of torch."""
+    path = sign(tmp_path / "x.safetensors", {"a": torch.ones(3).to(dtype), "b": torch.ones(())}, "{}")
+    assert load(str(path), kind="net").tensors["a"].shape == (3,)
+
+
+@pytest.mark.parametrize("card", [b"\xff\xfe\x00", b"caf\xe9"])
+def test_a_card_that_is_no_text(path: Path, card: bytes) -> None:
+    path.with_suffix(".md").write_bytes(card)
+    with pytest.raises(Damaged, match="cannot be read as text"):
+        read_card(str(path))

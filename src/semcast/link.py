@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Complex, Float, Num
 
 MAX_SYMBOLS = 1 << 20
+LOUDEST = 1e15
+"""Of a received symbol, sent ones being of power 1: squares of what is larger come near the end of float32."""
 
 
 @overload
@@ -141,7 +143,7 @@ class Received:
 
         Raises:
             BadInput: the shape or the type is another one.
-            Damaged: a value is not finite, or a variance negative.
+            Damaged: a value is not finite or beyond all reason, or a variance negative.
         """
         if self.symbols.ndim != 2 or self.symbols.shape[1] != self.budget.symbols:
             raise BadInput(f"expected {self.budget.symbols} symbols, got shape {tuple(self.symbols.shape)}")
@@ -155,6 +157,8 @@ class Received:
             raise Damaged("the noise variances contain NaN or infinite values")
         if bool((self.noise_var < 0).any()):
             raise Damaged("the noise variances must not be negative")
+        if bool((self.symbols.abs() > LOUDEST).any()) or bool((self.noise_var > LOUDEST**2).any()):
+            raise Damaged(f"received symbols are of power 1, these go over {LOUDEST:g}: a picture of them would be no numbers")
         return self
 
 

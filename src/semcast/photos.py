@@ -50,6 +50,7 @@ WRITES = {
 }
 # A list of our own: among Pillow's formats some start other programs (EPS) and some are not photos at all.
 _READS = ["JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF"]
+_MASKS = ["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"]
 _XMP = 700
 # The turns are our own: PIL.ImageOps.exif_transpose writes all of EXIF anew for the picture that it makes and raises where that
 # is odd, and turned before it is made smaller a photo comes out some levels different from the one that was measured.
@@ -111,7 +112,7 @@ def read_mask(path: Path | str) -> NDArray[np.bool_]:
     path = Path(path)
     _check_input(path)
     try:
-        with path.open("rb") as file, Image.open(file, formats=["PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"]) as image:
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file, Image.open(file, formats=_MASKS) as image:
             if image.mode not in ("1", "L", "P", "RGB"):
                 raise BadInput(f"{path} is not a mask: it must be black and white without transparency")
             image.load()
@@ -178,8 +179,7 @@ def _decode_mended(path: Path, data: bytes, longest: int) -> tuple[Photo, tuple[
 def _opened(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
     """The image in a file that ``path`` names, its pixels not decoded."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns from 89 megapixels on; the limit below is ours
+        with warnings.catch_warnings(action="ignore"):  # Pillow warns from 89 megapixels on; the limit below is ours
             image = Image.open(file, formats=formats())
     except Image.DecompressionBombError:
         raise BadInput(f"{path} claims to be over {MAX_PIXELS // 10**6} megapixels, too many to open") from None
@@ -349,7 +349,7 @@ def read_mark(path: Path | str) -> Mark | None:
     path = Path(path)
     _check_input(path)
     try:
-        with path.open("rb") as file, _opened(path, file) as image:
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file, _opened(path, file) as image:
             if image.format == "PNG" and image.width * image.height <= 2**24:
                 with contextlib.suppress(Exception):  # other software writes its XMP after the pixels
                     image.load()

@@ -157,7 +157,7 @@ def parse(line: str, kind: type[Any] = Record) -> Any:
     """Read the record (of a subclass of :class:`Line`) that a line holds; None if it holds none."""
     try:
         return _record(line, kind)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
@@ -192,7 +192,7 @@ def split(path: Path, kind: type[Any]) -> tuple[list[Any], int, int]:
         text = raw.decode("utf-8", "replace")
         try:
             records.append(_record(text, kind))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             cut_short = number == len(lines) and not text.endswith("\n")
             if cut_short and (text.startswith(_FIRST) or _FIRST.startswith(text)):
                 break

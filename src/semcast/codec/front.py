@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from semcast.codec.concepts import SIDES, SIZE
+from semcast.codec.concepts import CATEGORIES, SIDES, SIZE
 from semcast.codec.ladder import ladder_of
 from semcast.errors import BadInput, Damaged
 
@@ -115,6 +115,7 @@ def read_front(data: bytes) -> tuple[Front, int, int]:
         if data[2] >> 5 & 1:
             width, height = (value + 1 for value in struct.unpack_from(">HH", data, at))
             at += 4
+        at_care = at
         if data[2] >> 6 & 1:
             pairs = data[at + 1 : at + 1 + 2 * data[at]]
             care = dict(zip(pairs[::2], pairs[1::2], strict=True))
@@ -124,4 +125,6 @@ def read_front(data: bytes) -> tuple[Front, int, int]:
             length, at = length << 7 | data[at] & 127, at + 1
     except (struct.error, IndexError, ValueError):
         raise Damaged("the file ends within its header: nothing of it can be shown") from None
+    if data[2] >> 6 & 1 and (len(care) != data[at_care] or not care or max(care) >= CATEGORIES or not all(care.values())):
+        raise Damaged("the file's header is damaged: it cares for what there is not")  # a right check is made by anybody
     return Front(version, DOMAIN_NAMES[domain], SIDES[side], model, width, height, care), at, at + length

@@ -285,10 +285,10 @@ class SceneCodec(nn.Module):
         """
         name = domain if isinstance(domain, str) else domain.name
         checkpoint = load_version(f"codec-{name}", "scene-codec", version)
-        codec = cls(
-            checkpoint.configuration(ConceptEncoderConfig, "encoder"), checkpoint.configuration(ScenePainterConfig, "painter")
-        )
-        codec.load_state_dict(checkpoint.tensors)
+        with torch.device("meta"):  # of no size: both networks take its place
+            codec = cls()
+        codec.encoder = checkpoint.build(ConceptEncoder, ConceptEncoderConfig, "encoder")
+        codec.painter = checkpoint.build(ScenePainter, ScenePainterConfig, "painter")
         codec.fingerprint = checkpoint.fingerprint
         return channels_last(codec.eval())
 

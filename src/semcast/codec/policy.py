@@ -160,12 +160,12 @@ class Policy(nn.Module):
         """
         name = domain if isinstance(domain, str) else domain.name
         checkpoint = load(f"allocation-{name}", kind="allocation")
-        config = checkpoint.configuration(PolicyConfig)
+        with checkpoint.trusted():
+            config = checkpoint.configuration(PolicyConfig)
         observed = count_observed(ladder_of(config.version))
         if config.inputs != observed:
             raise BadInput(f"{checkpoint.path} observes {config.inputs} numbers, this version gives {observed}")
-        policy = cls(config)
-        policy.load_state_dict(checkpoint.tensors)
+        policy = checkpoint.build(cls, PolicyConfig)
         policy.fingerprint = checkpoint.fingerprint
         return policy.eval()
 

@@ -67,15 +67,16 @@ class Tables:
 def load_tables(domain: str, version: int | None = None) -> Tables:
     """Load the tables of a domain; ``load_tables.cache_clear()`` forgets those that were read."""
     checkpoint = load_version(f"bits-{domain}", "bits", version)
-    ladder = ladder_of(checkpoint.version)
     layouts = {}
-    for side in SIDES:
-        named = {name: tensor.numpy() for name, tensor in checkpoint.part(f"layout{side}").items()}
-        layouts[side] = LayoutCoder(LayoutTables(**named))
-    found = {name: tensor.numpy() for name, tensor in checkpoint.part("features").items()}
     features: FeatureCoder
-    if ladder is V1:
-        features = FeatureTables({int(level): table for level, table in found.items()}) if found else default_tables()
-    else:
-        features = ContextCoder.of(found)
+    with checkpoint.trusted():
+        ladder = ladder_of(checkpoint.version)
+        for side in SIDES:
+            named = {name: tensor.numpy() for name, tensor in checkpoint.part(f"layout{side}").items()}
+            layouts[side] = LayoutCoder(LayoutTables(**named))
+        found = {name: tensor.numpy() for name, tensor in checkpoint.part("features").items()}
+        if ladder is V1:
+            features = FeatureTables({int(level): table for level, table in found.items()}) if found else default_tables()
+        else:
+            features = ContextCoder.of(found)
     return Tables(domain, layouts, features, checkpoint.fingerprint, ladder)

@@ -13,6 +13,7 @@ order of λ_i: the first ones are what a small budget should spend its symbols o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,13 @@ class CodeFlow(nn.Module):
             nn.init.normal_(last.weight, std=1e-4)
             nn.init.zeros_(last.bias)
         self.couplings = nn.ModuleList(couplings)
+
+    @staticmethod
+    def fits(config: FlowConfig, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether tensors are of a flow of these sizes, asked before one takes memory."""
+        layers = [t for name, t in tensors.items() if name.startswith("couplings.") and name.endswith(".weight")]
+        square, most = tensors["forward_matrix"].shape, max(max(layer.shape) for layer in layers)
+        return square == (config.dims,) * 2 and len(layers) == config.couplings * config.layers and config.width <= most
 
     def set_whitening(
         self, mean: Float[Tensor, " dims"], covariance: Float[Tensor, "dims dims"], metric: Float[Tensor, "dims dims"]

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from semcast.domains import NUM_CODES
-from semcast.errors import Damaged
 from semcast.generative.channel_codec import ERASED, ChannelCodec, CodecConfig
 from semcast.generative.encoder import EncoderConfig, FaceEncoder
 from semcast.generative.flow import CodeFlow, FlowConfig
@@ -70,16 +69,13 @@ class Generative(System):
     def of(cls, checkpoint: Checkpoint) -> Generative:
         """From a checkpoint that holds all four networks and their configurations."""
         system = cls(
-            FaceEncoder(checkpoint.configuration(EncoderConfig, "encoder")),
-            SemanticGenerator(checkpoint.configuration(GeneratorConfig, "generator")),
-            CodeFlow(checkpoint.configuration(FlowConfig, "flow")),
-            ChannelCodec(checkpoint.configuration(CodecConfig, "codec")),
+            checkpoint.build(FaceEncoder, EncoderConfig, "encoder"),
+            checkpoint.build(SemanticGenerator, GeneratorConfig, "generator", derived=("care",)),
+            checkpoint.build(CodeFlow, FlowConfig, "flow", derived=("inverse_matrix",), fits=CodeFlow.fits),
+            checkpoint.build(ChannelCodec, CodecConfig, "codec"),
         )
-        system.load_state_dict(checkpoint.tensors, strict=False)
-        missing = set(system.state_dict()) - set(checkpoint.tensors) - {"flow.inverse_matrix", "generator.care"}
-        if missing:
-            raise Damaged(f"{checkpoint.path} lacks {len(missing)} tensors of the generative link")
-        system.flow.refresh()
+        with checkpoint.trusted():
+            system.flow.refresh()
         return channels_last(system.eval())
 
     def configuration(self) -> dict[str, dict[str, Any]]:

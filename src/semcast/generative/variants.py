@@ -163,10 +163,8 @@ class EndToEnd(System):
             BadInput: there are none.
         """
         checkpoint = load("end-to-end", kind="end-to-end")
-        encoder = FaceEncoder(checkpoint.configuration(EncoderConfig, "encoder"))
-        codec = ChannelCodec(checkpoint.configuration(CodecConfig, "codec"))
-        encoder.load_state_dict(checkpoint.part("encoder"))
-        codec.load_state_dict(checkpoint.part("codec"))
+        encoder = checkpoint.build(FaceEncoder, EncoderConfig, "encoder")
+        codec = checkpoint.build(ChannelCodec, CodecConfig, "codec")
         return cls(link, channels_last(encoder.eval()), codec.eval())
 
     def encode(self, image: Tensor, budget: Budget) -> Burst:

@@ -116,12 +116,11 @@ class LearnedSketch(LinearGan):
         """
         if "loudness" not in checkpoint.tensors:
             raise Damaged(f"{checkpoint.path} says not how loud its bursts are: it is no whole file of sketch")
-        repainter = SmoothRepainter(checkpoint.configuration(RepainterConfig, "repainter"))
-        correction = Correction(checkpoint.configuration(CorrectionConfig, "correction"))
-        repainter.load_state_dict(checkpoint.part("repainter"))
-        correction.load_state_dict(checkpoint.part("correction"))
+        repainter = checkpoint.build(SmoothRepainter, RepainterConfig, "repainter")
+        correction = checkpoint.build(Correction, CorrectionConfig, "correction")
         system = cls(load_sketch("face"), channels_last(repainter.eval()), channels_last(correction.eval()))
-        system.loudness.copy_(checkpoint.tensors["loudness"])
+        with checkpoint.trusted():
+            system.loudness.copy_(checkpoint.tensors["loudness"])
         return system
 
     def encode(self, image: Float[Tensor, "batch 3 height width"], budget: Budget) -> Burst:

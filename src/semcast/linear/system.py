@@ -33,9 +33,7 @@ CARES = ("plain", "face", "identity")
 def load_sketch(care: str) -> Sketch:
     """Load the shipped KLT of a preset, one of :data:`CARES`."""
     checkpoint = load(f"sketch-{care}", kind="sketch")
-    sketch = Sketch(checkpoint.configuration(SketchConfig))
-    sketch.load_state_dict(checkpoint.tensors)
-    return sketch.eval()
+    return checkpoint.build(Sketch, SketchConfig).eval()
 
 
 class Linear(System):
@@ -124,8 +122,7 @@ class LinearGan(Linear):
         if care not in (None, *CARES):
             raise BadInput(f"unknown care {care!r}; known: {', '.join(CARES)}")
         checkpoint = load("painter", kind="painter")
-        repainter = Repainter(checkpoint.configuration(RepainterConfig))
-        repainter.load_state_dict(checkpoint.tensors)
+        repainter = checkpoint.build(Repainter, RepainterConfig)
         system = cls(load_sketch(care or "face"), channels_last(repainter.eval()))
         system.care = care
         return system

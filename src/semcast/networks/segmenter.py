@@ -44,8 +44,7 @@ class Segmenter(nn.Module):
             SemcastError: there are no such weights.
         """
         checkpoint = load(name, kind=cls.kind)
-        network = cls(checkpoint.configuration(cls.Config))
-        network.load_state_dict(checkpoint.tensors)
+        network = checkpoint.build(cls, cls.Config)
         network.fingerprint = checkpoint.fingerprint[:12]
         return channels_last(network.eval())
 

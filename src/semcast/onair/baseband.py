@@ -18,8 +18,8 @@ from semcast.onair.samples import Block
 from semcast.onair.waveform import BASE_RATE, CENTRE_HZ, SPACING_HZ, USEFUL
 
 _PASS_HZ, _STOP_HZ, _STOP_DB = 1330.0, 1800.0, 70.0
-_LARGEST = 4096
-"""Of numerator and denominator of a ratio of rates; what is left counts as an error of the clock."""
+_LARGEST, _MOST_OFF = 4096, 1e-3
+"""Of numerator and denominator of a ratio of rates; what is left, which may be so much, counts as an error of the clock."""
 
 
 class Downconverter:
@@ -31,7 +31,7 @@ class Downconverter:
         is_complex: samples of a software radio around 0 Hz, not sound.
 
     Raises:
-        BadInput: the rate is too low for the band.
+        BadInput: the rate is too low for the band, or too high.
     """
 
     def __init__(self, rate: float, *, spacing_hz: float = SPACING_HZ, is_complex: bool = False) -> None:
@@ -40,6 +40,9 @@ class Downconverter:
         if not rate >= lowest:
             raise BadInput(f"{rate:g} samples a second hold no band of {2.4 * scale:g} kHz: at least {lowest:g} are needed")
         ratio = Fraction(USEFUL * spacing_hz / rate).limit_denominator(_LARGEST)
+        if abs(float(ratio) * rate / (USEFUL * spacing_hz) - 1) > _MOST_OFF:
+            most = _LARGEST * USEFUL * spacing_hz
+            raise BadInput(f"{rate:g} samples a second are too many for a band of {2.4 * scale:g} kHz: at most {most:g} are read")
         self.up, self.down = ratio.numerator, ratio.denominator
         self.is_complex = is_complex
         taps = _taps(rate * self.up, scale, self.up)

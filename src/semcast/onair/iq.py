@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from semcast.files import check_place, reason_of, whole
 from semcast.onair.samples import check_frames, check_shape, checked
 
 IQ = (".sigmf-meta", ".sigmf-data")
-SPACING = "semcast:spacing_hz"
+SPACING, DATASET = "semcast:spacing_hz", "core:dataset"
 DATATYPES = tuple(f"c{kind}{end}" for kind in ("f32", "f64", "i16", "i32", "u16", "u32") for end in ("_le", "_be")) + (
     "ci8", "cu8",
 )  # fmt: skip
@@ -75,32 +76,39 @@ class Iq:
             raise Damaged(f"{self.name} does not say core:num_channels as a number")
         check_shape(self.name, rate, channels)
         self.rate, self.channels = float(rate), channels
-        self._file = self._load()
+        self._file = self._load(given)
         self.frames: int | None = int(self._file.sample_count)
         if not self.frames:
             raise Damaged(f"{self.name} holds no samples")
 
     def _read(self) -> dict[str, Any]:
-        """The global part of the metadata."""
+        """The global part of the metadata. It may name no other file of samples: a stranger must not choose what is read."""
         for one in (self.path, self.path.with_suffix(IQ[1])):
             if not one.is_file():
                 raise Missing(f"{one} does not exist: I/Q is a pair of .sigmf-meta and .sigmf-data")
         try:
             with self.path.open("rb") as file:
                 text = file.read(MAX_META + 1)
-            given = json.loads(text)["global"] if len(text) <= MAX_META else None
+            told = json.loads(text) if len(text) <= MAX_META else {}
+            given = told["global"]
+            self._beside = {name: told[name] for name in ("captures", "annotations") if name in told}
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             given = None
         if not isinstance(given, dict):
             raise Damaged(f"{self.path} cannot be read as the metadata of SigMF")
+        data = self.path.with_suffix(IQ[1])
+        if given.get(DATASET) not in (None, data.name):
+            raise BadInput(f"{self.path} says that its samples lie in another file than {data.name}, which is not read")
         return given
 
-    def _load(self) -> Any:
+    def _load(self, given: dict[str, Any]) -> Any:
         sigmf = _sigmf()
+        metadata = {"captures": [], **self._beside, "global": {key: value for key, value in given.items() if key != DATASET}}
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                file = sigmf.fromfile(self.path, skip_checksum=True)  # the checksum reads all of it
+                # Of what is here alone, not by the library's own search; the checksum would read all of it.
+                file = sigmf.SigMFFile(metadata=metadata, data_file=self.path.with_suffix(IQ[1]), skip_checksum=True)
                 file.read_samples(0, 1)
         except Exception as error:  # noqa: BLE001 - whatever the library makes of metadata that lie
             raise Damaged(f"{self.name} cannot be read as SigMF ({reason_of(error)})") from None
@@ -129,7 +137,8 @@ class Iq:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    """Over 0, and no larger than a float can be: whole numbers of JSON may be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 def _sigmf() -> Any:

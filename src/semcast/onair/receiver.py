@@ -259,6 +259,9 @@ class Receiver:
         samples, first = self.tape.cut(int(low) - slack, min(int(high) + slack, end))
         power = self.powers(burst.header) if self.powers else None
         capture = demodulate(samples, first, burst.header, burst.sync, burst.anchor, power)
+        if not np.isfinite(capture.snr_db):  # its place lies on the tape, and no cell of it could be told from nothing
+            self.refused.append((self.seconds(low), "a burst of whose symbols none came"))
+            return []
         capture.start_s, capture.rho = self.seconds(low), burst.rho
         capture.seconds = (high - low) / self.base_rate
         capture.offset_hz *= self.base_rate / BASE_RATE

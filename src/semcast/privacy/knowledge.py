@@ -62,9 +62,7 @@ class KnowledgeBase(nn.Module):
     def load(cls, name: str = "knowledge") -> KnowledgeBase:
         """The shipped one."""
         checkpoint = load(name, kind="knowledge")
-        base = cls(checkpoint.configuration(KnowledgeConfig))
-        base.load_state_dict(checkpoint.tensors)
-        return base.eval()
+        return checkpoint.build(cls, KnowledgeConfig).eval()
 
     def save(self, path: Path) -> str:
         """Write it as weights (fp16); returns the fingerprint."""

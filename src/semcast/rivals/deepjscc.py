@@ -22,9 +22,7 @@ SYMBOLS = {"deepjscc": (64, 640, 8192), "deepjscc-perceptual": (8192,)}
 def load_network(name: str) -> Jscc:
     """A network by the name or the path of its weights."""
     checkpoint = load(name, kind="jscc")
-    network = Jscc(checkpoint.configuration(JsccConfig))
-    network.load_state_dict(checkpoint.tensors)
-    return channels_last(network.eval())
+    return channels_last(checkpoint.build(Jscc, JsccConfig).eval())
 
 
 class DeepJscc(System):

@@ -118,8 +118,8 @@ class HyperpriorCodec(BitCodec):
             SemcastError: there are none.
         """
         checkpoint = load(f"{name}-{domain}", kind="hyperprior")
-        network = Hyperprior(checkpoint.configuration(HyperpriorConfig))
-        network.load_state_dict({key: value for key, value in checkpoint.tensors.items() if not key.startswith("tables.")})
+        own = {key: value for key, value in checkpoint.tensors.items() if not key.startswith("tables.")}
+        network = checkpoint.build(Hyperprior, HyperpriorConfig, tensors=own)
         return cls(network, Tables.of(checkpoint), name)
 
     @torch.no_grad()

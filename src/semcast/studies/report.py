@@ -21,8 +21,8 @@ from semcast.bench.records import Line, Record, read
 from semcast.bench.statistics import Interval
 from semcast.bench.sweep import Plan
 from semcast.bench.tables import fill
-from semcast.errors import Missing
-from semcast.files import write_text
+from semcast.errors import Damaged, Missing
+from semcast.files import reason_of, write_text
 from semcast.link import Channel, System
 from semcast.metrics.report import Metrics
 from semcast.studies import ablations, codec, figures, rivals
@@ -188,11 +188,19 @@ def redo(folder: Path) -> Recorded:
 
     Raises:
         Missing: there is no such file.
+        Damaged: it describes something else than what lies beside it.
     """
     try:
         runs = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise Missing(f"{folder} has no run.json: no study was reproduced there") from None
+    try:
+        return _redo(folder, runs)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
+        raise Damaged(f"{folder / 'run.json'} describes no records that lie beside it ({reason_of(error)})") from error
+
+
+def _redo(folder: Path, runs: Any) -> Recorded:
     everything = Recorded()
     for name, about in runs.items():
         size: dict[str, Any] = {

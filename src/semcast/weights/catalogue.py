@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from semcast.errors import Missing, SemcastError
+from semcast.errors import Damaged, Missing
+from semcast.files import reason_of
 from semcast.weights.store import available, find, load
 
 
@@ -42,11 +43,15 @@ def read_card(name: str) -> str:
 
     Raises:
         Missing: there are no such weights, or they have no card.
+        Damaged: it is no text.
     """
     card = find(name).with_suffix(".md")
     if not card.is_file():
         raise Missing(f"there is no card of {name}")
-    return card.read_text(encoding="utf-8")
+    try:
+        return card.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{card} cannot be read as text ({reason_of(error)})") from None
 
 
 def _examine(path: Path) -> Shipped:
@@ -55,6 +60,6 @@ def _examine(path: Path) -> Shipped:
         with safe_open(path, framework="np") as file:
             kind = str((file.metadata() or {}).get("kind", "?"))
         digits = load(str(path), kind=kind).fingerprint[:12]
-    except (SemcastError, SafetensorError, OSError) as error:
-        state = str(error).removeprefix(f"{path} ")
+    except Exception as error:  # noqa: BLE001 - a list says of each file what is wrong with it, whatever that is
+        state = reason_of(error).removeprefix(f"{path} ")
     return Shipped(path.stem, kind, round(path.stat().st_size / 1e6, 1), digits, state, str(path))

@@ -12,19 +12,22 @@ import hashlib
 import json
 import math
 import os
+import warnings
 import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as as_bytes
 from torch import Tensor
 
-from semcast.errors import BadInput, Damaged, Missing
-from semcast.files import whole
+from semcast.errors import BadInput, Damaged, Missing, SemcastError
+from semcast.files import reason_of, whole
 
 FORMAT = "semcast-1"
 _SCALE, _TAIL, _TAIL_SCALE = ".int8_scale", ".int4", ".int4_scale"
@@ -34,6 +37,7 @@ _KINDS = {str(kind).removeprefix("torch."): kind for kind in (
     torch.float16, torch.float32, torch.bfloat16, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool,
 )}  # fmt: skip
 C = TypeVar("C")
+N = TypeVar("N", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,64 @@ class Checkpoint:
 
     @property
     def version(self) -> int:
-        """Of the format that they serve; 1 where they do not say."""
-        return int(self.config.get("version", 1))
+        """Of the format that they serve; 1 where they do not say.
+
+        Raises:
+            Damaged: it is no number.
+        """
+        with self.trusted():
+            return int(self.config.get("version", 1))
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under ``prefix.``, without it."""
         return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(prefix + ".")}
+
+    def build(
+        self, make: Callable[[C], N], kind: type[C], section: str | None = None, *,
+        tensors: Mapping[str, Tensor] | None = None, derived: Collection[str] = (),
+        fits: Callable[[C, Mapping[str, Tensor]], bool] | None = None,
+    ) -> N:  # fmt: skip
+        """The network of a configuration (or of a section of it) with its tensors.
+
+        A fingerprint says that a file was not changed, not that whoever made it meant well: sizes are compared with the tensors
+        that are there before a network of those sizes takes memory.
+
+        Args:
+            make: a network from its configuration.
+            kind: the configuration's dataclass.
+            tensors: of that network; those under ``section.`` where none are given, or all of them without a section.
+            derived: names that the network makes itself and that need not be there.
+            fits: says for a network that cannot be made without numbers whether its sizes are those of the tensors.
+
+        Raises:
+            Damaged: the configuration is none, or the tensors are of another network.
+        """
+        given = dict(tensors if tensors is not None else self.tensors if section is None else self.part(section))
+        with self.trusted():
+            config = self.configuration(kind, section)
+            if fits is not None and not fits(config, given):
+                raise ValueError("the sizes are not those of the tensors")
+            with torch.device("cpu" if fits else "meta"):
+                wanted = {name: tuple(tensor.shape) for name, tensor in make(config).state_dict().items()}
+            found = {name: tuple(tensor.shape) for name, tensor in given.items()}
+            odd = [name for name, shape in wanted.items() if found.get(name, shape if name in derived else None) != shape]
+            odd += [*(found.keys() - wanted.keys()), *(name for name, tensor in given.items() if tensor.is_complex())]
+            if odd:
+                raise ValueError(f"{len(odd)} tensors are missing, too many, not real or of another shape, {odd[0]!r} among them")
+            network = make(config)
+            network.load_state_dict(given, strict=False)
+        return network
+
+    @contextmanager
+    def trusted(self) -> Iterator[None]:
+        """Whatever becomes of sizes, names and tensors that are not those of its kind is :class:`~semcast.errors.Damaged`."""
+        try:
+            with warnings.catch_warnings(action="ignore"):  # torch warns of layers of no size
+                yield
+        except SemcastError:
+            raise
+        except Exception as error:  # noqa: BLE001 - configurations of a stranger can make anything go wrong
+            raise Damaged(f"{self.path} does not hold what {self.kind!r} weights need ({reason_of(error)})") from None
 
 
 def folders() -> list[Path]:
@@ -98,7 +154,7 @@ def _digest(tensors: dict[str, Tensor], kind: str, config: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        sha.update(tensor.numpy().tobytes())
+        sha.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())  # numpy has not every type
     return sha.hexdigest()
 
 
@@ -205,8 +261,8 @@ def load(name: str, *, kind: str) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
             stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError) as error:
-        raise Damaged(f"{path} is not a readable weights file ({error})") from None
+    except Exception as error:  # noqa: BLE001 - beside its own errors the library raises those of torch for odd shapes
+        raise Damaged(f"{path} is not a readable weights file ({reason_of(error)})") from None
     if meta.get("format") != FORMAT:
         raise BadInput(f"{path} is of format {meta.get('format')!r}, this version reads {FORMAT!r}")
     if meta.get("kind") != kind:
@@ -214,13 +270,19 @@ def load(name: str, *, kind: str) -> Checkpoint:
     try:
         for key, (dtype, shape) in json.loads(meta.get("deflated", "{}")).items():
             stored[key] = _inflated(stored[key], dtype, shape)
-    except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
-        raise Damaged(f"{path} was changed or damaged ({error})") from None
-    digest = _digest(stored, kind, meta.get("config", ""))
+        digest = _digest(stored, kind, meta.get("config", ""))
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, zlib.error) as error:  # too deep: a RuntimeError
+        raise Damaged(f"{path} was changed or damaged ({reason_of(error)})") from None
     if digest != meta.get("sha256"):
         raise Damaged(f"{path} was changed or damaged: its fingerprint does not match")
-    tensors = {key: _restored(key, stored) for key in stored if not key.endswith((_SCALE, _TAIL, _TAIL_SCALE))}
-    return Checkpoint(tensors, json.loads(meta["config"]), kind, digest, path)
+    try:
+        tensors = {key: _restored(key, stored) for key in stored if not key.endswith((_SCALE, _TAIL, _TAIL_SCALE))}
+        config = json.loads(meta["config"])
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise Damaged(f"{path} holds no weights of this format ({reason_of(error)})") from None
+    if not isinstance(config, dict):
+        raise Damaged(f"{path} holds no weights of this format (its configuration is no table)")
+    return Checkpoint(tensors, config, kind, digest, path)
 
 
 def load_version(name: str, kind: str, version: int | None) -> Checkpoint:
