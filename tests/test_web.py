@@ -18,7 +18,7 @@ from PIL import Image
 
 from semcast.errors import BadInput, Damaged, DoesNotFit, SemcastError
 from semcast.photos import read_mark
-from semcast.web import codec, link, privacy, radio
+from semcast.web import codec, link, privacy, radio, work
 from semcast.web.images import SIDE, constellation, encode, show, stamp
 from semcast.web.limits import MOST_BYTES, MOST_UPLOADS, Pace, clean_name, read_photo, read_recording
 from semcast.web.shelf import Shelf
@@ -98,6 +98,11 @@ def test_uploads_have_a_pace() -> None:
     with pytest.raises(BadInput, match="wait a little"):
         pace.count(40.0)
     pace.count(1000.0)
+    visitor = Visitor("tab")
+    for _ in range(MOST_UPLOADS):
+        visitor.count_upload()
+    with pytest.raises(BadInput, match="wait a little"):
+        visitor.take_photo(b"", "a.png")
 
 
 @pytest.mark.parametrize("data", [b"", b"words", b"RIFF\x00\x00\x00\x00WAVE"], ids=["nothing", "text", "cut off"])
@@ -203,6 +208,58 @@ def test_who_leaves_is_waited_for_no_longer_and_an_error_stops_nobody() -> None:
     assert done == ["good"]
 
 
+def test_what_is_computed_for_who_left_stops(shelf: Shelf, face: Face) -> None:
+    """A network asks at each of its layers; what is loaded for all is loaded to its end."""
+    shelf.parser.labels(face.tensor)
+    begun, layers = threading.Event(), [0]
+    watched = next(shelf.parser.children()).register_forward_pre_hook(lambda *_: begun.set())
+
+    def forever() -> None:
+        for _ in range(2000):
+            shelf.parser.labels(face.tensor)
+            layers[0] += 1
+
+    async def act(queue: Queue) -> object:
+        gone = asyncio.create_task(queue.run("gone", "a", forever))
+        other = asyncio.create_task(queue.run("other", "a", lambda: "computed"))
+        await asyncio.to_thread(begun.wait)
+        queue.leave("gone")
+        return await asyncio.gather(gone, other, return_exceptions=True)
+
+    try:
+        left, computed = run(act)  # type: ignore[misc]
+    finally:
+        watched.remove()
+    assert isinstance(left, Superseded) and computed == "computed" and layers[0] < 2000
+
+
+def test_what_is_overtaken_ends_if_it_is_quick_and_stops_if_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "GRACE_S", 0.0)
+    ended = []
+
+    def overtaken(gate: threading.Event, asks: bool) -> None:
+        gate.wait()
+        if asks:
+            work.checkpoint()
+        ended.append(asks)
+
+    async def act(queue: Queue, asks: bool, kind: str) -> list[object]:
+        gate = threading.Event()
+        first = asyncio.create_task(queue.run("tab", "link", lambda: overtaken(gate, asks)))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(queue.run("tab", kind, lambda: "newer"))
+        await asyncio.sleep(0.05)
+        gate.set()
+        return await asyncio.gather(first, second, return_exceptions=True)
+
+    assert run(lambda queue: act(queue, False, "link")) == [None, "newer"]  # it never asked: its picture is shown
+    assert run(lambda queue: act(queue, True, "codec")) == [None, "newer"]  # another kind overtakes nothing
+    results = run(lambda queue: act(queue, True, "link"))
+    assert isinstance(results, list) and isinstance(results[0], Superseded) and results[1] == "newer"
+    assert ended == [False, True]
+    work.checkpoint()  # outside of a wish nothing happens
+
+
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +343,17 @@ def test_care_gives_a_concept_more(shelf: Shelf, subject: Subject) -> None:
     plain, cared = codec.code(shelf, subject, "face", 400, {}), codec.code(shelf, subject, "face", 400, {"nose": 4})
     assert level(cared, "nose") >= level(plain, "nose") and len(cared.data) <= 400
     assert [name for name, _, _ in cared.concepts()].index("nose") <= [name for name, _, _ in plain.concepts()].index("nose")
+
+
+def test_a_drawn_street_is_one_for_the_codec(shelf: Shelf) -> None:
+    pytest.importorskip("constriction")
+    street = shelf.street.fresh()
+    assert street.doubts("street") == () and street.scene.shape == (256, 256, 3)
+    with pytest.raises(BadInput, match="no face"):
+        street.need_face()
+    coded = codec.code(shelf, street, "street", 800, {})
+    seen = {name for name, _, _ in coded.concepts()}
+    assert {"road", "sidewalk", "building", "sky", "vegetation"} <= seen and len(coded.data) <= 800
 
 
 def test_bad_files_of_meaning(shelf: Shelf) -> None:

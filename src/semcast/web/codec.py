@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 LEAST, MOST, STEP, USUAL = 150, 3000, 10, 500
 """Bytes of the slider."""
 RIVALS = ("avif", "jpeg2000", "webp", "jpeg")
-DOMAINS = {"face": "a face (found and cropped)", "street": "a street (squeezed to a square)"}
+DRAWN = "drawn"
+DOMAINS = {
+    "face": "a face (found and cropped)",
+    "street": "a street (squeezed to a square)",
+    DRAWN: "no street? take a drawn one",
+}
 CARED = 4
 """What a concept that is cared for counts."""
 
