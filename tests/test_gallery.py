@@ -12,6 +12,7 @@ import pytest
 from semcast.photos import read_mark
 from semcast.web import gallery
 from semcast.web.images import PAINTED
+from semcast.web.shelf import Shelf
 
 GALLERY = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 INDEX = json.loads((GALLERY / gallery.INDEX).read_text(encoding="utf-8"))
@@ -19,10 +20,15 @@ PLAIN = re.compile(r"photo|avif|jpeg2000|linear|privacy-(?!.*received)")
 """Files that no network painted, by their names."""
 
 
-def test_it_is_of_the_weights_that_ship() -> None:
+@pytest.fixture(scope="module")
+def shelf() -> Shelf:
+    return Shelf("cpu")
+
+
+def test_it_is_of_the_weights_that_ship(shelf: Shelf) -> None:
     """Where this fails, ``semcast report`` makes it anew."""
     pytest.importorskip("constriction")
-    assert gallery.renew(GALLERY, check=True) == []
+    assert gallery.renew(GALLERY, check=True, shelf=shelf) == []
 
 
 def test_it_is_small_and_holds_what_its_page_shows() -> None:
@@ -47,20 +53,20 @@ def test_each_picture_says_on_its_edge_and_in_its_file_who_painted_it(name: str)
         assert mark.system in INDEX["files"][name]
 
 
-def test_it_is_stale_where_a_system_or_a_file_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_stale_where_a_system_or_a_file_is_another(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("constriction")
     block = gallery.Block("face", "A face", "In few bytes.", {gallery.PHOTO: "the photo"}, {"rl-asc": "rl-asc"},
                           (gallery.Axis("Bytes", (300,), 0),))  # fmt: skip
     monkeypatch.setattr(gallery, "BLOCKS", (block,))
     index = tmp_path / gallery.INDEX
-    assert gallery.renew(tmp_path, check=True) == [index] and not list(tmp_path.iterdir())
+    assert gallery.renew(tmp_path, check=True, shelf=shelf) == [index] and not list(tmp_path.iterdir())
     (tmp_path / "old.webp").write_bytes(b"old")
-    assert gallery.renew(tmp_path) == [index]
+    assert gallery.renew(tmp_path, shelf=shelf) == [index]
     assert {path.name for path in tmp_path.iterdir()} == {"face-photo.webp", "face-rl-asc-300.webp", gallery.INDEX, gallery.PAGE}
-    assert gallery.renew(tmp_path, check=True) == []
+    assert gallery.renew(tmp_path, check=True, shelf=shelf) == []
     held = index.read_text()
     index.write_text(held.replace(json.loads(held)["of"]["sketch"], "another one"))
-    assert gallery.renew(tmp_path, check=True) == [index]
+    assert gallery.renew(tmp_path, check=True, shelf=shelf) == [index]
     index.write_text(held)
     (tmp_path / "face-photo.webp").unlink()
-    assert gallery.renew(tmp_path, check=True) == [index]
+    assert gallery.renew(tmp_path, check=True, shelf=shelf) == [index]

@@ -205,7 +205,7 @@ def inside() -> Iterator[Inside]:
 
 def wait_for(holds: Callable[[], bool]) -> None:
     """Wait until something holds, as long as the browser would."""
-    until = time.monotonic() + PATIENCE / 1000
+    until = time.monotonic() + 4 * PATIENCE / 1000
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -513,7 +513,6 @@ def test_twenty_visitors_each_see_their_own(chromium: Any, inside: Inside) -> No
             set_slider(page, "Link", "k, complex symbols", number % 9)
         for number, page in enumerate(pages):
             page.wait_for_selector(f"[data-panel=Link] p:text-matches('^{STOPS[number % 9]} complex symbols')")
-        wait_for(lambda: not inside.queue.waiting)
         assert len({source(page, ARRIVED) for page in pages}) == 9  # the same photo, the same noise, nine k
         assert all(page.locator(".status.bad").count() == 0 for page in pages)
     finally:
@@ -656,7 +655,7 @@ def test_all_of_it_is_reached_by_keyboard(visit: Callable[..., Any], tab: str) -
     for _ in range(120):
         page.keyboard.press("Tab")
         at = page.evaluate(FOCUSED)
-        if at is None:  # the end of the page: the next one is the first
+        if at is None or at["key"] in walked[-1:]:  # the end of the page: the next one is the first; or within the player
             continue
         if at["key"] in walked:
             break

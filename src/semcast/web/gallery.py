@@ -96,11 +96,12 @@ class Made:
         return encode(np.hstack([left[:, :middle], right[:, middle:]]), self.mark, "WEBP")
 
 
-def renew(folder: Path, *, check: bool = False) -> list[Path]:
+def renew(folder: Path, *, check: bool = False, shelf: Shelf | None = None) -> list[Path]:
     """Make the gallery of a folder anew where it is not of what is there now.
 
     Args:
         check: write nothing.
+        shelf: of networks that are loaded already.
 
     Returns:
         the index where it was not current; nothing where it was.
@@ -108,7 +109,7 @@ def renew(folder: Path, *, check: bool = False) -> list[Path]:
     Raises:
         SemcastError: weights or a library are missing, or a file cannot be written.
     """
-    index, shelf = folder / INDEX, Shelf("cpu")
+    index, shelf = folder / INDEX, shelf or Shelf("cpu")
     of = fingerprints(shelf)
     try:
         held: Any = json.loads(index.read_text(encoding="utf-8"))
@@ -163,7 +164,7 @@ def draw(shelf: Shelf, block: Block) -> Iterator[Made]:
 
 def _draw_link(shelf: Shelf, block: Block, face: Face) -> Iterator[Made]:
     yield Made(PHOTO, face.picture.pixels, "the photo\nits face, aligned", None, "the photo")
-    for name, symbols, snr in product(block.right, *(axis.values for axis in block.axes)):
+    for name, symbols, snr in product(block.right, block.axes[0].values, block.axes[1].values):
         arrived = link.transmit(shelf, face, name, link.Setting(symbols, float(snr)))
         quality = codec.quality(face.picture.pixels, arrived.pixels)
         yield Made(f"{name} {symbols} {snr}", arrived.pixels, arrived.caption, arrived.mark, f"{arrived.caption}: {quality}")
