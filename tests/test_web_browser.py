@@ -354,7 +354,7 @@ def test_codec(visit: Callable[..., Any], tmp_path: Path) -> None:
     before = source(page, shown)
     choose(page, "Codec", "The photo shows", "street")
     changed(page, shown, before)
-    assert "road" in status(page, "road")  # a portrait is no street
+    status(page, "may be no street")  # a portrait is none
     before = source(page, shown)
     choose(page, "Codec", "The photo shows", "drawn")
     changed(page, shown, before)
