@@ -22,6 +22,7 @@ extensions = [
 exclude_patterns = ["conf.py"]
 html_theme = "furo"
 html_title = "semcast"
+html_static_path = ["_static", "gallery"]  # the gallery: its pictures, and what moves them
 html_show_sphinx = False
 pygments_style, pygments_dark_style = "tango", "monokai"
 myst_heading_anchors = 4

@@ -6,6 +6,7 @@ CI sets SEMCAST_BROWSER=1, and then they fail instead.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import re
@@ -13,9 +14,13 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -25,8 +30,12 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
+from scipy.io import wavfile
 
 from semcast.photos import read_mark
+from semcast.web.link import STOPS
+from semcast.web.visitor import Guests
+from semcast.web.work import Queue
 
 pytestmark = pytest.mark.slow
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -57,6 +66,17 @@ CONTRAST = """() => {
   return found;
 }"""
 
+FOCUSED = """() => {
+  const e = document.activeElement;
+  if (!e || e === document.body) return null;
+  const box = e.getBoundingClientRect(), ringed = e.closest(".compare") || e;
+  window.walked = window.walked || new Map();
+  if (!window.walked.has(e)) window.walked.set(e, String(window.walked.size));
+  const name = e.getAttribute("aria-label") || e.closest("label")?.textContent || e.textContent;
+  return { key: window.walked.get(e), name: name.trim(), seen: box.width > 1 && box.height > 1,
+           outlined: e.tagName === "AUDIO" || parseFloat(getComputedStyle(ringed).outlineWidth) >= 2 };
+}"""
+
 
 def lacking(reason: str) -> Any:
     """Skip, or fail where these tests must run."""
@@ -73,37 +93,59 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         lacking("there is no playwright: pip install playwright")
-    sound = os.environ.get("SEMCAST_FAKE_SOUND") or str(tmp_path_factory.mktemp("mic") / "face.wav")
-    _write_sound(Path(sound))
+    folder = tmp_path_factory.mktemp("devices")
+    sound, film = folder / "face.wav", folder / "face.mjpeg"
+    _write_sound(sound)
+    _write_film(film)
     with sync_playwright() as playwright:
-        flags = [*FLAGS, f"--use-file-for-fake-audio-capture={sound}"]
+        flags = [*FLAGS, f"--use-file-for-fake-audio-capture={sound}", f"--use-file-for-fake-video-capture={film}"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
         yield browser
         browser.close()
 
 
 def _write_sound(path: Path) -> None:
-    """What the fake microphone hears, again and again: a face on the air."""
-    from semcast.web import radio
-    from semcast.web.shelf import Shelf
+    """What the fake microphone hears, again and again: what ``semcast send`` made of a face, and half a second of nothing."""
+    photo = path.with_suffix(".png")
+    Image.fromarray(skimage.data.astronaut()).save(photo)
+    given = ["send", str(photo), "--system", "linear", "--symbols", "256", "--snr", "10", "-o", str(path)]
+    subprocess.run([sys.executable, "-m", "semcast", *given], env=_environment(), check=True, capture_output=True)
+    rate, samples = wavfile.read(path)
+    wavfile.write(path, rate, np.pad(samples, (0, rate // 2)))
 
-    shelf = Shelf("cpu")
-    tape, _ = radio.make(shelf, shelf.portrait.need_face(), "linear", 256, 10.0)
-    path.write_bytes(radio.Tape(np.pad(tape.samples, (0, 24_000))).wav())
+
+def _write_film(path: Path) -> None:
+    """What the fake camera sees: the portrait, standing still, in the frames that it asks for."""
+    portrait = Image.fromarray(skimage.data.astronaut()).resize((480, 480))
+    frame = Image.new("RGB", (640, 480), (90, 90, 90))
+    frame.paste(portrait, (80, 0))
+    file = io.BytesIO()
+    frame.save(file, "JPEG", quality=95)
+    path.write_bytes(file.getvalue() * 10)
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    pytest.importorskip("nicegui") if os.environ.get("SEMCAST_BROWSER") != "1" else None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    begun = time.perf_counter()
-    command = [sys.executable, "-m", "semcast", "web", "--port", str(port), "--device", "cpu"]
+def _environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTEST_CURRENT_TEST",)}
     source = str(Path(__file__).resolve().parents[1] / "src")
     environment["PYTHONPATH"] = source + os.pathsep + environment.get("PYTHONPATH", "")
-    server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    return environment
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+@contextmanager
+def serving() -> Iterator[tuple[str, int]]:
+    """``semcast web`` as users start it: where it is, and its process; it may never say Traceback."""
+    pytest.importorskip("nicegui") if os.environ.get("SEMCAST_BROWSER") != "1" else None
+    port = _free_port()
+    begun = time.perf_counter()
+    command = [sys.executable, "-m", "semcast", "web", "--port", str(port), "--device", "cpu"]
+    server = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
     where = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(240):
@@ -114,11 +156,59 @@ def address() -> Iterator[str]:
                 assert server.poll() is None, server.stderr.read() if server.stderr else ""
                 time.sleep(0.5)
         print(f"the page was there after {time.perf_counter() - begun:.1f} s")
-        yield where
+        yield where, server.pid
     finally:
         server.terminate()
         said = server.communicate(timeout=20)[1]
     assert "Traceback" not in said, said
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, int]]:
+    with serving() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def address(server: tuple[str, int]) -> str:
+    return server[0]
+
+
+@dataclass
+class Inside:
+    """A server in this process, whose insides can be looked at."""
+
+    address: str
+    guests: Guests
+    queue: Queue
+
+
+@pytest.fixture(scope="module")
+def inside() -> Iterator[Inside]:
+    pytest.importorskip("nicegui")
+    import uvicorn
+
+    from semcast.web.server import build
+    from semcast.web.shelf import Shelf
+
+    port, queue, guests = _free_port(), Queue(), Guests()
+    page = build(Shelf("cpu"), queue, guests)
+    uvicorn_server = uvicorn.Server(uvicorn.Config(page, "127.0.0.1", port, log_level="warning", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=uvicorn_server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: uvicorn_server.started)
+    yield Inside(f"http://127.0.0.1:{port}/", guests, queue)
+    uvicorn_server.should_exit = True
+    thread.join(20)
+    queue.close()
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, as long as the browser would."""
+    until = time.monotonic() + 4 * PATIENCE / 1000
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -264,6 +354,11 @@ def test_codec(visit: Callable[..., Any], tmp_path: Path) -> None:
     before = source(page, shown)
     choose(page, "Codec", "The photo shows", "street")
     changed(page, shown, before)
+    status(page, "may be no street")  # a portrait is none
+    before = source(page, shown)
+    choose(page, "Codec", "The photo shows", "drawn")
+    changed(page, shown, before)
+    page.wait_for_selector("[data-panel=Codec] .chips button:has-text('sidewalk')")
     before = source(page, shown)
     give(page, 1, "me.sem", data)
     changed(page, shown, before)
@@ -354,6 +449,27 @@ def test_a_photo_comes_in_and_bad_files_are_a_sentence(visit: Callable[..., Any]
     status(page, "face")
 
 
+def test_the_camera_takes_a_photo(visit: Callable[..., Any]) -> None:
+    page = visit(permissions=["camera"])
+    before = source(page, ARRIVED)
+    page.get_by_role("button", name="Camera").click()
+    page.wait_for_function("document.querySelector('dialog.camera video')?.videoWidth > 0")
+    page.get_by_role("button", name="Take the photo").click()
+    changed(page, ARRIVED, before)
+    assert "camera.jpg" in page.inner_text(".photo") and "its face, found and aligned" in page.inner_text(".photo")
+    assert page.locator("dialog.camera").count() == 0
+
+
+def test_who_refuses_the_camera_is_told(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('Permission denied')); }")
+    page.get_by_role("button", name="Camera").click()
+    assert status(page, "camera") == "the camera cannot be used here: Permission denied"
+    page.click("[data-tab=Radio]")
+    page.get_by_role("button", name="Record", exact=True).click()
+    assert status(page, "microphone") == "the microphone cannot be used here: Permission denied"
+
+
 def test_two_visitors_do_not_see_each_other(visit: Callable[..., Any]) -> None:
     one, two = visit(), visit()
     theirs = source(two, ARRIVED)
@@ -383,7 +499,182 @@ def test_twenty_at_once(address: str) -> None:
         urlopen(Request(address, headers={"Host": "evil.example"}))
 
 
+def test_twenty_visitors_each_see_their_own(chromium: Any, inside: Inside) -> None:
+    contexts = [chromium.new_context(viewport={"width": 800, "height": 600}) for _ in range(20)]
+    try:
+        pages = [context.new_page() for context in contexts]
+        for page in pages:
+            page.set_default_timeout(4 * PATIENCE)
+            page.goto(inside.address, wait_until="commit")
+        for page in pages:
+            page.wait_for_selector(ARRIVED)
+        assert len(inside.guests.there) == 20
+        for number, page in enumerate(pages):
+            set_slider(page, "Link", "k, complex symbols", number % 9)
+        for number, page in enumerate(pages):
+            page.wait_for_selector(f"[data-panel=Link] p:text-matches('^{STOPS[number % 9]} complex symbols')")
+        assert len({source(page, ARRIVED) for page in pages}) == 9  # the same photo, the same noise, nine k
+        assert all(page.locator(".status.bad").count() == 0 for page in pages)
+    finally:
+        for context in contexts:
+            context.close()
+    wait_for(lambda: not inside.guests.there)
+
+
+def test_a_closed_tab_frees_what_it_held(chromium: Any, inside: Inside) -> None:
+    context = chromium.new_context()
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    page.goto(inside.address)
+    page.wait_for_selector(ARRIVED)
+    before = source(page, ARRIVED)
+    give(page, 0, "me.png", png(skimage.data.astronaut()[:320, 60:380]))
+    changed(page, ARRIVED, before)
+    (subject,) = [weakref.ref(visitor.subject) for visitor in inside.guests.there.values()]
+    assert subject() is not None and subject().name == "me.png"
+    for tab, shown in (("Codec", ".compare img[src]"), ("Privacy", ".pictures img[src]")):
+        open_tab(page, tab, shown)
+    open_tab(page, "Radio", "h2")  # it is being computed when the tab is closed
+    context.close()
+    wait_for(lambda: not inside.guests.there and not inside.queue.waiting)
+    wait_for(lambda: gc.collect() >= 0 and subject() is None)
+
+
+def test_two_hundred_transmissions_stay_small(visit: Callable[..., Any], server: tuple[str, int]) -> None:
+    page = visit()
+    moved = """async ([shown, label]) => {
+      const input = [...document.querySelectorAll("[data-panel=Link] label.range")].find((e) => e.textContent.includes(label))
+        .querySelector("input");
+      for (let i = 0; i < 200; i++) {
+        const before = document.querySelector(shown).src;
+        input.value = (Number(input.value) + 1) % 40;
+        input.dispatchEvent(new Event("input", {bubbles: true}));
+        for (let wait = 0; document.querySelector(shown).src === before; wait++) {
+          if (wait > 6000) throw new Error("no picture came");
+          await new Promise((done) => setTimeout(done, 20));
+        }
+      }
+    }"""
+    page.evaluate(moved, [ARRIVED, "SNR, Es/N0"])
+    said = Path(f"/proc/{server[1]}/status")
+    if not said.exists():
+        pytest.skip("only Linux says here how much memory a process holds")
+    most = int(re.findall(r"VmHWM:\s+(\d+) kB", said.read_text())[0]) / 1024
+    print(f"the server held at most {most:.0f} MB")
+    assert most < 1500
+
+
+@pytest.mark.timed
+def test_the_page_is_as_quick_as_it_promises(chromium: Any) -> None:
+    """On a machine that does nothing else: other work on its processors would be measured too."""
+    if _busy() > 0.25:
+        pytest.skip("the machine is busy")
+    begun = time.perf_counter()
+    with serving() as (where, _):
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(where)
+        page.wait_for_selector(ARRIVED)
+        assert time.perf_counter() - begun < 10
+        page.wait_for_selector("[data-panel=Link] .pictures > figure img[src]")
+        took = []
+        for label, place in (("k, complex", 3), ("SNR", 4), ("k, complex", 8), ("SNR", 20), ("k, complex", 10)):
+            before = source(page, ARRIVED)
+            set_slider(page, "Link", label, place)
+            took.append(changed(page, ARRIVED, before))
+        assert sorted(took)[2] < 0.3, took
+        took = []
+        for edge in (300, 310, 320):
+            before = source(page, ARRIVED)
+            begun = time.perf_counter()
+            give(page, 0, "me.png", png(skimage.data.astronaut()[:edge, 60:380]))
+            changed(page, ARRIVED, before)
+            took.append(time.perf_counter() - begun)
+        assert sorted(took)[1] < 0.8, took
+        context.close()
+
+
+def _busy(seconds: float = 1.0) -> float:
+    """The share of the processors that is in use."""
+    def read() -> tuple[int, int]:
+        times = [int(each) for each in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        return sum(times), times[3] + times[4]
+
+    if not Path("/proc/stat").exists():
+        return 0.0
+    before = read()
+    time.sleep(seconds)
+    after = read()
+    return 1 - (after[1] - before[1]) / max(1, after[0] - before[0])
+
+
 # ---- how it looks ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_gallery_needs_no_server(chromium: Any, tmp_path: Path, scheme: str) -> None:
+    """The page of the documentation, without the theme around it: its sliders, by keyboard."""
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    shutil.copytree(docs / "gallery", tmp_path / "_static")
+    shutil.copytree(docs / "_static", tmp_path / "_static", dirs_exist_ok=True)
+    around = '<link rel="stylesheet" href="_static/gallery.css"><script src="_static/gallery.js"></script>'
+    (tmp_path / "page.html").write_text((docs / "gallery" / "gallery.html").read_text() + around)
+    context = chromium.new_context(color_scheme=scheme)
+    page, wrong = context.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(request.url))
+    page.goto((tmp_path / "page.html").as_uri())
+    block = page.locator("section.gallery").first
+    block.locator(".compare input").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    assert block.locator(".compare").evaluate("e => e.style.getPropertyValue('--at')") == "60%"
+    assert block.locator("img.right").get_attribute("src") == "_static/link-sketch-640-5.webp"
+    block.locator("input[data-values]").first.focus()
+    page.keyboard.press("ArrowLeft")
+    assert block.locator("img.right").get_attribute("src") == "_static/link-sketch-256-5.webp"
+    assert block.locator("img.left").get_attribute("src") == "_static/link-photo.webp"
+    block.locator("select").first.select_option("linear")
+    assert "Left: linear, 256 symbols, 5 dB" in block.locator(".said").inner_text()
+    private = page.locator("section.gallery").last
+    private.locator("select").first.select_option("hair")
+    assert "0 of 640 protected symbols differ" in private.locator(".said").inner_text()
+    shown = "[...document.images].filter((e) => { e.loading = 'eager'; return !e.complete || !e.naturalWidth })"
+    page.wait_for_function(f"{shown}.length === 0")
+    context.close()
+    assert not wrong
+
+
+@pytest.mark.parametrize("tab", ["Link", "Codec", "Privacy", "Radio"])
+def test_all_of_it_is_reached_by_keyboard(visit: Callable[..., Any], tab: str) -> None:
+    """Tab goes once through all controls that are seen, each with a name and an outline, and nowhere else."""
+    page = visit()
+    open_tab(page, tab, "img[src]")
+    page.wait_for_function("!document.querySelector('.busy')")
+    walked: list[str] = []
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        at = page.evaluate(FOCUSED)
+        if at is None or at["key"] in walked[-1:]:  # the end of the page: the next one is the first; or within the player
+            continue
+        if at["key"] in walked:
+            break
+        walked.append(at["key"])
+        assert at["name"] and at["seen"] and at["outlined"], at
+    there = page.evaluate("[...document.querySelectorAll('main :is(button, select, input, audio)')]"
+                          ".filter((e) => e.checkVisibility() && !e.closest('[inert]')).length")  # fmt: skip
+    assert len(walked) == there
+
+
+def test_light_and_dark_are_turned_by_a_button(visit: Callable[..., Any]) -> None:
+    page = visit(color_scheme="light")
+    page.get_by_role("button", name="Light or dark").focus()
+    grounds = []
+    for _ in range(2):
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(300)
+        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert grounds == ["rgb(19, 20, 23)", "rgb(244, 244, 241)"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -94,6 +94,8 @@ def report(
 ) -> None:  # fmt: skip
     """Render every table and figure of the documents out of the records; nothing is measured.
 
+    A folder docs/gallery beside RESULTS is made anew where its pictures are of other weights.
+
     [cyan]semcast report[/cyan]
     [cyan]semcast report --check[/cyan]
     """
@@ -106,6 +108,11 @@ def report(
     from semcast.studies.report import report as render
 
     stale = render(results, found, check=check)
+    gallery = beside / "docs" / "gallery"
+    if gallery.is_dir():
+        from semcast.web.gallery import renew
+
+        stale += renew(gallery, check=check)
     if check and stale:
         raise Unfinished(f"not current: {', '.join(map(str, stale))} (semcast report renders them)")
     for path in stale:

@@ -231,10 +231,14 @@ class RlAsc:
         policy = Policy.load(networks.domain)  # so small that it stays on the CPU
         return cls(networks, policy.allocate, name, version=policy.fingerprint, care=care)
 
-    def options(self, image: Photo) -> Options:
-        """Give what the allocation chooses from; J is by the parser's own labels of the photo."""
+    def options(self, image: Photo, size: tuple[int, int] | None = None) -> Options:
+        """Give what the allocation chooses from; J is by the parser's own labels of the photo.
+
+        Args:
+            size: width and height that the file will say, which takes bytes too; None: those of the image.
+        """
         photo = to_tensor(resize(image, SIZE)).to(self.networks.device).contiguous(memory_format=torch.channels_last)
-        sides = self.networks.sides(photo, care=self.care, size=(image.shape[1], image.shape[0]))
+        sides = self.networks.sides(photo, care=self.care, size=size or (image.shape[1], image.shape[0]))
 
         @cache
         def judge() -> TrueScore:

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 LEAST, MOST, STEP, USUAL = 150, 3000, 10, 500
 """Bytes of the slider."""
 RIVALS = ("avif", "jpeg2000", "webp", "jpeg")
-DOMAINS = {"face": "a face (found and cropped)", "street": "a street (squeezed to a square)"}
+DRAWN = "drawn"
+DOMAINS = {
+    "face": "a face (found and cropped)",
+    "street": "a street (squeezed to a square)",
+    DRAWN: "no street? take a drawn one",
+}
 CARED = 4
 """What a concept that is cared for counts."""
 
@@ -103,23 +108,26 @@ def code(shelf: Shelf, subject: Subject, domain: str, max_bytes: int, cares: Map
     codec = cast(RlAsc, shelf.codec("rl-asc", domain).coder)
     kind = domain_named(domain)
     factors = {kind.category(name): factor for name, factor in sorted(cares.items())}
-    options = _options(subject, codec, domain, factors, pixels)
+    size = (256, 256) if domain == "face" else subject.size
+    options = _options(subject, codec, domain, factors, pixels, size)
     choice = codec.allocation(options, max_bytes)
     if factors:
         choice = care_for(options, choice, max_bytes, factors)
     own = codec if not factors else RlAsc(codec.networks, codec.allocation, codec.name, care=factors)
-    data = own.write(options.sides[choice.side], choice, (256, 256) if domain == "face" else subject.size)
+    data = own.write(options.sides[choice.side], choice, size)
     shown = codec.receive(data)
     return Coded(data, pixels, shown, itemise(data), perf_counter() - begun)
 
 
-def _options(subject: Subject, codec: RlAsc, domain: str, factors: Mapping[int, int], pixels: Photo) -> Options:
+def _options(
+    subject: Subject, codec: RlAsc, domain: str, factors: Mapping[int, int], pixels: Photo, size: tuple[int, int]
+) -> Options:
     key = ("options", domain, tuple(factors.items()))
     if key not in subject.kept:
         for old in [old for old in subject.kept if old[0] == "options"][:-3]:  # the last few cares are kept
             del subject.kept[old]
         own = codec if not factors else RlAsc(codec.networks, codec.allocation, codec.name, care=factors)
-        subject.kept[key] = own.options(pixels)
+        subject.kept[key] = own.options(pixels, size)
     options: Options = subject.kept[key]
     return options
 

@@ -65,8 +65,9 @@ def small(pixels: Photo, text: str, mark: Mark | None) -> str:
 
 
 def encode(pixels: Photo, mark: Mark | None = None, kind: str = "JPEG") -> bytes:
-    """A picture's file in memory, JPEG or PNG, with what it says of the network that painted it."""
-    options: dict[str, object] = {"quality": 94, "subsampling": 0} if kind == "JPEG" else {}
+    """A picture's file in memory, JPEG, PNG or WEBP (small), with what it says of the network that painted it."""
+    small = {"JPEG": {"quality": 94, "subsampling": 0}, "WEBP": {"quality": 72, "method": 6}}
+    options: dict[str, object] = {**small.get(kind, {})}
     if mark is not None:
         options |= mark_options(mark, kind)
     file = io.BytesIO()

@@ -76,12 +76,17 @@ def part_at(shelf: Shelf, face: Face, x: float, y: float) -> str:
 
 
 def draw_parts(shelf: Shelf, face: Face, chosen: Sequence[str]) -> str:
-    """The face with the chosen parts in violet, to click on."""
+    """The face with the chosen parts in violet and with its edge, to click on."""
+    drawn = tint_parts(shelf, face, chosen)
+    return show(drawn, f"the photo\nprivate: {', '.join(chosen)}" if chosen else "the photo\nclick what is private")
+
+
+def tint_parts(shelf: Shelf, face: Face, chosen: Sequence[str]) -> Photo:
+    """The face with the chosen parts in violet."""
     labels = labels_of(shelf, face)[0].numpy()
     inside = np.isin(labels, [PARTS.index(name) for name in chosen])
     edge = inside & ~(np.roll(inside, 1, 0) & np.roll(inside, -1, 0) & np.roll(inside, 1, 1) & np.roll(inside, -1, 1))
-    drawn = tint(face.picture.pixels, REPLACED, np.where(edge, 1.0, np.where(inside, 0.55, 0.0)))
-    return show(drawn, f"the photo\nprivate: {', '.join(chosen)}" if chosen else "the photo\nclick what is private")
+    return tint(face.picture.pixels, REPLACED, np.where(edge, 1.0, np.where(inside, 0.55, 0.0)))
 
 
 @torch.no_grad()

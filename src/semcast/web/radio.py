@@ -25,6 +25,7 @@ from semcast.station import Heard, Signal, receive, send
 from semcast.station.maps import GUESSED, REPLACED, received_share
 from semcast.station.numbers import replaced_of
 from semcast.web.images import address, encode, font_of, grey, heat, show, tint
+from semcast.web.work import checkpoint
 
 if TYPE_CHECKING:
     from semcast.web.shelf import Shelf
@@ -158,6 +159,7 @@ def listen(shelf: Shelf, tape: Tape) -> list[Heard]:
         raise BadInput("there is no sound to listen to")
     found = []
     for heard in receive(tape, shelf.station):
+        checkpoint()
         found.append(heard)
         if len(found) == MOST_BURSTS:
             break

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import skimage.data
+from torch import nn
 
 from semcast import api
+from semcast.codec.codec import RlAsc
 from semcast.networks.precision import choose_device, use_threads
 from semcast.networks.segmenter import FaceParser
 from semcast.privacy.knowledge import KnowledgeBase
 from semcast.station import Station
+from semcast.web.street import draw_street
 from semcast.web.visitor import Subject
+from semcast.web.work import checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +50,7 @@ class Shelf:
             SemcastError: there is none, or something that it needs is not there.
         """
         if name not in self.systems:
-            self.systems[name] = api.load(name, device=self.device)
+            self.systems[name] = stoppable(api.load(name, device=self.device))
         return self.systems[name]
 
     @property
@@ -57,18 +61,21 @@ class Shelf:
     def codec(self, name: str, domain: str) -> api.Codec:
         """A codec by its name and what its photos show."""
         if (name, domain) not in self.codecs:
-            self.codecs[name, domain] = api.load_codec(name, domain=domain)
+            self.codecs[name, domain] = codec = api.load_codec(name, domain=domain)
+            if isinstance(codec.coder, RlAsc):
+                stoppable(codec.coder.networks.codec)
+                stoppable(codec.coder.networks.parser)
         return self.codecs[name, domain]
 
     @cached_property
     def knowledge(self) -> KnowledgeBase:
         """What private parts become."""
-        return KnowledgeBase.load().to(self.device)
+        return stoppable(KnowledgeBase.load().to(self.device))
 
     @cached_property
     def parser(self) -> FaceParser:
         """Finds the parts of a face."""
-        return FaceParser.load().to(self.device)
+        return stoppable(FaceParser.load().to(self.device))
 
     @property
     def station(self) -> Station:
@@ -83,12 +90,27 @@ class Shelf:
         pixels: Any = skimage.data.astronaut()
         return Subject.of(pixels, "the bundled portrait")
 
+    @cached_property
+    def street(self) -> Subject:
+        """The street that is drawn here, framed once for everybody: no photo of one may be given away with the page."""
+        return Subject("a drawn street, no photo", draw_street(), (512, 256), None, "a drawn street has no face")
+
     def warm(self) -> None:
         """Load what the first page shows, and let it compute once: the first time allocates."""
         from semcast.web.link import Setting, transmit
 
         face = self.portrait.need_face()
         transmit(self, face, "sketch", Setting())
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def stoppable(network: M) -> M:
+    """The same network, which asks at each of its layers whether what it computes is still wanted."""
+    for module in network.modules():
+        module.register_forward_pre_hook(checkpoint)
+    return network
 
 
 def recognisers() -> list[Path]:

@@ -113,9 +113,17 @@ class Visitor:
         Raises:
             SemcastError: it is no photo that is taken here.
         """
-        self.pace.count(time.monotonic())
+        self.count_upload()
         self.subject = Subject.of(read_photo(data, name), clean_name(name))
         return self.subject
+
+    def count_upload(self) -> None:
+        """Count a file of theirs, of whatever kind.
+
+        Raises:
+            BadInput: there were too many of late.
+        """
+        self.pace.count(time.monotonic())
 
     def need(self) -> Subject:
         """The photo that was chosen.

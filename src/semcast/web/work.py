@@ -1,18 +1,25 @@
-"""The queue: one computation at a time, in the order of asking; of each visitor's wishes of a kind only the newest counts."""
+"""The queue: one computation at a time, in the order of asking; of each visitor's wishes of a kind only the newest counts.
+
+What is wanted no longer stops also while it is computed: networks ask at each of their layers (:func:`checkpoint`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from threading import local
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 MOST_WAITING = 200
 """Wishes of all visitors together."""
+GRACE_S = 0.5
+"""What a newer wish overtakes may run so long in all: a slider that moves shows pictures on its way, if they are quick."""
 
 
 class Superseded(Exception):  # noqa: N818 - it is no error: a newer wish took the place, or the visitor left
@@ -28,6 +35,22 @@ class _Wish:
     act: Callable[[], Any] = field(compare=False)
     made: asyncio.Future[Any] = field(compare=False)
     tell: Callable[[int], None] | None = field(compare=False, default=None)
+    ends: float = field(compare=False, default=float("inf"))
+    begun: float = field(compare=False, default=0.0)
+
+
+_THREAD = local()
+
+
+def checkpoint(*_: object) -> None:
+    """Stop what this thread computes for a visitor, where it is wanted no longer; elsewhere nothing happens.
+
+    Raises:
+        Superseded: it is not.
+    """
+    wish: _Wish | None = getattr(_THREAD, "wish", None)
+    if wish is not None and time.monotonic() > wish.ends:
+        raise Superseded
 
 
 class Queue:
@@ -42,6 +65,7 @@ class Queue:
         self._numbers = count()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="semcast-web")
         self._busy: asyncio.Task[None] | None = None
+        self._now: _Wish | None = None
 
     @property
     def waiting(self) -> int:
@@ -55,7 +79,7 @@ class Queue:
 
         Args:
             visitor: whose wish it is.
-            kind: of wish; an earlier one of the same kind and visitor that has not begun is dropped.
+            kind: of wish; an earlier one of the same kind and visitor is dropped, one that is being computed after a grace.
             act: computes it, in another thread.
             slow: it waits for all that is quick.
             tell: is told how many are before it, whenever that changes; -1 when it begins.
@@ -63,7 +87,7 @@ class Queue:
         Raises:
             Superseded: it was dropped.
         """
-        self._drop(lambda wish: (wish.visitor, wish.kind) == (visitor, kind))
+        self._drop(lambda wish: (wish.visitor, wish.kind) == (visitor, kind), GRACE_S)
         if len(self._wishes) >= MOST_WAITING:
             raise Superseded
         wish = _Wish(slow, next(self._numbers), visitor, kind, act, asyncio.get_running_loop().create_future(), tell)
@@ -85,8 +109,12 @@ class Queue:
         self._thread.submit(quietly)
 
     def leave(self, visitor: str) -> None:
-        """Drop all that a visitor waits for."""
+        """Drop all that a visitor waits for and what is being computed for them."""
         self._drop(lambda wish: wish.visitor == visitor)
+
+    def drop(self, visitor: str, kind: str) -> None:
+        """Drop a visitor's wish of a kind."""
+        self._drop(lambda wish: (wish.visitor, wish.kind) == (visitor, kind))
 
     def close(self) -> None:
         """Compute nothing more."""
@@ -95,26 +123,39 @@ class Queue:
 
     async def _work(self) -> None:
         while self._wishes:
-            wish = self._wishes.pop(0)
+            self._now = wish = self._wishes.pop(0)
+            wish.begun = time.monotonic()
             self._tell()
             if wish.tell:
                 wish.tell(-1)
             try:
-                result = await asyncio.get_running_loop().run_in_executor(self._thread, wish.act)
+                result = await asyncio.get_running_loop().run_in_executor(self._thread, _compute, wish)
             except Exception as error:  # noqa: BLE001 - whoever asked hears of it
                 if not wish.made.done():
                     wish.made.set_exception(error)
             else:
                 if not wish.made.done():
                     wish.made.set_result(result)
+            self._now = None
+            del wish  # what it holds is its visitor's
 
-    def _drop(self, which: Callable[[_Wish], bool]) -> None:
+    def _drop(self, which: Callable[[_Wish], bool], grace: float = 0.0) -> None:
         for wish in [wish for wish in self._wishes if which(wish)]:
             self._wishes.remove(wish)
             if not wish.made.done():
                 wish.made.set_exception(Superseded())
+        if self._now is not None and which(self._now):
+            self._now.ends = min(self._now.ends, self._now.begun + grace)
 
     def _tell(self) -> None:
         for place, wish in enumerate(self._wishes):
             if wish.tell:
                 wish.tell(place + 1)
+
+
+def _compute(wish: _Wish) -> Any:
+    _THREAD.wish = wish
+    try:
+        return wish.act()
+    finally:
+        _THREAD.wish = None

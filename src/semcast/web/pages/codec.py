@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
+from typing import TYPE_CHECKING
 
 from nicegui import ui
 from nicegui.events import UploadEventArguments
@@ -13,6 +15,9 @@ from semcast.web.images import show
 from semcast.web.limits import MOST_SEM
 from semcast.web.pages.controls import Chips, Compare, Figure, button, choice, html, slider
 from semcast.web.pages.desk import Desk, Redraw
+
+if TYPE_CHECKING:
+    from semcast.web.visitor import Subject
 
 PHOTO = "photo"
 STEPS = tuple(range(codec.LEAST, 1000, codec.STEP)) + tuple(range(1000, codec.MOST + 1, 50))
@@ -26,7 +31,8 @@ class CodecTab:
         self.domain, self.bytes, self.other = "face", codec.USUAL, PHOTO
         self.cares: dict[str, int] = {}
         self.coded: codec.Coded | None = None
-        self.redraw = Redraw(desk, self.quick, self.slow)
+        self.drawn: Subject | None = None
+        self.redraw = Redraw(desk, self.quick, self.slow, "codec more")
         with ui.element("div").classes("desk"):
             self._controls()
             self._pictures()
@@ -65,6 +71,7 @@ class CodecTab:
     def _set(self, **changes: object) -> None:
         if changes.get("domain", self.domain) != self.domain:
             self.cares = {}
+            self.drawn = None
         for name, value in changes.items():
             setattr(self, name, value)
         self.redraw()
@@ -82,18 +89,33 @@ class CodecTab:
 
     async def quick(self) -> None:
         """Code, paint, show."""
-        shelf, subject = self.desk.shelf, self.desk.visitor.need()
-        domain, most, cares = self.domain, self.bytes, dict(self.cares)
+        shelf, subject = self.desk.shelf, self._subject()
+        domain, most, cares = self._domain(), self.bytes, dict(self.cares)
         known = ("rl-asc", domain) in shelf.codecs
 
         def act() -> tuple[codec.Coded, str, str]:
-            coded = codec.code(shelf, subject, domain, most, cares)
+            coded = codec.code(shelf, subject(), domain, most, cares)
             return coded, coded.show(), coded.show_layout()
 
         self.coded, right, layout = await self.desk.compute("codec", act, what="" if known else "loading networks")
         self.compare.show(right=right)
         self._tell(layout)
         self.desk.say("")
+
+    def _domain(self) -> str:
+        return "street" if self.domain == codec.DRAWN else self.domain
+
+    def _subject(self) -> Callable[[], Subject]:
+        """The visitor's photo, or the drawn street, to be asked for where it is computed."""
+        if self.domain == codec.DRAWN:
+            return self._draw
+        subject = self.desk.visitor.need()
+        return lambda: subject
+
+    def _draw(self) -> Subject:
+        if self.drawn is None:
+            self.drawn = self.desk.shelf.street.fresh()
+        return self.drawn
 
     def _tell(self, layout: str) -> None:
         coded = self.coded
@@ -106,18 +128,19 @@ class CodecTab:
         """The rival, its quality beside ours, the receipt, and what is doubtful."""
         coded, turn, other = self.coded, self.redraw.turn, self.other
         assert coded is not None and coded.original is not None
-        shelf, subject, original = self.desk.shelf, self.desk.visitor.need(), coded.original
-        most, domain = self.bytes, self.domain
+        shelf, subject, original = self.desk.shelf, self._subject(), coded.original
+        most, domain = self.bytes, self._domain()
+        what = "a drawn street" if self.domain == codec.DRAWN else "the photo"
 
         def compare() -> tuple[str, str]:
             ours = f"rl-asc: {len(coded.data)} bytes, {codec.quality(original, coded.shown.pixels)}"
             meaning = "LPIPS: 0 is the same, less is better; PSNR: more is better."
             if other == PHOTO:
-                return show(original, "the photo\n256 x 256"), f"{ours}. {meaning}"
+                return show(original, f"{what}\n256 x 256"), f"{ours}. {meaning}"
             try:
                 picture, size = codec.rival(shelf, original, other, most)
             except SemcastError as error:
-                return show(original, f"the photo\n{other} does not fit"), f"{ours}. {str(error)[:1].upper()}{str(error)[1:]}."
+                return show(original, f"{what}\n{other} does not fit"), f"{ours}. {str(error)[:1].upper()}{str(error)[1:]}."
             said = f"{ours}; {other}: {size} bytes, {codec.quality(original, picture)}. {meaning}"
             return show(picture, f"{other}\n{size} bytes"), said
 
@@ -126,7 +149,7 @@ class CodecTab:
         self.compare.show(left=left)
         self.quality.set_content(escape(said))
         self.receipt.show(await self.desk.compute("codec more", coded.show_receipt, slow=True))
-        doubts = await self.desk.compute("codec more", lambda: subject.doubts(domain), slow=True)
+        doubts = await self.desk.compute("codec more", lambda: subject().doubts(domain), slow=True)
         self.redraw.current(turn)
         if doubts:
             self.desk.say(doubts[0], bad=True)
@@ -134,7 +157,7 @@ class CodecTab:
     def save(self) -> None:
         """The file of meaning."""
         if self.coded is not None:
-            ui.download(self.coded.data, f"{self.domain}-{len(self.coded.data)}.sem")
+            ui.download(self.coded.data, f"{self.coded.receipt.domain.name}-{len(self.coded.data)}.sem")
 
     async def opened(self, event: UploadEventArguments) -> None:
         """A file of meaning came."""
@@ -144,6 +167,7 @@ class CodecTab:
 
     async def _open(self, data: bytes, name: str) -> None:
         shelf = self.desk.shelf
+        self.desk.visitor.count_upload()
 
         def act() -> tuple[codec.Coded, str, str, str]:
             coded = codec.open_sem(shelf, data, name)

@@ -100,7 +100,8 @@ class Desk:
         self.stale.add(tab)
 
     def photo_changed(self) -> None:
-        """Tell all tabs; the one that is open draws at once, the others when they are opened."""
+        """Nothing goes on of the last photo; the tab that is open draws at once, the others when they are opened."""
+        self.queue.leave(self.visitor.name)
         self.stale = set(self.followers)
         self.show(self.open_tab)
 
@@ -110,6 +111,10 @@ class Desk:
         if tab in self.stale and self.visitor.subject is not None:
             self.stale.discard(tab)
             self.start(self.followers[tab])
+
+    def drop(self, kind: str) -> None:
+        """Nobody waits for that any longer."""
+        self.queue.drop(self.visitor.name, kind)
 
     def leave(self) -> None:
         """The visitor is gone: nothing more is computed for them, nothing of them is kept."""
@@ -124,12 +129,13 @@ class Redraw:
     Args:
         desk: of the visitor.
         quick, slow: draw; the second is begun anew, or dropped, whenever the first is asked for again.
+        more: the kind of wish that the second is.
     """
 
     def __init__(
-        self, desk: Desk, quick: Callable[[], Awaitable[None]], slow: Callable[[], Awaitable[None]] | None = None
+        self, desk: Desk, quick: Callable[[], Awaitable[None]], slow: Callable[[], Awaitable[None]] | None = None, more: str = ""
     ) -> None:
-        self.desk, self.quick, self.slow = desk, quick, slow
+        self.desk, self.quick, self.slow, self.more = desk, quick, slow, more
         self.turn = 0
         self.took = 0.0
 
@@ -141,6 +147,7 @@ class Redraw:
         """Draw what is quick, then what is slow."""
         self.turn += 1
         turn, begun = self.turn, time.perf_counter()
+        self.desk.drop(self.more)
         await self.quick()
         self.took = time.perf_counter() - begun
         if turn == self.turn and self.slow is not None:

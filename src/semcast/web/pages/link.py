@@ -26,7 +26,7 @@ class LinkTab:
         self.setting = link.Setting()
         self.system, self.other = "sketch", PHOTO
         self.arrived: link.Arrived | None = None
-        self.redraw = Redraw(desk, self.quick, self.slow)
+        self.redraw = Redraw(desk, self.quick, self.slow, "link more")
         with ui.element("div").classes("desk"):
             self._controls()
             self._pictures()

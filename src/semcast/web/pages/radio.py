@@ -104,6 +104,7 @@ class RadioTab:
         self.upload.reset()
 
         async def act() -> None:
+            self.desk.visitor.count_upload()
             samples, rate = await self.desk.compute("recording", lambda: read_recording(data, name), what="reading the recording")
             self.tape, self.recorded = radio.Tape(samples, rate, clean_name(name)), True
             await self.redraw.draw()
