@@ -25,6 +25,7 @@ from semcast.station import NUMBERS, REPLACED, Station, header_of, spacing_of
 from semcast.station.maps import draw_map, received_share
 from semcast.station.numbers import model_of, replaced_of
 from semcast.station.receiving import TRUSTED_SHARE
+from semcast.trust import Trust
 
 SCHEMES_OF_VERSION_1 = [
     "bpsk-1/5", "bpsk-1/3", "bpsk-1/2", "qpsk-1/3", "qpsk-1/2", "qpsk-2/3", "qpsk-3/4", "qpsk-5/6", "16qam-1/3", "16qam-1/2",
@@ -256,7 +257,10 @@ def test_a_system_that_is_not_installed_is_a_sentence(station: Station, monkeypa
     assert heard.reception is None and "pip install" in heard.reason
 
 
-def test_a_bad_burst_is_shown_and_marked(face: sc.Picture, linear: System, station: Station) -> None:
+def test_a_bad_burst_is_shown_and_marked(
+    face: sc.Picture, linear: System, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semcast.trust.find_trust", lambda system: Trust(700.0, ""))
     signal = sc.send(linear, face, Budget(640, 10.0)).sound()
     (noisy,) = sc.receive(Played(Simulator(snr_db=-2, seed=4).apply(signal, 48_000)), station)
     assert noisy.reception is not None and not noisy.ok and "bits came" in noisy.reason

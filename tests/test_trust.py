@@ -129,5 +129,5 @@ def test_the_strip_has_room_for_its_words(side: int) -> None:
 def test_what_ships_knows_its_own_weights() -> None:
     """Thresholds of other weights than those that ship would never be used: `semcast train trust` measures again."""
     trust._read.cache_clear()
-    for name in ("sketch", "generative", "linear", "linear-gan"):
+    for name in ("sketch", "generative", "linear-gan"):
         assert find_trust(sc.load(name, device="cpu")) is not None, f"{name} has other weights than trust.json was measured with"
