@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ from semcast.errors import BadInput
 from semcast.generative.system import Generative
 from semcast.linear.system import Linear
 from semcast.link import Budget, Burst, Channel, Received, Reception, System, mark_of
+from semcast.mark import MOST_TEXT
 from semcast.metrics.report import NAMES
 from semcast.photos import Photo, to_uint8
 from semcast.rivals.digital import DigitalSystem
 from semcast.station.maps import GUESSED, received_share
+from semcast.trust import doubt
 from semcast.web.images import encode, grey, show, small, stamp, tint
 from semcast.web.shelf import recognisers
 
@@ -101,12 +104,18 @@ class Arrived:
         """What its file says of the network that painted it; None where none did."""
         if not self.system.paints:
             return None
-        return mark_of(self.system, self.received.budget, self.setting.channel, self.setting.snr_db)
+        mark = mark_of(self.system, self.received.budget, self.setting.channel, self.setting.snr_db)
+        return replace(mark, doubt=self.doubt[:MOST_TEXT])
+
+    @cached_property
+    def doubt(self) -> str:
+        """Why it is unsure whom the picture shows; "" where it is not."""
+        return doubt(self.system, self.received)
 
     @property
     def caption(self) -> str:
         """What its edge says."""
-        lost = "" if bool(self.reception.ok.all()) else "nothing arrived: "
+        lost = "unsure: " * bool(self.doubt) if bool(self.reception.ok.all()) else "nothing arrived: "
         return f"{lost}{self.system.name}, {self.setting.symbols} symbols, {self.setting.snr_db:g} dB"
 
     def show(self, right: bool = True) -> str:
@@ -206,6 +215,8 @@ def describe(arrived: Arrived) -> str:
         text += f" {uses - setting.symbols} pilots come on top."
     if not bool(arrived.reception.ok.all()):
         text += f" The receiver shows its mean face: {arrived.reception.reason}."
+    elif arrived.doubt:
+        text += f" {arrived.doubt[:1].upper()}{arrived.doubt[1:]}."
     return text
 
 
