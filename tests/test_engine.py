@@ -397,6 +397,7 @@ def test_codecs_of_ones_own_on_photos_of_any_size(tmp_path: Path, monkeypatch: p
 # ---- many processes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_objects_reach_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr("semcast.bench.codecs.Lpips.load", lambda net: None)

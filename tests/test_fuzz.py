@@ -80,6 +80,7 @@ def test_what_must_not_happen_is_noticed(fault: int, words: str, tmp_path: Path)
         harness.try_case(Broken(), Case("x", {"x.bin": bytes([fault])}), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_failure_is_kept_once_and_can_be_run_again(tmp_path: Path) -> None:
     tally = fuzz(Broken(), Random(1), tmp_path / "work", tmp_path / "failures", lambda done: done < 12)
     assert 3 <= len(tally.failures) <= 4 and tally.refused > 0

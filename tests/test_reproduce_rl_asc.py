@@ -57,6 +57,7 @@ def shard(shipped: Path, policy: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     return shipped / "street256" / "val-000.tar"
 
 
+@pytest.mark.slow
 def test_the_whole_study_and_again(shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setitem(studies.STUDIES, "rl-asc", replace(studies.STUDIES["rl-asc"], sizes=(SMALL, SMALL)))

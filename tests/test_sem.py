@@ -188,6 +188,7 @@ def test_folders_and_streams(run: Run, street: Path, shipped: Path) -> None:  # 
     assert code == 0 and out.startswith("sems/a.sem:") and "painted by a network: rl-asc" in out and ", weights " in out
 
 
+@pytest.mark.slow
 def test_pipe(street: Path, shipped: Path, tmp_path: Path) -> None:  # noqa: F811
     def piped(given: bytes, *words: object) -> bytes:
         done = subprocess.run([sys.executable, "-m", "semcast", *map(str, words)], input=given, capture_output=True,

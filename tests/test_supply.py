@@ -53,6 +53,7 @@ def test_audit_without_an_answer_is_left_out(
     assert asked.main() == 0 and "left out: no network" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_sbom_lists_what_semcast_runs_with(tmp_path: Path) -> None:
     pytest.importorskip("cyclonedx_py")
     if shutil.which("make") is None:

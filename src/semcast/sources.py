@@ -33,6 +33,7 @@ from semcast.framing import Picture, as_pixels
 from semcast.networks.segmenter import FaceParser, SceneParser
 from semcast.photos import MASK, SUFFIXES, read_aligned, read_photo, resize, to_tensor
 from semcast.photos import Photo as Pixels
+from semcast.weights import find
 
 SIZE = 256
 SIDECARS = frozenset([".json", ".txt", ".cls", ".csv", ".xml", ".yaml", ".md", ".jsonl"])
@@ -328,14 +329,18 @@ def photo(image: Any, name: str | None = None) -> Photo:
 # ---- is it what it is taken for? -------------------------------------------------------------------------------------
 
 
-@cache
 def face_parser() -> FaceParser:
-    """Load what finds and parses faces, once."""
+    """Load what finds and parses faces, once for each file of weights."""
+    return _face_parser(find("parser"))
+
+
+@cache
+def _face_parser(_: Path) -> FaceParser:
     return FaceParser.load()
 
 
 @cache
-def _scene_parser(domain: str) -> SceneParser:
+def _scene_parser(domain: str, _: Path) -> SceneParser:
     return SceneParser.load(domain)
 
 
@@ -348,7 +353,8 @@ def doubts(pixels: Pixels, domain: Domain, name: str = "the photo") -> tuple[str
     if domain.name != STREET.name:
         return ()
     with torch.inference_mode():
-        chance = _scene_parser(domain.name)(to_tensor(pixels)).float().softmax(1)
+        parser = _scene_parser(domain.name, find(f"parser-{domain.name}"))
+        chance = parser(to_tensor(pixels)).float().softmax(1)
     best, label = chance.max(1)
     sure, road = float(best.mean()), float((label == domain.category("road")).float().mean())
     if sure < LEAST_SURE:
