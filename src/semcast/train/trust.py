@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from semcast import api
 from semcast.bench import evaluate
@@ -26,7 +27,7 @@ from semcast.metrics.report import Metrics
 from semcast.train.data import find_shards
 from semcast.train.loop import console
 from semcast.train.recipe import Task
-from semcast.trust import FILE
+from semcast.trust import FILE, find_trust
 
 RECOGNISERS = ("dlib_resnet_v1_face150.onnx", "mobileface_v2.onnx")
 """No loss of any network here is by one of them."""
@@ -34,7 +35,12 @@ RECOGNISERS = ("dlib_resnet_v1_face150.onnx", "mobileface_v2.onnx")
 
 @dataclass(frozen=True)
 class Settings:
-    """``photos`` of val, sent by ``systems`` as ``symbols`` at ``snr_db``; ``sure``: share of faces that must be recognised."""
+    """``photos`` of ``split``, sent by ``systems`` as ``symbols`` at ``snr_db``; ``sure``: share that must be recognised.
+
+    ``split=test`` checks what val gave: how many of the pictures that the shipped thresholds call sure are recognised.
+    """
+
+    split: str = "val"
 
     systems: tuple[str, ...] = ("sketch", "generative", "linear-gan")
     symbols: tuple[int, ...] = (64, 128, 256, 640, 1280)
@@ -66,19 +72,23 @@ class TrustTask(Task):
         out.mkdir(parents=True, exist_ok=True)
         table = out / "trust.jsonl"
         evaluate(
-            list(s.systems), find_shards(self.job.data / "faces256", "val"), snr_db=list(s.snr_db), symbols=list(s.symbols),
+            list(s.systems), find_shards(self.job.data / "faces256", s.split), snr_db=list(s.snr_db), symbols=list(s.symbols),
             out=table, seed=s.seed, limit=s.photos, aligned=True, force=not self.job.resume,
             metrics=Metrics({}, [Identity(path) for path in recognisers if path], []),
         )  # fmt: skip
         self._write(out / FILE, read(table))
 
     def _write(self, path: Path, records: Sequence[Record]) -> None:
-        found = {}
+        found: dict[str, Any] = {}
         for name in self.settings.systems:
-            own = [record for record in records if record.system == name]
-            bits = threshold(own, self.settings.sure)
-            found[name] = {"bits": bits, "fingerprint": api.load(name, device="cpu").fingerprint()}
+            own, system = [record for record in records if record.system == name], api.load(name, device="cpu")
+            bits, shipped = threshold(own, self.settings.sure), find_trust(system)
+            found[name] = {"bits": bits, "fingerprint": system.fingerprint(), "points": list_points(own)}
             console.print(f"{name}: " + ("never" if bits is None else f"from {bits:.0f} bits on"), highlight=False)
+            if shipped is not None and shipped.bits is not None:
+                sure = [record for record in own if bits_of(record) >= shipped.bits]
+                found[name] |= {"called_sure": len(sure), "of": len(own), "recognised": share(sure)}
+                console.print(f"{name}: {len(sure)} of {len(own)} called sure, recognised: {found[name]['recognised']}")
         about = {"settings": asdict(self.settings), "recognisers": list(RECOGNISERS), "systems": found}
         write_text(path, json.dumps(about, indent=1) + "\n")
 
@@ -90,11 +100,32 @@ def threshold(records: Sequence[Record], sure: float) -> float | None:
     """
     points = defaultdict[float, list[float]](list)
     for record in records:
-        took = [value for value in (record.verified, record.verified_2) if value is not None]
-        points[record.symbols * math.log2(1 + 10 ** (record.snr_db / 10))].append(min(took, default=0.0))
+        points[bits_of(record)].append(min(_took(record), default=0.0))
     least = None
     for bits in sorted(points, reverse=True):
         if sum(points[bits]) / len(points[bits]) < sure:
             break
         least = bits
     return None if least is None else round(least, 1)
+
+
+def bits_of(record: Record) -> float:
+    """C of an AWGN channel: k log2(1 + SNR)."""
+    return record.symbols * math.log2(1 + 10 ** (record.snr_db / 10))
+
+
+def share(records: Sequence[Record]) -> list[float]:
+    """For each recogniser the share of faces that it takes for the same person."""
+    return [round(sum(each) / len(each), 4) for each in zip(*map(_took, records), strict=True)]
+
+
+def list_points(records: Sequence[Record]) -> list[list[float]]:
+    """k, SNR, C and the shares of each point, by C."""
+    points = defaultdict[tuple[float, int, float], list[Record]](list)
+    for record in records:
+        points[bits_of(record), record.symbols, record.snr_db].append(record)
+    return [[symbols, snr, round(bits, 1), *share(own)] for (bits, symbols, snr), own in sorted(points.items())]
+
+
+def _took(record: Record) -> list[float]:
+    return [value for value in (record.verified, record.verified_2) if value is not None]
