@@ -21,6 +21,7 @@ from semcast.errors import DoesNotFit
 from semcast.files import whole, write_text
 from semcast.hashes import hash_numbers
 from semcast.photos import Photo
+from semcast.trust import find_trust
 from semcast.web import codec, link, privacy
 from semcast.web.images import encode, stamp
 from semcast.web.shelf import Shelf
@@ -143,6 +144,7 @@ def fingerprints(shelf: Shelf) -> dict[str, str]:
     return {
         **{name: shelf.system(name).fingerprint() for name in _SYSTEMS},
         **{f"rl-asc {domain}": shelf.codec("rl-asc", domain).coder.version for domain in ("face", "street")},
+        "trust": ", ".join(f"{name} {trust and trust.bits}" for name in _SYSTEMS for trust in [find_trust(shelf.system(name))]),
         "knowledge": hash_numbers(shelf.knowledge.state_dict()),
         "plan": hashlib.sha256(plan.encode()).hexdigest()[:16],
     }
