@@ -20,7 +20,7 @@ from semcast.bench.codecs import RAW_BYTES, CodecRecord, CodecSweep, set_miou
 from semcast.bench.records import Record, parse, read
 from semcast.bench.strangers import Strangers
 from semcast.codec.codec import RlAsc
-from semcast.codec.criterion import Criterion, Weights, bits_per_pixel, score
+from semcast.codec.criterion import Criterion, Task, Weights, bits_per_pixel, score
 from semcast.domains import FACE, STREET
 from semcast.errors import BadInput, SemcastError
 from semcast.metrics.segmenter import USUAL, StreetSegmenter
@@ -125,7 +125,7 @@ def test_several_pictures_of_one_photo() -> None:
     photo = torch.full((1, 3, 64, 64), 0.5)
     truth = Greyscale().labels(photo)
     shown = torch.stack((photo[0], torch.zeros(3, 64, 64)))
-    rsp = Criterion(Greyscale().labels, Mean(), 19, Weights(1, 2, 3)).measure(photo, truth, shown, torch.tensor([0, 512]))
+    rsp = Criterion(Greyscale().labels, Mean(), 19, Task(Weights(1, 2, 3))).measure(photo, truth, shown, torch.tensor([0, 512]))
     assert rsp.bpp.tolist() == [0, 1] and rsp.miou.tolist() == [1, 0] and rsp.lpips.tolist() == [0, 0.5]
     assert rsp.score.tolist() == [0, -(1 + 2 + 1.5)]
     assert Criterion(Greyscale().labels, None).measure(photo, truth, shown, torch.zeros(2)).score is None

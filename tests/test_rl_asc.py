@@ -33,6 +33,7 @@ from semcast.codec.concepts import (
     map_levels,
     one_hot,
 )
+from semcast.codec.criterion import PLAIN_TASK, Criterion, Task, Weights, lpips_cells, weigh_cells
 from semcast.codec.encoder import ConceptEncoderConfig, parse_layouts
 from semcast.codec.feature_coder import FeatureCoder, count_contexts, default_tables
 from semcast.codec.ladder import V1, V2, Ladder
@@ -46,7 +47,7 @@ from semcast.errors import DoesNotFit, Missing, SemcastError
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.networks.segmenter import SceneParser, SceneParserConfig
 from semcast.rivals.bit_codecs import load_bit_codec
-from semcast.train.allocation import Settings, teach
+from semcast.train.allocation import Settings, random_task, teach
 from semcast.train.context import ContextNetwork
 from semcast.train.recipes import RECIPES, run
 from semcast.train.scene_parts import layout_of, random_table, start_linearly, upsample
@@ -553,7 +554,7 @@ def test_environment_rewards_add_up_to_j_less_that_of_uniform(options: Options) 
     from semcast.train.allocation import BUDGETS, allocation_env
 
     settings = Settings(low=roomy(options), high=roomy(options) + 400)
-    env = allocation_env(lambda i: options, 1, settings, 0)
+    env = allocation_env(lambda i, task=None: options, 1, settings, 0)
     rng = np.random.default_rng(0)
     for _ in range(3):
         env.reset()
@@ -575,7 +576,109 @@ def test_an_actor_can_be_taught_to_begin_as_uniform(options: Options, ladder: La
         action_net=torch.nn.Linear(32, ladder.levels),
     )
     settings = Settings(low=roomy(options), high=roomy(options) + 400)
-    assert teach(policy, lambda i: options, 12, settings, steps=200) > 0.6  # chance: 0.2
+    assert teach(policy, lambda i, task=None: options, 12, settings, steps=200) > 0.6  # chance: 0.2
+
+
+# ---- tasks -----------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_are_cares_by_name() -> None:
+    assert STREET.cares_for("pedestrians") == {11: 8, 12: 8, 18: 4}
+    assert STREET.cares_for("pedestrians", "person=2,car") == {11: 2, 12: 8, 18: 4, 13: 4}
+    assert STREET.cares_for(None, "car") == {13: 4} and FACE.cares_for(None) == {}
+    with pytest.raises(SemcastError, match="no task 'identity'; it has pedestrians, traffic, vehicles"):
+        STREET.cares_for("identity")
+    for domain in (STREET, FACE):
+        for name, text in domain.tasks:
+            cares = domain.cares_for(name)
+            assert domain.name_task(cares) == name and domain.cares(domain.spell(cares)) == cares == domain.cares(text)
+
+
+class Flat(torch.nn.Module):
+    """An LPIPS whose only layer is the picture."""
+
+    heads = [torch.ones(1, 3, 1, 1)]
+
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [x]
+
+    def distance(self, a: list[torch.Tensor], b: list[torch.Tensor]) -> torch.Tensor:
+        return (a[0] - b[0]).square().sum(1).mean((1, 2))
+
+
+def test_j_of_a_task_looks_where_it_cares() -> None:
+    photo = torch.zeros(1, 3, 64, 64)
+    truth = torch.zeros(1, 64, 64, dtype=torch.long)
+    truth[:, :, 32:] = 5
+    left, right = photo.clone(), photo.clone()
+    left[..., :32] += 0.5
+    right[..., 32:] += 0.5
+    shown = torch.cat((left, right))
+
+    def labels(image: torch.Tensor) -> torch.Tensor:  # bright pixels are seen as 7
+        return torch.where(image.mean(1) > 0.25, 7, truth.expand(len(image), -1, -1))
+
+    sent = torch.zeros(2)
+    plain = Criterion(labels, Flat()).measure(photo, truth, shown, sent)
+    cared = Criterion(labels, Flat(), 19, Task.of({5: 9.0})).measure(photo, truth, shown, sent)
+    assert plain.miou[0] == plain.miou[1] and plain.lpips[0] == pytest.approx(float(plain.lpips[1]))
+    # 0 is right (1 of 1 + 9 + 1), or 5 is (9 of them); the error lies where one weight in ten lies, or nine
+    assert cared.miou.tolist() == pytest.approx([9 / 11, 1 / 11])
+    assert cared.lpips[1] / cared.lpips[0] == pytest.approx(9.0) and cared.lpips.mean() == pytest.approx(float(plain.lpips[0]))
+    assert cared.score[0] > plain.score[0] > cared.score[1]
+    paid = Task(Weights(rate=1.0, semantic=0.0, perceptual=0.0))
+    other = Criterion(labels, Flat(), 19, paid).measure(photo, truth, shown, sent + 64)
+    assert other.score.tolist() == pytest.approx([-64 * 8 / 64**2] * 2)
+
+
+def test_cells_of_lpips_sum_to_it() -> None:
+    a, b = torch.rand(2, 3, 64, 64), torch.rand(1, 3, 64, 64)
+    cells = lpips_cells(Flat(), [b], [a])
+    assert cells.shape == (2, GRID, GRID) and torch.allclose(cells.sum((1, 2)), Flat().distance([a], [b]), rtol=1e-5)
+    even = weigh_cells(cells, torch.zeros(1, 64, 64, dtype=torch.long), torch.full((19,), 3.0))
+    assert torch.allclose(even, cells.sum((1, 2)), rtol=1e-5)
+
+
+def test_a_policy_of_version_2_sees_the_task(options: Options, ladder: Ladder) -> None:
+    concepts = options.sides[16].concepts
+    told = Options(options.sides, options.score, Task.of({concepts[0].category: 16.0}, Weights(rate=0.8)))
+    seen = []
+    for each in (options, told):
+        walk = Walk(each, 4000)
+        walk.take(0)
+        seen.append(walk.observation())
+    if ladder is V1:
+        assert np.array_equal(*seen)
+    else:
+        (changed,) = np.nonzero(seen[0] != seen[1])
+        assert set(changed) <= set(range(len(seen[0]) - 6, len(seen[0]))) and changed.size >= 2
+        assert seen[1][-6] == pytest.approx(1.0) and seen[1][-3] == pytest.approx(2.0)
+
+
+def test_tasks_are_drawn_for_training() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [random_task(rng) for _ in range(200)]
+    assert 60 < sum(task == PLAIN_TASK for task in drawn) < 140
+    assert any(len(task.care) == 3 for task in drawn) and any(task.weights != Weights() for task in drawn)
+    assert all(2 <= factor <= 16 for task in drawn for _, factor in task.care)
+
+
+@pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
+def test_greedy_of_version_2_spends_for_what_is_cared_for(networks: Networks, ladder: Ladder) -> None:
+    """The search that looks at true J gives more bits to a category when that is what J is about."""
+    if ladder is V1:
+        pytest.skip("version 1 raises what is cared for afterwards")
+    photo = photo_of(4)
+    plain = RlAsc(networks, PLAIN["greedy"], "greedy")
+    options = plain.options(photo)
+    room = min(options.size(options.empty(side)) for side in options.sides) + 60
+    category = options.sides[16].concepts[-1].category
+    cared = RlAsc(networks, PLAIN["greedy"], "greedy", care={category: 200})
+    assert cared.told and not RlAsc(networks, PLAIN["area"], "area").told
+    told = cared.options(photo)
+    assert told.task.care == ((category, 200),) and told.task != options.task
+    data = cared.compress(photo, room)
+    assert len(data) <= room and unpack(data, networks.tables).care == {category: 200}
 
 
 def test_maps_give_each_cell_what_its_concept_has() -> None:

@@ -135,9 +135,9 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     run(TINY, tmp_path, tmp_path / "one", overrides=["batch=8"], device="cpu")
     one, two = networks(tmp_path / "one"), networks(tmp_path / "two")
     for name in one:
-        torch.testing.assert_close(two[name], one[name], atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(two[name], one[name], atol=3e-4, rtol=1e-2, msg=lambda text, name=name: f"{name}: {text}")
     apart = train(tmp_path / "half")  # one process with a batch of 4 goes elsewhere
-    assert not torch.allclose(apart["network.0.weight"], one["network.0.weight"], atol=1e-4)
+    assert not torch.allclose(apart["network.0.weight"], one["network.0.weight"], atol=1e-3)
     assert len(lines(tmp_path / "two")) == len(lines(tmp_path / "one"))  # one of them spoke
 
 

@@ -289,7 +289,9 @@ class Codec:
         return given.source.pixels if given.source.pixels is not None else given.whole().pixels
 
 
-def load_codec(name: str, *, domain: str = "face", care: str | None = None, device: str | torch.device = "cpu") -> Codec:
+def load_codec(
+    name: str, *, domain: str = "face", care: str | None = None, task: str | None = None, device: str | torch.device = "cpu"
+) -> Codec:
     """Load a codec: a photo as a few hundred bytes, without a channel.
 
     Args:
@@ -297,6 +299,7 @@ def load_codec(name: str, *, domain: str = "face", care: str | None = None, devi
             ``avif``, ``hevc``; an entry point of the group ``semcast.codecs``; or ``path.py:Class``, which runs that file.
         domain: ``face`` or ``street``; ``rl-asc`` has networks for each.
         care: categories that count more, ``person=8,car`` (``rl-asc``).
+        task: what the picture is for, such as ``pedestrians``: a care by name, which ``care`` is added to.
         device: where the networks of ``rl-asc`` compute; ``auto`` takes a GPU where there is one. On the processor, the default,
             the bytes of a photo are the same whatever else a computer has; a GPU rounds otherwise. Each reads the other's files.
 
@@ -309,7 +312,7 @@ def load_codec(name: str, *, domain: str = "face", care: str | None = None, devi
     """
     if name not in BIT_CODECS:
         return Codec(_brought(name, "semcast.codecs", BitCodec, {}), domain, False)
-    cares = domain_named(domain).cares(care)
+    cares = domain_named(domain).cares_for(task, care)
     if cares and name not in ALLOCATIONS:
         raise BadInput(f"care belongs to {', '.join(ALLOCATIONS)}, not to {name}: it knows no categories")
     return Codec(load_bit_codec(name, domain, cares, device=device), domain, name in ALLOCATIONS and domain == "face")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ class Domain:
         importance: a whole number for each category; importance x cells decides what is coded first, at both ends.
         mirrored: pairs of categories that trade places when the photo is flipped left-right.
         aspect: width / height that the photos had before they became squares.
+        tasks: what a picture may be for, by name, as :meth:`cares` reads it.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Domain:
     importance: tuple[int, ...]
     mirrored: tuple[tuple[int, int], ...] = ()
     aspect: float = 1.0
+    tasks: tuple[tuple[str, str], ...] = ()
 
     @property
     def flipped(self) -> tuple[int, ...]:
@@ -78,6 +81,37 @@ class Domain:
             cares[category] = int(factor) if given else CARED
         return cares
 
+    def name_task(self, cares: Mapping[int, int]) -> str | None:
+        """The task that cares for just this; None where there is none of a name.
+
+        >>> STREET.name_task(STREET.cares_for("traffic")), STREET.name_task({1: 2})
+        ('traffic', None)
+        """
+        return next((name for name, text in self.tasks if self.cares(text) == dict(cares)), None)
+
+    def cares_for(self, task: str | None, text: str | None = None) -> dict[int, int]:
+        """What a task cares for, and what the user does besides or instead.
+
+        Args:
+            task: of :attr:`tasks`; None: no task.
+            text: as :meth:`cares` reads it; a category of both counts what is said here.
+
+        Raises:
+            BadInput: there is no such task, or as :meth:`cares`.
+        """
+        known = dict(self.tasks)
+        if task is not None and task not in known:
+            raise BadInput(f"the domain {self.name} has no task {task!r}; it has {', '.join(known)}")
+        return self.cares(known[task] if task is not None else None) | self.cares(text)
+
+    def spell(self, cares: Mapping[int, int]) -> str:
+        """Cares as :meth:`cares` reads them.
+
+        >>> STREET.spell({11: 4, 6: 2})
+        'traffic light=2,person=4'
+        """
+        return ",".join(f"{self.classes[category]}={factor}" for category, factor in sorted(cares.items()))
+
     def paint(self, layout: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A layout ``[H, W]`` as a picture ``[H, W, 3]``; ignored places are black."""
         palette = np.zeros((256, 3), np.uint8)
@@ -101,6 +135,10 @@ STREET = Domain(
     ),
     importance=(1, 2, 2, 2, 2, 3, 6, 6, 2, 1, 1, 8, 8, 4, 4, 4, 4, 6, 6),
     aspect=2.0,
+    tasks=(
+        ("pedestrians", "person=8,rider=8,bicycle=4"), ("traffic", "traffic light=8,traffic sign=8,pole=2"),
+        ("vehicles", "car=8,truck=8,bus=8,train=8,motorcycle=8"),
+    ),
 )  # fmt: skip
 
 # "Left" is the person's left, so a flip makes a left eye a right one. Importance: what a face is known by.
@@ -118,6 +156,10 @@ FACE = Domain(
     ),
     importance=(1, 4, 6, 6, 16, 16, 8, 8, 3, 3, 12, 12, 12, 2, 2, 2, 2, 1, 1),
     mirrored=((4, 5), (6, 7), (8, 9)),
+    tasks=(
+        ("identity", "left eye=8,right eye=8,left brow=4,right brow=4,nose=4,mouth=4,upper lip=4,lower lip=4,skin=2"),
+        ("expression", "left eye=4,right eye=4,left brow=8,right brow=8,mouth=8,upper lip=8,lower lip=8"),
+    ),
 )  # fmt: skip
 
 DOMAINS = {domain.name: domain for domain in (STREET, FACE)}

@@ -29,6 +29,7 @@ from semcast.cli.options import (
     Results,
     Scheduler,
     Sending,
+    TaskName,
     Workers,
     among,
     who_measures,
@@ -149,6 +150,7 @@ def evaluate_codec(
     ] = "rl-asc,uniform,avif",
     max_bytes: Annotated[str, typer.Option(metavar="N,...", help="Budgets, everything counted.")] = "300,500,1000",
     care: CategoryCare = None,
+    task: TaskName = None,
     limit: Limit = None,
     strangers: Strangers = False,
     device: CodecDevice = "cpu",
@@ -160,8 +162,12 @@ def evaluate_codec(
     """
     check_inputs(photos)
     from semcast import bench
+    from semcast.domains import domain_named
     from semcast.networks.precision import use_threads
 
+    if task is not None:
+        kind = domain_named(domain)
+        care = kind.spell(kind.cares_for(task, care))
     use_threads()
     tell(bench.evaluate_codecs(
         codecs_of(names_in(codecs), domain), photos, max_bytes=numbers_in(max_bytes, "--max-bytes", int), out=out, domain=domain,

@@ -81,6 +81,13 @@ CategoryCare = Annotated[
                  help="rl-asc: categories that count N times (4 where nothing is said), person,car=2: first in the file, finer "
                       "levels. (transmit and evaluate have another --care: the preset of linear-gan.)"),
 ]  # fmt: skip
+TaskName = Annotated[
+    str | None,
+    typer.Option("--task", metavar="NAME", show_default=False,
+                 autocompletion=among("pedestrians", "traffic", "vehicles", "identity", "expression"),
+                 help="rl-asc: what the picture is for: pedestrians, traffic or vehicles of streets, identity or expression of "
+                      "faces. It is a --care by name; what is said with --care counts besides, or instead.")
+]  # fmt: skip
 Identity = Annotated[
     list[Path] | None,
     typer.Option(metavar="MODEL.onnx", show_default=False, rich_help_panel=METRICS,

@@ -12,7 +12,7 @@ import typer
 
 from semcast.cli.console import say, show
 from semcast.cli.inputs import Item, pair
-from semcast.cli.options import ALLOCATIONS, WRITING, Aligned, AsJson, CategoryCare, CodecDevice, Force, among
+from semcast.cli.options import ALLOCATIONS, WRITING, Aligned, AsJson, CategoryCare, CodecDevice, Force, TaskName, among
 from semcast.errors import BadInput
 
 SEM = (".sem",)
@@ -49,6 +49,7 @@ def encode(
     out: SemFile,
     max_bytes: MaxBytes = 500,
     care: CategoryCare = None,
+    task: TaskName = None,
     allocation: Allocation = "rl-asc",
     aligned: Aligned = False,
     device: CodecDevice = "cpu",
@@ -58,6 +59,7 @@ def encode(
 
     [cyan]semcast encode street.jpg --domain street --max-bytes 500 -o street.sem[/cyan]
     [cyan]semcast encode me.jpg --domain face --care "left eye,right eye" -o me.sem[/cyan]
+    [cyan]semcast encode street.jpg --domain street --task pedestrians -o street.sem[/cyan]
     [cyan]semcast encode photos/ --domain street -o sems[/cyan]
     """
     from semcast.api import load_codec
@@ -67,7 +69,7 @@ def encode(
     from semcast.photos import SUFFIXES
 
     kind, where = domain_named(domain), choose_device(device)
-    kind.cares(care)
+    care = kind.spell(kind.cares_for(task, care))
     batch = pair(photos, SUFFIXES, out, ".sem")
     batch.check(lambda path: check_file(path, force, ".sem"))
     if allocation not in ALLOCATIONS:

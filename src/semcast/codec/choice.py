@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from semcast.codec.concepts import GRID, Concept, Layout
+from semcast.codec.criterion import PLAIN_TASK, Task
 from semcast.codec.ladder import Ladder
 from semcast.codec.sizes import Sizes
 from semcast.errors import DoesNotFit
@@ -101,10 +102,11 @@ Score = Callable[[Sequence[Choice]], Sequence[float]]
 
 @dataclass(eq=False)
 class Options:
-    """What an allocation chooses from: a photo at each side, and J of a choice for those that may look."""
+    """What an allocation chooses from: a photo at each side, J of a choice for those that may look, and what it is for."""
 
     sides: Mapping[int, Side]
     score: Score
+    task: Task = PLAIN_TASK
     _sizes: dict[Choice, int] = field(default_factory=dict)
 
     @property

@@ -26,9 +26,10 @@ from semcast.codec.allocation import PLAIN, care_for
 from semcast.codec.bitstream import Stream, pack, unpack
 from semcast.codec.choice import Allocation, Choice, Options, Side
 from semcast.codec.concepts import SIDES, SIZE, Layout, at_64, simplify
-from semcast.codec.criterion import Criterion
+from semcast.codec.criterion import PLAIN_TASK, Criterion, Task
 from semcast.codec.encoder import parse_layouts
 from semcast.codec.front import domain_of, model_number, version_of
+from semcast.codec.ladder import V2
 from semcast.codec.painter import BRANCHES, SceneCodec, paint
 from semcast.codec.policy import Policy
 from semcast.codec.score import TrueScore
@@ -44,6 +45,9 @@ from semcast.photos import LONGEST_SIDE, Photo, resize, to_tensor, to_uint8
 POLICY = "rl-asc"
 ALLOCATIONS = (POLICY, *PLAIN)
 """The names that :meth:`RlAsc.load` knows."""
+
+LOOKING = (POLICY, "greedy", "exhaustive")
+"""Those that look at J, or learned from it."""
 
 SPECKS = {16: 0, 32: 1, 64: 3}
 """At each side, areas of up to so many places are taken for specks and not sent."""
@@ -134,9 +138,10 @@ class Networks:
         """Give a photo ``[1, 3, 256, 256]`` as it would be coded at each side."""
         return {len(layout): self.side(layout, own, care=care, size=size) for layout, own in self.describe(photo)}
 
-    def score(self, photo: Tensor, truth: Tensor, sides: Mapping[int, Side]) -> TrueScore:
-        """Prepare J by decoding, judged by the codec's own parser."""
-        return TrueScore(self.codec, Criterion(self.labels, self.lpips, len(self.domain.classes)), photo, truth, sides)
+    def score(self, photo: Tensor, truth: Tensor, sides: Mapping[int, Side], task: Task = PLAIN_TASK) -> TrueScore:
+        """Prepare J of a task by decoding, judged by the codec's own parser."""
+        criterion = Criterion(self.labels, self.lpips, len(self.domain.classes), task)
+        return TrueScore(self.codec, criterion, photo, truth, sides)
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,14 @@ class RlAsc:
         policy = Policy.load(networks.domain)  # so small that it stays on the CPU
         return cls(networks, policy.allocate, name, version=policy.fingerprint, care=care)
 
+    @property
+    def told(self) -> bool:
+        """Whether the allocation knows what is cared for and looks at J: from version 2 on it is part of that.
+
+        The others raise it afterwards (:func:`~semcast.codec.allocation.care_for`).
+        """
+        return self.networks.codec.ladder.version >= V2.version and self.name in LOOKING
+
     def options(self, image: Photo, size: tuple[int, int] | None = None) -> Options:
         """Give what the allocation chooses from; J is by the parser's own labels of the photo.
 
@@ -240,11 +253,13 @@ class RlAsc:
         photo = to_tensor(resize(image, SIZE)).to(self.networks.device).contiguous(memory_format=torch.channels_last)
         sides = self.networks.sides(photo, care=self.care, size=size or (image.shape[1], image.shape[0]))
 
+        task = Task.of(self.care) if self.told else PLAIN_TASK
+
         @cache
         def judge() -> TrueScore:
-            return self.networks.score(photo, self.networks.labels(photo), sides)
+            return self.networks.score(photo, self.networks.labels(photo), sides, task)
 
-        return Options(sides, lambda choices: judge()(choices))  # only when asked: most allocations never look
+        return Options(sides, lambda choices: judge()(choices), task)  # only when asked: most allocations never look
 
     def compress(self, image: Photo, max_bytes: int) -> bytes:
         """Write a photo uint8 ``[height, width, 3]`` as a ``.sem`` file; what is not 256 x 256 is resized.
@@ -258,7 +273,7 @@ class RlAsc:
         """
         options = self.options(image)
         choice = self.allocation(options, max_bytes)
-        if self.care:
+        if self.care and not self.told:
             choice = care_for(options, choice, max_bytes, self.care)
         return self.write(options.sides[choice.side], choice, (image.shape[1], image.shape[0]))
 

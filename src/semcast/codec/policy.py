@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from semcast.codec.choice import Choice, Options, weigh_levels
 from semcast.codec.concepts import CATEGORIES, GRID, SIDES
+from semcast.codec.criterion import WEIGHTS
 from semcast.codec.ladder import V1, Ladder, ladder_of
 from semcast.domains import Domain
 from semcast.errors import BadInput
@@ -26,13 +27,17 @@ from semcast.weights import load
 def list_fields(ladder: Ladder) -> tuple[tuple[str, int], ...]:
     """List what a policy observes: names and how many numbers each, all about 0 to 2."""
     parts, above = len(ladder.parts) - 1, ladder.levels - 1
+    told = () if ladder is V1 else (
+        ("log2 of the weights of J, against the usual ones", 3), ("log2 of what the category counts", 1),
+        ("share of what counts that is still to come", 1), ("the same here", 1),
+    )  # fmt: skip
     return (
         ("choosing the side", 1), ("side", len(SIDES)), ("category", CATEGORIES), ("share of cells", 1), ("energy", parts),
         ("spread", parts), ("cost of each level / bits left", above), ("bits left / budget", 1), ("budget", 1),
         ("cells to come", 1), ("cost to come at levels 1 to 3 / bits left", 3), ("mean level so far", 1),
         ("empty file / budget, each side", len(SIDES)), ("all at level 2 / budget, each side", len(SIDES)),
         ("error of a value at each level", above), ("error removed per bit by each level", above),
-        ("the same of all concepts", above),
+        ("the same of all concepts", above), *told,
     )  # fmt: skip
 
 
@@ -115,8 +120,20 @@ class Walk:
             errors[1:] / (ladder.channels * (cells[i] if self.side else GRID**2)),
             weigh_levels(errors, bits),
             side.worth,
+            *([] if ladder is V1 else self._task(i)),
         )
         return np.concatenate([np.asarray(field, np.float32) for field in fields])
+
+    def _task(self, i: int) -> list[list[float]]:
+        """What is told of the task, and how much of it the i-th concept and those to come are."""
+        task, concepts = self.options.task, self.options.sides[self.choice.side].concepts
+        factors = task.factors(CATEGORIES).numpy()
+        counted = np.array([factors[concept.category] * len(concept.cells) for concept in concepts])
+        usual, own = asdict(WEIGHTS), asdict(task.weights)
+        ratios = [math.log2(max(own[name], 1e-3) / usual[name]) / 2 for name in usual]
+        here = math.log2(factors[concepts[i].category]) / 2 if self.side else 0.0
+        coming = float(counted[len(self.levels) :].sum() / counted.sum())
+        return [ratios, [here], [coming], [float(counted[i] / counted.sum()) if self.side else 1.0]]
 
     def _of_sides(self, value: Callable[[int], float]) -> list[float]:
         return [min(value(side), 4) / 2 if side in self.options.sides else 2 for side in SIDES]

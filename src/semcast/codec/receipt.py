@@ -152,7 +152,8 @@ def to_table(receipt: Receipt) -> Table:
     side = len(stream.layout)
     cares = ", ".join(f"{receipt.domain.classes[c]} x {factor}" for c, factor in stream.care.items())
     about = f"{receipt.domain.name}, {stream.width} x {stream.height}, layout {side} x {side}"
-    made = Table(caption=about + (f", cared for: {cares}" if cares else ""))
+    task = receipt.domain.name_task(stream.care)
+    made = Table(caption=about + (f", task {task}" if task else "") + (f", cared for: {cares}" if cares else ""))
     for heading in ("section", "cells", "level", "bytes", "share", "bytes a cell", ""):
         made.add_column(heading, justify="left" if heading in ("section", "") else "right", no_wrap=True)
     for name, spent in receipt.sections.items():
@@ -173,6 +174,7 @@ def to_json(receipt: Receipt) -> dict[str, Any]:
     return {
         "domain": receipt.domain.name, "bytes": receipt.total, "width": stream.width, "height": stream.height,
         "layout_side": len(stream.layout), "model": f"{stream.model:04x}",
+        "task": receipt.domain.name_task(stream.care),
         "care": {receipt.domain.classes[c]: factor for c, factor in stream.care.items()},
         "sections": {name: round(spent, 3) for name, spent in receipt.sections.items()},
         "concepts": [

@@ -28,7 +28,9 @@ from torch import Tensor
 from semcast.codec.allocation import PLAIN, uniform
 from semcast.codec.choice import Allocation, Choice
 from semcast.codec.codec import Networks
-from semcast.codec.concepts import SIDES, SIZE
+from semcast.codec.concepts import CATEGORIES, SIDES, SIZE
+from semcast.codec.criterion import PLAIN_TASK, WEIGHTS, Task, Weights
+from semcast.codec.ladder import V1
 from semcast.codec.policy import Policy, PolicyConfig, Walk, count_observed
 from semcast.domains import domain_named
 from semcast.errors import BadInput, Missing
@@ -110,7 +112,8 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
             super().reset(seed=seed)
             if seed is not None:
                 self.random = np.random.default_rng(seed)
-            chosen = self.photo(int(self.random.integers(count)))
+            task = PLAIN_TASK if ladder is V1 else random_task(self.random)
+            chosen = self.photo(int(self.random.integers(count)), task)
             low, high = np.log(settings.low), np.log(settings.high)
             drawn = round(float(np.exp(self.random.uniform(low, high))))
             budget = int(self.random.choice(BUDGETS)) if self.random.random() < 0.5 else drawn
@@ -134,6 +137,17 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
             return self.walk.allowed()
 
     return AllocationEnv()
+
+
+def random_task(random: np.random.Generator) -> Task:
+    """Half of them the usual one; the others care for up to three categories, or weigh J another way, or both."""
+    if random.random() < 0.5:
+        return PLAIN_TASK
+    cared = random.choice(CATEGORIES, int(random.integers(0, 4)), replace=False)
+    care = {int(category): float(2 ** random.integers(1, 5)) for category in cared}
+    scales = 2 ** random.uniform(-1, 1, 3) if random.random() < 0.5 else np.ones(3)
+    weights = Weights(WEIGHTS.rate * scales[0], WEIGHTS.semantic * scales[1], WEIGHTS.perceptual * scales[2])
+    return Task.of(care, weights)
 
 
 def _need(module: str) -> Any:

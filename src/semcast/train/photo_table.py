@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from semcast.codec.choice import Choice, Options, Side
 from semcast.codec.codec import Networks
 from semcast.codec.concepts import CATEGORIES, GRID, SIDES, SIZE
-from semcast.codec.criterion import bits_per_pixel, score
+from semcast.codec.criterion import PLAIN_TASK, Task, bits_per_pixel, lpips_cells, score
 from semcast.codec.score import preview
 from semcast.domains import IGNORED
 from semcast.errors import Missing
@@ -26,8 +24,11 @@ from semcast.networks.precision import mixed
 from semcast.train.data import Scenes
 from semcast.train.loop import console
 
-Photo = Callable[[int], Options]
-"""The number of a photo → what there is to choose from."""
+
+class Photo(Protocol):
+    """The number of a photo, and what it is for → what there is to choose from."""
+
+    def __call__(self, i: int, task: Task = PLAIN_TASK) -> Options: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +89,10 @@ class PhotoTable:
             features = {side: file[f"features_{side}"] for side in SIDES}
             return cls(layouts, features, file["lpips"], file["counts"], file["truth"])
 
-    def options(self, networks: Networks, i: int) -> Options:
-        """Photo i to choose from, with J looked up."""
+    def options(self, networks: Networks, i: int, task: Task = PLAIN_TASK) -> Options:
+        """Photo i to choose from, with J of a task looked up."""
         sides = {side: networks.side(self.layouts[side][i], self.features[side][i]) for side in SIDES}
-        options = Options(sides, lambda choices: [self.score(options, i, choice) for choice in choices])
+        options = Options(sides, lambda choices: [self.score(options, i, choice) for choice in choices], task)
         return options
 
     def score(self, options: Options, i: int, choice: Choice) -> float:
@@ -99,12 +100,15 @@ class PhotoTable:
         side = options.sides[choice.side]
         k, levels = SIDES.index(choice.side), np.array(choice.levels)
         categories = np.array([concept.category for concept in side.concepts])
-        lpips = float(self.lpips[i, k, levels, categories].sum())
+        factors = options.task.factors(CATEGORIES).numpy()
+        shares = np.array([len(concept.cells) for concept in side.concepts]) / GRID**2
+        weights = factors[categories] / (factors[categories] @ shares)
+        lpips = float(self.lpips[i, k, levels, categories] @ weights)
         hit, seen = self.counts[i, k, levels, categories].sum(0)
         union = self.truth[i] + seen - hit
         there = union > 0
-        miou = float((hit[there] / union[there]).mean()) if there.any() else 1.0
-        return score(bits_per_pixel(options.size(choice)), miou, lpips)
+        miou = float(np.average(hit[there] / union[there], weights=factors[there])) if there.any() else 1.0
+        return score(bits_per_pixel(options.size(choice)), miou, lpips, options.task.weights)
 
 
 class _Row(NamedTuple):
@@ -153,33 +157,17 @@ def _lpips_of(networks: Networks) -> Lpips:
     return networks.lpips
 
 
-def lpips_cells(lpips: Lpips, target: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
-    """Each cell's share of LPIPS, ``[B, GRID, GRID]``: it sums to the distance.
-
-    Args:
-        target: features of the photo, ``[1, C, H, W]`` a layer.
-        features: those of the pictures.
-    """
-    total = torch.zeros(len(features[0]), GRID, GRID)
-    for a, b, weight in zip(target, features, lpips.heads, strict=True):
-        here = ((a - b).square() * weight).sum(1, keepdim=True).float()
-        cells = F.adaptive_avg_pool2d(here, GRID) if here.shape[-1] >= GRID else F.interpolate(here, (GRID, GRID), mode="area")
-        cells = cells * (here.mean((2, 3), keepdim=True) / cells.mean((2, 3), keepdim=True).clamp_min(1e-12))
-        total = total + cells[:, 0] / GRID**2
-    return total
-
-
 class Exact:
     """Photos with J by true decodes against the labels of the dataset."""
 
     def __init__(self, networks: Networks, scenes: Scenes, table: PhotoTable) -> None:
         self.networks, self.scenes, self.table = networks, scenes, table
 
-    def __call__(self, i: int) -> Options:
+    def __call__(self, i: int, task: Task = PLAIN_TASK) -> Options:
         """Photo i."""
         sides = self.table.options(self.networks, i).sides
         photo = self.scenes.batch(torch.tensor([i])).contiguous(memory_format=torch.channels_last)
-        return Options(sides, self.networks.score(photo, self.scenes.masks[i : i + 1], sides))
+        return Options(sides, self.networks.score(photo, self.scenes.masks[i : i + 1], sides, task), task)
 
 
 def kept_table(path: Path, networks: Networks, scenes: Scenes, resume: bool) -> PhotoTable:
@@ -195,10 +183,14 @@ def look_up(networks: Networks, table: PhotoTable) -> Photo:
     """Photos of a table; their options are kept, for what they know of sizes is asked again and again."""
     kept: dict[int, Options] = {}
 
-    def photo(i: int) -> Options:
+    def photo(i: int, task: Task = PLAIN_TASK) -> Options:
         if i not in kept:
             kept[i] = table.options(networks, i)
-        return kept[i]
+        plain = kept[i]
+        if task == plain.task:
+            return plain
+        told = Options(plain.sides, lambda choices: [table.score(told, i, choice) for choice in choices], task, plain._sizes)
+        return told
 
     return photo
 

@@ -111,7 +111,7 @@ def code(shelf: Shelf, subject: Subject, domain: str, max_bytes: int, cares: Map
     size = (256, 256) if domain == "face" else subject.size
     options = _options(subject, codec, domain, factors, pixels, size)
     choice = codec.allocation(options, max_bytes)
-    if factors:
+    if factors and not codec.told:
         choice = care_for(options, choice, max_bytes, factors)
     own = codec if not factors else RlAsc(codec.networks, codec.allocation, codec.name, care=factors)
     data = own.write(options.sides[choice.side], choice, size)
