@@ -32,13 +32,14 @@ from semcast.train.schedule import Schedule
 from semcast.train.validation import load_judge
 from semcast.weights import save
 
+INT8 = ("encoder.", "generator.eigen_", "generator.shape_place", "generator.texture_place")
 RENDER = ("join", "body", "grow", "polish", "to_rgb", "to_mask")
 """Of the generator: what paints on the eigen-parts' picture."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``judge_from`` is the step from which the discriminator takes part; ``warm_start`` goes on from what ships.
+    """``judge_from`` is the step from which the discriminator takes part; ``warm_start`` goes on from ``source``.
 
     ``code``: numbers a code of a new generator, and ``render``: channels at 64, 128 and 256 px. ``more_every``: how often a batch
     shows more people, none where 0. ``closed_form``: share of the learning rate of what starts from closed forms.
@@ -57,6 +58,7 @@ class Settings:
     schedule: Schedule = Schedule("wsd", decay=0.1)
     seed: int = 0
     warm_start: bool = True
+    source: str = "generator"
 
 
 class GeneratorRecipe(Recipe):
@@ -89,12 +91,12 @@ class GeneratorRecipe(Recipe):
         self.judge = load_judge()
 
     def start(self) -> None:
-        """From what ships, or from the principal components of the parts.
+        """From ``source`` (the generator in training, or ``generative``), or from the principal components of the parts.
 
         A shipped generator that doubles by PixelShuffle gives all but its render net, which begins with the eigen-parts' picture.
         """
         if self.settings.warm_start:
-            encoder, generator, _ = load_generator("generative")
+            encoder, generator, _ = load_generator(self.settings.source)
             self.encoder.load_state_dict(encoder.state_dict())
             kept = generator.state_dict() | {"care": self.generator.care}
             if not generator.config.smooth:
@@ -130,9 +132,9 @@ class GeneratorRecipe(Recipe):
         return total, {name + more: value for name, value in losses.items()}
 
     def ship(self, network: nn.ModuleDict) -> None:
-        """Both networks in 16 bits."""
+        """What starts from closed forms in 8 bits, the rest in 16."""
         path = self.job.out / "generator.safetensors"
-        save(path, network.state_dict(), kind="generator", config=self.configuration())
+        save(path, network.state_dict(), kind="generator", config=self.configuration(), int8=INT8)
 
     @torch.no_grad()
     def validate(self, network: nn.ModuleDict) -> dict[str, float]:

@@ -23,8 +23,8 @@ from semcast.weights import load
 
 
 def load_generator(source: str) -> tuple[FaceEncoder, SemanticGenerator, Generative | None]:
-    """Encoder and generator from a ``generator`` run's file, or from a whole link (which is returned as well)."""
-    if not source.endswith("generator.safetensors"):
+    """Encoder and generator from a ``generator`` run's file or the one that ships, or from a whole link (returned as well)."""
+    if source != "generator" and not source.endswith("generator.safetensors"):
         link = Generative.load(name=source)
         return link.encoder, link.generator, link
     checkpoint = load(source, kind="generator")
