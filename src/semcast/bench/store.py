@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from semcast.bench.records import Line, split
 from semcast.errors import BadInput
 from semcast.files import reason_of, whole
+from semcast.stopping import unbroken
 
 L = TypeVar("L", bound=Line)
 
@@ -132,7 +133,7 @@ def lock(path: Path) -> Iterator[None]:
                     os.write(descriptor, f"{os.getpid()}\n".encode())
                 yield
             finally:
-                with contextlib.suppress(OSError):
+                with unbroken(), contextlib.suppress(OSError):
                     place.unlink()
             return
         finally:
