@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -82,6 +83,7 @@ def _obey(asked: dict[str, Any], streams: Sequence[int]) -> None:
     try:
         for number, stream in enumerate(streams, 1):
             os.dup2(stream, number)
+        sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(asked["cwd"])
         signal.alarm(LATE_S)
@@ -96,6 +98,8 @@ def _obey(asked: dict[str, Any], streams: Sequence[int]) -> None:
         main()
     except SystemExit as end:
         code = end.code
+    except BaseException:  # noqa: BLE001 - nothing may leave a child but its end
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from semcast.cli.study import report, reproduce
 from semcast.cli.train import train
 from semcast.cli.web import web
 from semcast.errors import SemcastError, Unfinished
+from semcast.files import reason_of
 from semcast.stopping import Stop
 
 app = typer.Typer(
@@ -45,6 +47,8 @@ app = typer.Typer(
     """,
 )
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What a disk may say at any place, that of temporary files too."""
 VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Send": (demo, transmit, sample),
     "On the air": (send, receive, simulate),
@@ -107,6 +111,9 @@ def _failed(error: BaseException, stop: Stop) -> int:
     if isinstance(error, BrokenPipeError):  # whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        complain(f"it cannot go on ({reason_of(error)})")
+        return 2
     if not isinstance(error, Exception):
         raise error
     if hasattr(error, "format_message"):  # how typer reports a wrong command line, whichever click it carries
