@@ -6,6 +6,7 @@
 # make coverage       which lines no test runs
 # make fuzz-short     a minute for each of four kinds of input that strangers send
 # make fuzz           an hour of them
+# make faults         workers killed, full disks, signals at every moment, memory: an hour
 # make golden         the golden vectors of weights that have changed, and whether this machine reads the others alike
 # make audit          known vulnerabilities of what is installed; needs the network
 # make sbom           sbom.json: what semcast runs with, as CycloneDX
@@ -20,7 +21,7 @@ PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 # torch for CPUs: the default wheel brings gigabytes of CUDA. Empty (TORCH_INDEX=) takes the default.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo check test test-all test-machines coverage fuzz fuzz-short golden audit sbom docs wheel clean
+.PHONY: demo check test test-all test-machines coverage fuzz fuzz-short faults golden audit sbom docs wheel clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/semcast demo -o demo.png --force
@@ -60,6 +61,9 @@ fuzz: $(VENV)/.installed
 
 fuzz-short: $(VENV)/.installed
 	$(FUZZ) --seconds 60
+
+faults: $(VENV)/.installed
+	SEMCAST_FAULTS=long $(PYTEST) $(or $(TESTS),tests/test_faults_*.py)
 
 golden: $(VENV)/.installed
 	PYTHONPATH=src $(VENV)/bin/python tests/golden/make.py

@@ -16,7 +16,8 @@ SOURCE = ROOT / "src" / "semcast"
 ROWS = (
     "__main__", "cli", "web", "studies", "train", "bench", "testing", "station", "api", "privacy", "rivals", "codec",
     "generative", "linear", "sources", "face", "framing", "metrics", "networks", "trust", "weights", "onair", "channels",
-    "crossing", "link", "source_coding", "pictures", "photos", "mark", "mending", "domains", "hashes", "files", "errors",
+    "crossing", "link", "source_coding", "pictures", "photos", "mark", "mending", "domains", "hashes", "files", "stopping",
+    "errors",
 )  # fmt: skip
 ROW = {name: number for number, name in enumerate(ROWS)}
 
@@ -56,7 +57,7 @@ def test_imports_point_down(path: Path) -> None:
 def test_import_changes_nothing_global() -> None:
     code = (
         "import torch; a = torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed()\n"
-        "import semcast.bench.sweep, semcast.cli\n"
+        "import semcast.bench.sweep, semcast.cli.app\n"
         "assert a == (torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed())"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", capture_output=True, text=True)
@@ -64,7 +65,7 @@ def test_import_changes_nothing_global() -> None:
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys, semcast.cli; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    code = "import sys, semcast.cli.app; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src").returncode == 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from semcast.errors import BadInput, Missing
+from semcast.stopping import unbroken
 
 
 @contextlib.contextmanager
@@ -28,7 +29,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} cannot be written ({reason_of(error)})") from None
     finally:
-        with contextlib.suppress(OSError):
+        with unbroken(), contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
 

@@ -139,7 +139,7 @@ def measure_on(client: Any, load: Load | None, work: Work[Any]) -> Measure:
         SemcastError: (while it measures) a worker computes with other versions, weights or metrics, or the scheduler is gone.
     """
     job = Job(uuid4().hex, load, terms(work))
-    sent = None if load else client.scatter(_pickle(work), broadcast=True, hash=False)
+    sent = None if load else _send(client, _pickle(work))
 
     def measure(tasks: Iterable[Task]) -> Iterator[Any]:
         running: dict[Any, Task] = {}
@@ -187,6 +187,13 @@ def _submit(client: Any, job: Job, task: Task, sent: Any) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sending large graph")  # a photo of many megabytes is one
         return client.submit(_measure, job, task, sent, pure=False, retries=RETRIES)
+
+
+def _send(client: Any, data: bytes) -> Any:
+    """Bytes that every worker can have. They are a task: where all workers that had them died, the scheduler has them still."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        return client.submit(_same, data, pure=False, retries=RETRIES)
 
 
 def _room(client: Any) -> int:
@@ -278,6 +285,10 @@ _LOADED: dict[str, Work[Any]] = {}  # by job, the latest only
 
 def _measure(job: Job, task: Task, sent: bytes | None = None) -> list[Any]:
     return list(_loaded(job, sent).measure([task]))
+
+
+def _same(data: bytes) -> bytes:
+    return data
 
 
 def _loaded(job: Job, sent: bytes | None) -> Work[Any]:

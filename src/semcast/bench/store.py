@@ -6,12 +6,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from io import RawIOBase
 from pathlib import Path
-from typing import Generic, TextIO, TypeVar
+from typing import Generic, TypeVar
 
 from semcast.bench.records import Line, split
 from semcast.errors import BadInput
 from semcast.files import reason_of, whole
+from semcast.stopping import unbroken
 
 L = TypeVar("L", bound=Line)
 
@@ -35,7 +37,7 @@ class Store(Generic[L]):
     def __init__(self, path: Path | None, kind: type[L], *, afresh: bool = False) -> None:
         self.path, self.kind, self.afresh = path, kind, afresh
         self.earlier: list[L] = []
-        self._file: TextIO | None = None
+        self._file: RawIOBase | None = None
         self._replaced = False
         self._stack = contextlib.ExitStack()
 
@@ -65,12 +67,24 @@ class Store(Generic[L]):
             return
         try:
             if self._file is None:
-                self._file = self.path.open("w" if self.afresh else "a", encoding="utf-8")
-            self._file.write(record.line())
-            self._file.flush()
+                self._file = self.path.open("wb" if self.afresh else "ab", buffering=0)
+            _append(self._file, record.line().encode())
         except OSError as error:
             raise BadInput(f"{self.path} cannot be written ({reason_of(error)})") from None
         self._replaced = self._replaced or replaces
+
+
+def _append(file: RawIOBase, line: bytes) -> None:
+    """All of a line or, where the disk is full or somebody interrupts, nothing of it."""
+    end = file.seek(0, os.SEEK_END)
+    left = memoryview(line)
+    try:
+        while left:
+            left = left[file.write(left) or 0 :]
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.truncate(end)
+        raise
 
 
 def mend(path: Path, kind: type[L]) -> list[L]:
@@ -80,13 +94,16 @@ def mend(path: Path, kind: type[L]) -> list[L]:
         SemcastError: the file holds something else, or cannot be read.
     """
     records, good, size = split(path, kind)
-    if good < size:
-        os.truncate(path, good)
-    elif good:
-        with path.open("rb+") as file:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # the last line is whole, only its end is missing
-                file.write(b"\n")
+    try:
+        if good < size:
+            os.truncate(path, good)
+        elif good:
+            with path.open("rb+", buffering=0) as file:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # the last line is whole, only its end is missing
+                    file.write(b"\n")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({reason_of(error)})") from None
     return records
 
 
@@ -110,12 +127,13 @@ def lock(path: Path) -> Iterator[None]:
                 raise BadInput(f"{path} is being written by {who}: wait until that has ended, or name another file")
             if not _same(descriptor, place):  # its holder took the file away just before it let go
                 continue
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
             try:
+                with contextlib.suppress(OSError):  # a disk that is full: who holds it is then not known, the lock holds
+                    os.truncate(descriptor, 0)
+                    os.write(descriptor, f"{os.getpid()}\n".encode())
                 yield
             finally:
-                with contextlib.suppress(OSError):
+                with unbroken(), contextlib.suppress(OSError):
                     place.unlink()
             return
         finally:

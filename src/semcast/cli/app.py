@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -20,7 +21,9 @@ from semcast.cli.send import demo, sample, transmit
 from semcast.cli.study import report, reproduce
 from semcast.cli.train import train
 from semcast.cli.web import web
-from semcast.errors import SemcastError
+from semcast.errors import SemcastError, Unfinished
+from semcast.files import reason_of
+from semcast.stopping import Stop
 
 app = typer.Typer(
     name="semcast",
@@ -44,6 +47,8 @@ app = typer.Typer(
     """,
 )
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What a disk may say at any place, that of temporary files too."""
 VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Send": (demo, transmit, sample),
     "On the air": (send, receive, simulate),
@@ -76,33 +81,46 @@ def options(
     """What comes before the verb."""
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    complain(message)
-    sys.exit(code)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; whatever goes wrong ends in one sentence: exit 2 for the user's mistake, 1 for ours."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+def run(arguments: Sequence[str], stop: Stop) -> int:
+    """Run a verb and say how it ended; the exit code."""
     ready_streams()
     try:
-        code = app(given or ["--help"], prog_name="semcast", standalone_mode=False)
-    except SemcastError as error:
-        _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("stopped", 130)
-    except BrokenPipeError:  # whoever read our output has enough
+        code = app(arguments or ["--help"], prog_name="semcast", standalone_mode=False)
+    except BaseException as error:
+        if stop.number is not None:  # whatever it looked like to the code that it met: an import that failed, say
+            return _stopped(stop, error)
+        return _failed(error, stop)
+    if code == 130:  # what typer makes of Ctrl-C
+        return _stopped(stop)
+    return code if isinstance(code, int) else 0
+
+
+def _stopped(stop: Stop, error: BaseException | None = None) -> int:
+    """Say that it was stopped, and what there is to go on with where the verb says so."""
+    complain(error if isinstance(error, Unfinished) else "stopped")
+    return stop.code
+
+
+def _failed(error: BaseException, stop: Stop) -> int:
+    """Say what went wrong: exit 2 for the user's mistake, 1 for ours."""
+    if isinstance(error, SemcastError):
+        complain(error)
+        return 2
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":  # what older typers make of Ctrl-C
+        return _stopped(stop)
+    if isinstance(error, BrokenPipeError):  # whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except Exception as error:  # noqa: BLE001 - the last resort
-        if type(error).__name__ == "Abort":  # what older typers make of Ctrl-C
-            _fail("stopped", 130)
-        if hasattr(error, "format_message"):  # how typer reports a wrong command line, whichever click it carries
-            where = getattr(getattr(error, "ctx", None), "command_path", "semcast")
-            _fail(f"{error.format_message().rstrip('.')} (see {where} --help)", 2)
-        if os.environ.get("SEMCAST_DEBUG") == "1":
-            raise
-        _fail(f"sorry, this should not happen: {type(error).__name__}: {error} (SEMCAST_DEBUG=1 shows where)", 1)
-    if code == 130:
-        _fail("stopped", 130)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 141
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        complain(f"it cannot go on ({reason_of(error)})")
+        return 2
+    if not isinstance(error, Exception):
+        raise error
+    if hasattr(error, "format_message"):  # how typer reports a wrong command line, whichever click it carries
+        where = getattr(getattr(error, "ctx", None), "command_path", "semcast")
+        complain(f"{error.format_message().rstrip('.')} (see {where} --help)")
+        return 2
+    if os.environ.get("SEMCAST_DEBUG") == "1":
+        raise error
+    complain(f"sorry, this should not happen: {type(error).__name__}: {error} (SEMCAST_DEBUG=1 shows where)")
+    return 1

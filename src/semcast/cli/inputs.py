@@ -10,13 +10,15 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semcast.cli.console import complain
+from semcast.cli.console import complain, say
 from semcast.errors import BadInput, Missing, SemcastError, Unfinished
 from semcast.files import reason_of
 
 STREAM = Path("-")
 """stdin as an input, stdout as an output."""
 MAX_STDIN = 1 << 30
+FEW = 5
+"""Names of files that are left out, as many as are shown."""
 
 Check = Callable[[Path], None]
 """Raises SemcastError where a file cannot be written."""
@@ -75,7 +77,7 @@ def check_inputs(paths: Sequence[Path]) -> None:
 def find_inputs(paths: Sequence[Path], suffixes: Collection[str]) -> tuple[list[Path], bool]:
     """Every file that was named or is in a folder that was named (not in its subfolders), and whether they count as several.
 
-    In a folder, the masks beside photos do not count.
+    What in a folder does not count (masks beside photos, hidden files, subfolders, other kinds) is said.
 
     Raises:
         SemcastError: a folder holds no such file or cannot be read, or stdin is named twice.
@@ -89,15 +91,23 @@ def find_inputs(paths: Sequence[Path], suffixes: Collection[str]) -> tuple[list[
     for path in paths:
         try:
             folder = path != STREAM and path.is_dir()
-            inside = sorted(filter(counts, path.iterdir())) if folder else [path]
+            files = sorted(path.iterdir()) if folder else [path]
+            inside = [file for file in files if not folder or counts(file)]
         except (OSError, ValueError) as error:
             raise Missing(f"{path} cannot be read ({reason_of(error)})") from None
         if not inside:
             raise BadInput(f"the folder {path} holds nothing that this verb takes")
+        _say_left_out(path, [file for file in files if folder and not counts(file)])
         found += inside
     if found.count(STREAM) > 1:
         raise BadInput("stdin can be read once: give - once")
     return found, len(found) > 1 or found != list(paths)
+
+
+def _say_left_out(folder: Path, files: Sequence[Path]) -> None:
+    if files:
+        shown = ", ".join(file.name for file in files[:FEW]) + (", ..." if len(files) > FEW else "")
+        say(f"{len(files)} of {folder} left out, not taken by their names: {shown}")
 
 
 def pair(paths: Sequence[Path], suffixes: Collection[str], out: Path | None, ending: str) -> Batch:

@@ -262,12 +262,16 @@ def _check_for_one(several: bool, symbols: Path | None, mask: Path | None) -> No
 
 
 def _save_symbols(path: Path, crossing: Crossing) -> None:
+    import io
+
     import numpy as np
 
     from semcast.files import whole
 
+    data = io.BytesIO()  # into a file np.save writes past Python, and a disk that is full goes unnoticed
+    np.save(data, crossing.burst.symbols[0].cpu().numpy().astype(np.complex64))
     with whole(path) as file:
-        np.save(file, crossing.burst.symbols[0].cpu().numpy().astype(np.complex64))
+        file.write(data.getbuffer())
 
 
 def _report(values: dict[str, Any], as_json: bool) -> None:

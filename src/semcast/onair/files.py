@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import sys
 from collections.abc import Iterator
@@ -248,7 +249,9 @@ def write_sound(path: Path, samples: ArrayLike, rate: int) -> None:
         return
     soundfile = _soundfile(f"{path} and other sounds than WAV")
     try:
+        data = io.BytesIO()  # what a file refuses, the library's own writing does not notice
+        soundfile.write(data, whole_numbers, rate, format=suffix[1:].upper())
         with whole(path) as file:
-            soundfile.write(file, whole_numbers, rate, format=suffix[1:].upper())
+            file.write(data.getbuffer())
     except soundfile.SoundFileError as error:
         raise BadInput(f"{path} cannot be written ({reason_of(error)})") from None

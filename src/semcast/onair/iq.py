@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from semcast.errors import BadInput, Damaged, Missing
 from semcast.files import check_place, reason_of, whole
 from semcast.onair.samples import check_frames, check_shape, checked
+from semcast.stopping import unbroken
 
 IQ = (".sigmf-meta", ".sigmf-data")
 SPACING, DATASET = "semcast:spacing_hz", "core:dataset"
@@ -191,7 +192,7 @@ def write_iq(
         raise BadInput(f"a sample rate is a number over 0, not {sample_rate}")
     text = _describe(values, sample_rate, annotations, spacing_hz, centre_hz)
     # The metadata are put in place last: where one of the two fails, no new description stands beside old samples.
-    with whole(path.with_suffix(IQ[0])) as meta:
+    with unbroken(), whole(path.with_suffix(IQ[0])) as meta:
         meta.write(text.encode())
         with whole(path.with_suffix(IQ[1])) as data:
             data.write(values.data)

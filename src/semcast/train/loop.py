@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-from semcast.errors import Damaged, Unfinished
-from semcast.files import whole, write_text
+from semcast.errors import BadInput, Damaged, Unfinished
+from semcast.files import reason_of, whole, write_text
 from semcast.photos import to_uint8, write_image
 from semcast.pictures import grid
+from semcast.stopping import unbroken
 from semcast.train.schedule import average
 
 if TYPE_CHECKING:
     from semcast.train.recipe import Recipe
 
 console = Console(stderr=True, markup=False, emoji=False)  # a path may hold brackets
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
 
 
 class Means:
@@ -68,9 +69,32 @@ class Trainer:
         self.average = average(recipe.network, recipe.decay)
         if saved is not None:
             self._restore(saved)
+        self._validated = 0
         if self.ranks.leads:
-            self.out.mkdir(parents=True, exist_ok=True)
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadInput(f"the folder {self.out} cannot be made ({reason_of(error)})") from None
+            self._trim_log()
             write_text(self.out / "settings.json", json.dumps(recipe.list_settings(), indent=1, default=str) + "\n")
+
+    def _trim_log(self) -> None:
+        """Take off what a killed run logged after its last checkpoint: those steps are taken again."""
+        path, kept = self.out / LOG, []
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.exists() else []
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read ({reason_of(error)})") from None
+        for line in lines:
+            try:
+                step, validated = int(json.loads(line)["step"]), "seconds" not in line
+            except (ValueError, KeyError, TypeError):  # cut short
+                continue
+            if step <= self.first:
+                kept.append(line)
+                self._validated = max(self._validated, step * validated)
+        if kept != lines:
+            write_text(path, "".join(kept))
 
     def _things(self) -> dict[str, Any]:
         """What survives an interruption, by name."""
@@ -105,14 +129,15 @@ class Trainer:
         schedule = recipe.settings.schedule
         stream = recipe.batches(self.first)
         means, busy, reported, saved_at, i = Means(), 0.0, self.first, time.monotonic(), self.first
-        validated = self.first
+        validated = self._validated
         try:
             while i < steps and (spent := self.spent()) < 1:
                 began = time.monotonic()
-                recipe.i = i
-                means.add(i, recipe.advance(next(stream), schedule(i, steps, spent)))
-                self.average.update_parameters(recipe.network)
-                i += 1
+                with unbroken():  # half a step cannot be gone on with
+                    recipe.i = i
+                    means.add(i, recipe.advance(next(stream), schedule(i, steps, spent)))
+                    self.average.update_parameters(recipe.network)
+                    i += 1
                 busy += time.monotonic() - began
                 if i % recipe.report_every == 0:
                     self.report(i, means, recipe.whole * (i - reported) / busy)
@@ -156,7 +181,11 @@ class Trainer:
     def _log(self, line: dict[str, Any], shown: str) -> None:
         if not self.ranks.leads:
             return
-        with (self.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        path = self.out / LOG
+        try:
+            with path.open("a") as log:
+                log.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise BadInput(f"{path} cannot be written ({reason_of(error)})") from None
         console.print(shown, highlight=False)
 
