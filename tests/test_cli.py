@@ -288,7 +288,8 @@ def test_several_photos(run: Run, photo: Path, stand_in: dict[str, System]) -> N
     (Path("photos") / "notes.txt").write_text("no photo either")
     given = ("transmit", "photos", "--aligned", "--symbols", 64, "-o", "out", "--json")
     code, out, err = run(*given)
-    assert code == 2 and err.count("\n") == 2 and "b.jpg is not an image" in err, err
+    assert code == 2 and err.count("\n") == 3 and "b.jpg is not an image" in err, err
+    assert err.startswith("1 of photos left out, not taken by their names: notes.txt\n")
     assert err.endswith("semcast: 1 of 3 files could not be done, the others are\n")
     assert [json.loads(line)["output"] for line in out.splitlines()] == ["out/a.png", "out/c.png"]
     before = Path("out/a.png").read_bytes()

@@ -121,7 +121,8 @@ def cluster_at(port: int, folder: Path) -> list[subprocess.Popen[bytes]]:
     dask = [sys.executable, "-m", "dask"]
     there = [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
     worker = [*dask, "worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-    quiet: dict[str, Any] = {"cwd": folder, "env": environment(TINY_PAUSE="0.05"), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    nowhere = subprocess.DEVNULL
+    quiet: dict[str, Any] = {"cwd": folder, "env": environment(TINY_PAUSE="0.05"), "stdout": nowhere, "stderr": nowhere}
     return [subprocess.Popen(command, **quiet) for command in (there, worker)]
 
 

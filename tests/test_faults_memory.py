@@ -46,7 +46,8 @@ VERBS = {
     "encode": ("encode", "{}", "--domain", "face", "--aligned", "-o", "out.sem", "-f"),
     "send": ("send", "{}", "--aligned", "--symbols", 64, "-o", "out.wav", "-f"),
     "evaluate": ("evaluate", "{}", *SWEEP[2:], "-o", "out.jsonl", "-f"),
-    "evaluate-codec": ("evaluate-codec", "{}", "--codecs", "jpeg", "--domain", "photo", "--max-bytes", 20_000, "-o", "c.jsonl", "-f"),
+    "evaluate-codec": ("evaluate-codec", "{}", "--codecs", "jpeg", "--domain", "photo", "--max-bytes", 20_000,
+                       "-o", "c.jsonl", "-f"),
     "inspect": ("inspect", "{}"),
 }
 
@@ -56,8 +57,8 @@ VERBS = {
 def test_a_photo_of_100_megapixels(verb: str, kind: str, server: Server, large: Path) -> None:
     peaks = {}
     for size in ("small", "large"):
-        if size == "small" and verb in ("transmit", "evaluate", "evaluate-codec"):  # as it is: 2048 pixels a side reach the networks
-            continue
+        if size == "small" and verb in ("transmit", "evaluate", "evaluate-codec"):
+            continue  # as it is: 2048 pixels a side reach the networks
         done = server.run([str(part).format(f"{size}.{kind}") for part in VERBS[verb]], large)
         assert done.code == 0, done
         peaks[size] = done.peak_mb

@@ -67,7 +67,8 @@ def environment(fault: str = "", **more: str) -> dict[str, str]:
 def start(arguments: Sequence[object], cwd: Path, fault: str = "", **more: str) -> subprocess.Popen[str]:
     """Begin a command."""
     command = [sys.executable, "-m", "semcast", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=cwd, env=environment(fault, **more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    own = environment(fault, **more)
+    return subprocess.Popen(command, cwd=cwd, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 300.0) -> Done:
@@ -196,7 +197,8 @@ TINY = ("--system", "mine.py:Tiny", "--domain", "photo", "--symbols", 64)
 SWEEP = ("evaluate", "photos", "--systems", "mine.py:Tiny", "--domain", "photo", "--symbols", "32,64", "--snr", "0,10")
 FACE = ("face/0000.png", "--aligned")
 VERBS: dict[str, Verb] = {
-    "transmit": Verb(("transmit", "photos/0000.png", *TINY, "-o", "out/a.png", "--save-symbols", "out/a.npy"), ("-f",), ready=_photos, growing=True),
+    "transmit": Verb(("transmit", "photos/0000.png", *TINY, "-o", "out/a.png", "--save-symbols", "out/a.npy"), ("-f",),
+                     ready=_photos, growing=True),
     "transmit-folder": Verb(("transmit", "photos", *TINY, "-o", "out"), ("-f",), growing=True, ready=_photos),
     "evaluate": Verb((*SWEEP, "-o", "out/r.jsonl"), growing=True, ready=_photos),
     "inspect": Verb(("inspect", "a.sem", "-o", "out/a.png"), ("-f",), ready=_sem),
@@ -209,8 +211,8 @@ VERBS: dict[str, Verb] = {
     "receive": Verb(("receive", "a.wav", "-o", "out/a.png", "--map", "out/m.png"), ("-f",), True, _sent, slow=True),
     "sample": Verb(("sample", "-o", "out/a.png", "--count", 1), ("-f",), slow=True),
     "demo": Verb(("demo", "-o", "out/a.png"), ("-f",), slow=True),
-    "evaluate-codec": Verb(("evaluate-codec", "photos", "--codecs", "jpeg", "--domain", "photo", "--max-bytes", 900, "-o", "out/r.jsonl"),
-                           growing=True, ready=_photos, slow=True),
+    "evaluate-codec": Verb(("evaluate-codec", "photos", "--codecs", "jpeg", "--domain", "photo", "--max-bytes", 900,
+                            "-o", "out/r.jsonl"), growing=True, ready=_photos, slow=True),
     "evaluate-workers": Verb((*SWEEP, "--workers", 2, "-o", "out/r.jsonl"), growing=True, ready=_photos, slow=True),
     "report": Verb(("report", "out/results"), growing=True, ready=_results, slow=True),
     "reproduce": Verb(("reproduce", "on-air", "face", "--quick", "-o", "out"), growing=True, ready=_photos, slow=True),

@@ -26,7 +26,8 @@ class Server:
 
     def __enter__(self) -> Server:
         command = [sys.executable, "-m", "tests.faults.server"]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,8 +63,8 @@ def serve() -> None:
             _obey(asked, [end for _, end in streams])
         for _, end in streams:
             os.close(end)
-        reader = threading.Thread(target=lambda err=streams[1][0]: told.append(_read(err)))
         told: list[str] = []
+        reader = threading.Thread(target=lambda err=streams[1][0], told=told: told.append(_read(err)))
         reader.start()
         out = _read(streams[0][0])
         reader.join()
@@ -83,7 +84,8 @@ def _obey(asked: dict[str, Any], streams: Sequence[int]) -> None:
     try:
         for number, stream in enumerate(streams, 1):
             os.dup2(stream, number)
-        sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open to the end
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(asked["cwd"])
         signal.alarm(LATE_S)

@@ -112,8 +112,7 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
             super().reset(seed=seed)
             if seed is not None:
                 self.random = np.random.default_rng(seed)
-            task = PLAIN_TASK if ladder is V1 else random_task(self.random)
-            chosen = self.photo(int(self.random.integers(count)), task)
+            chosen = self.photo(int(self.random.integers(count)), PLAIN_TASK if ladder is V1 else random_task(self.random))
             low, high = np.log(settings.low), np.log(settings.high)
             drawn = round(float(np.exp(self.random.uniform(low, high))))
             budget = int(self.random.choice(BUDGETS)) if self.random.random() < 0.5 else drawn
