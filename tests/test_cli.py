@@ -298,6 +298,7 @@ def test_several_photos(run: Run, photo: Path, stand_in: dict[str, System]) -> N
     assert Path("out/a.png").read_bytes() == before
     code, out, err = run("transmit", "photos/a.png", photo, "--aligned", "--symbols", 64)
     assert code == 0 and Path("a-received.png").exists() and Path("me-received.png").exists()
+    (Path("photos") / "notes.txt").unlink()
     refused(run(*given[:2], "photos/a.png", *given[2:]), "photos/a.png and photos/a.png would both become out/a.png")
     refused(run("transmit", "photos", photo, "-o", "one.png"), "-o names a folder")
     refused(run("transmit", "photos", "--save-symbols", "x.npy", "-f"), "one photo")
