@@ -20,6 +20,8 @@ if os.environ.get("SEMCAST_SHAPES", "1") != "0":  # before anything of semcast i
 from semcast.link import Burst, Reception, System, to_complex, to_real, unit_power  # noqa: E402
 from semcast.networks.segmenter import FaceParser  # noqa: E402
 
+collect_ignore = ["faults/inside"]  # its sitecustomize.py is for the processes that are disturbed
+
 FAST = ("test_link", "test_channels", "test_images", "test_mark", "test_house", "test_jscc", "test_coding", "test_weights")
 """Files that take a second or two: with ruff and mypy they are ``make check``."""
 
