@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in FAST and not item.name.startswith("test_tool"):
             item.add_marker("fast")
+        if item.path.stem.startswith("test_faults") and item.get_closest_marker("slow") and not os.environ.get("SEMCAST_FAULTS"):
+            item.add_marker(pytest.mark.skip(reason="long sweeps of faults: make faults runs them"))
 
 
 @pytest.fixture(scope="session")
