@@ -63,7 +63,7 @@ fuzz-short: $(VENV)/.installed
 	$(FUZZ) --seconds 60
 
 faults: $(VENV)/.installed
-	SEMCAST_FAULTS=long SEMCAST_FAULTS=1 $(PYTEST) $(or $(TESTS),tests/test_faults_*.py)
+	SEMCAST_FAULTS=long $(PYTEST) $(or $(TESTS),tests/test_faults_*.py)
 
 golden: $(VENV)/.installed
 	PYTHONPATH=src $(VENV)/bin/python tests/golden/make.py
