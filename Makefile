@@ -18,6 +18,8 @@ PIP := $(VENV)/bin/python -m pip
 # Tests of one file go to two processes as these become free: most of them keep one processor busy.
 WORKERS ?= 2
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
+# What measures seconds does so afterwards and alone.
+TIMED := $(VENV)/bin/python -m pytest $$(grep -l mark.timed tests/test_*.py)
 # torch for CPUs: the default wheel brings gigabytes of CUDA. Empty (TORCH_INDEX=) takes the default.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -32,10 +34,12 @@ check: $(VENV)/.installed
 	$(PYTEST) -m "fast and not slow"
 
 test: $(VENV)/.installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not timed"
+	$(TIMED) -m "timed and not slow"
 
 test-all: $(VENV)/.installed
-	$(PYTEST)
+	$(PYTEST) -m "not timed"
+	$(TIMED) -m timed
 
 # ATEN_CPU_CAPABILITY: torch's own kernels; ONEDNN_MAX_CPU_ISA=AVX2: convolutions and products, and no bfloat16 (tests/conftest.py).
 # Four machines of the eight: every two settings meet in one of them (an orthogonal array). What measures time says nothing there.

@@ -21,6 +21,7 @@ from semcast.photos import read_mark
 from semcast.web import codec, link, privacy, radio, work
 from semcast.web.images import SIDE, constellation, encode, show, stamp
 from semcast.web.limits import MOST_BYTES, MOST_UPLOADS, Pace, clean_name, read_photo, read_recording
+from semcast.web.pages.desk import Desk
 from semcast.web.shelf import Shelf
 from semcast.web.visitor import Face, Guests, Subject, Visitor
 from semcast.web.work import Queue, Superseded
@@ -475,6 +476,32 @@ def test_a_port_that_is_taken_is_said() -> None:
             check(taken.getsockname()[1])
     with pytest.raises(BadInput, match="1 to 65535"):
         check(0)
+
+
+def test_what_went_wrong_is_not_wiped_out_by_what_was_going_on() -> None:
+    class Line:
+        text = ""
+
+        def set_text(self, text: str) -> None:
+            self.text = text
+
+        def classes(self, **_: str) -> None: ...
+
+    async def act(queue: Queue) -> None:
+        desk = Desk(Shelf("cpu"), queue, Visitor("one"))
+        desk.status = line = Line()  # type: ignore[assignment]
+        gate = threading.Event()
+        listening = asyncio.create_task(desk.compute("radio", gate.wait, what="listening"))
+        await asyncio.sleep(0.05)
+        assert line.text == "listening ..."
+        desk.say("the microphone cannot be used here", bad=True)
+        gate.set()
+        await listening
+        assert line.text == "the microphone cannot be used here"
+        await desk.compute("radio", lambda: None, what="listening")  # asked for afterwards: the trouble is over
+        assert line.text == ""
+
+    run(act)
 
 
 @pytest.mark.timed

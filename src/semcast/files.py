@@ -12,6 +12,9 @@ from typing import BinaryIO
 from semcast.errors import BadInput, Missing
 from semcast.stopping import unbroken
 
+LONGEST = 300
+"""Characters of what a library says that are passed on."""
+
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
@@ -81,8 +84,10 @@ def check_place(path: Path, suffixes: Collection[str], force: bool, needed: str)
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in a few words: the first line of what it says."""
+    """An error in a few words: the first line of what it says, cut where it is long (a library may quote the file)."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[0] if len(lines[0]) <= LONGEST else lines[0][:LONGEST] + "…"

@@ -19,7 +19,7 @@ from semcast.networks.precision import mixed
 from semcast.train.data import Faces, load_faces
 from semcast.train.linear import pixel_weight
 from semcast.train.loop import console
-from semcast.train.losses import perceptual
+from semcast.train.losses import IdentityLoss, perceptual
 from semcast.train.picture import Weights
 from semcast.train.pretrained import cached_codes, codes_of, load_generator, prepare
 from semcast.train.recipe import Recipe
@@ -48,12 +48,13 @@ class Settings:
 
 
 def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, settings: Settings) -> Tensor:
-    """G = E[JᵀJ] ``[dims, dims]`` of the weighted picture and of its LPIPS features, from random projections.
+    """G = E[JᵀJ] ``[dims, dims]`` of the weighted picture, its LPIPS features and its face embedding, from random projections.
 
-    For v ~ N(0, I), E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ: one backward pass a photo.
+    For v ~ N(0, I), E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ: one backward pass a photo. Of embeddings that are δ
+    apart 1 - cos is ½ ‖δ‖².
     """
     device, losses = next(generator.parameters()).device, settings.losses
-    lpips, weight = perceptual(device), weight.to(device)
+    lpips, person, weight = perceptual(device), IdentityLoss.load(device), weight.to(device)
     random = torch.Generator().manual_seed(settings.seed)
     dims = codes[0].numel()
     total = torch.zeros(dims, dims, dtype=torch.float64)
@@ -62,12 +63,14 @@ def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, 
         c = codes[index].to(device).requires_grad_(True)
         with mixed(device):
             image = generator(c, 2).image.float()
-            pixels = (losses.pixel * weight / (3 * weight.numel())).sqrt() * image
+            pixels = ((losses.whole + losses.pixel) * weight / (3 * weight.numel())).sqrt() * image
             out = (pixels * torch.randn(pixels.shape, generator=random).to(device)).sum()
             for features, head in zip(lpips.features(image), lpips.heads, strict=True):
                 here = F.interpolate(weight[None, None], features.shape[-2:], mode="area")
-                scale = (head * here / features[0, 0].numel()).sqrt()
+                scale = (losses.perceptual * head * here / features[0, 0].numel()).sqrt()
                 out = out + (features * scale * torch.randn(features.shape, generator=random).to(device)).sum()
+            embedding = (losses.person / 2) ** 0.5 * person.embed(image)
+            out = out + (embedding * torch.randn(embedding.shape, generator=random).to(device)).sum()
         (gradient,) = torch.autograd.grad(out, c)
         g = gradient.flatten(1).double().cpu()
         total += g.T @ g

@@ -27,9 +27,8 @@ CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
 class Means:
     """Means of what steps reported; not every step reports everything."""
 
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.counts: dict[str, int] = {}
+    def __init__(self, sums: dict[str, float] | None = None, counts: dict[str, int] | None = None) -> None:
+        self.sums, self.counts = dict(sums or {}), dict(counts or {})
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Take in what a step reported.
@@ -59,8 +58,8 @@ class Trainer:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.out, self.ranks = recipe, recipe.job.out, recipe.ranks
-        self.first, self.seconds = 0, 0.0
-        self.begun = time.monotonic()
+        self.first, self.reported, self.seconds = 0, 0, 0.0
+        self.begun, self.means = time.monotonic(), Means()
         path = self.out / CHECKPOINT
         saved = torch.load(path, weights_only=True, map_location=recipe.device) if path.exists() else None
         if saved is None:
@@ -108,6 +107,8 @@ class Trainer:
                 thing.load_state_dict(saved["state"][name])
             self.recipe.random.set_state(saved["random"].cpu())
             self.first, self.seconds = int(saved["step"]), float(saved["seconds"])
+            unsaid = saved.get("unsaid", {"since": self.first, "sums": {}, "counts": {}})
+            self.reported, self.means = int(unsaid["since"]), Means(unsaid["sums"], unsaid["counts"])
         except (KeyError, RuntimeError, ValueError, TypeError):
             raise Damaged(f"{self.out / CHECKPOINT} is of another recipe or version; name another folder") from None
 
@@ -115,8 +116,10 @@ class Trainer:
         """Write the checkpoint; it appears whole or not at all."""
         state = {name: thing.state_dict() for name, thing in self._things().items()}
         seconds = self.seconds + time.monotonic() - self.begun
+        unsaid = {"since": self.reported, "sums": self.means.sums, "counts": self.means.counts}
+        kept = {"state": state, "random": self.recipe.random.get_state(), "step": step, "seconds": seconds, "unsaid": unsaid}
         with whole(self.out / CHECKPOINT) as file:
-            torch.save({"state": state, "random": self.recipe.random.get_state(), "step": step, "seconds": seconds}, file)
+            torch.save(kept, file)
 
     def spent(self) -> float:
         """Share of the minutes that is over; 0 where there is no limit."""
@@ -128,37 +131,50 @@ class Trainer:
         recipe, steps = self.recipe, int(self.recipe.settings.steps)
         schedule = recipe.settings.schedule
         stream = recipe.batches(self.first)
-        means, busy, reported, saved_at, i = Means(), 0.0, self.first, time.monotonic(), self.first
+        busy, saved_at, i = 0.0, time.monotonic(), self.first
         validated = self._validated
         try:
+            if i > self.reported and i % recipe.report_every == 0:  # stopped between a step and its line
+                self.report(i, busy)
             while i < steps and (spent := self.spent()) < 1:
                 began = time.monotonic()
                 with unbroken():  # half a step cannot be gone on with
                     recipe.i = i
-                    means.add(i, recipe.advance(next(stream), schedule(i, steps, spent)))
+                    self.means.add(i, recipe.advance(next(stream), schedule(i, steps, spent)))
                     self.average.update_parameters(recipe.network)
                     i += 1
                 busy += time.monotonic() - began
                 if i % recipe.report_every == 0:
-                    self.report(i, means, recipe.whole * (i - reported) / busy)
-                    busy, reported = 0.0, i
+                    self.report(i, busy)
+                    busy = 0.0
                 if time.monotonic() - saved_at > recipe.every_s and i < steps:
                     self.validate(i)
                     saved_at, validated = time.monotonic(), i
+            if i > self.reported:
+                self.report(i, busy)
+            if i > validated:
+                self.validate(i)
         except KeyboardInterrupt:
             if self.ranks.leads:
                 self.save(i)
             raise Unfinished(f"stopped at step {i}; go on with --resume") from None
-        if i > reported:
-            self.report(i, means, recipe.whole * (i - reported) / busy)
-        if i > validated:
-            self.validate(i)
 
-    def report(self, step: int, means: Means, photos_per_s: float) -> None:
-        """One line of the log: means since the last, and how many photos a second all processes see."""
-        found, seconds = means.take(), self.seconds + time.monotonic() - self.begun
+    def report(self, step: int, busy: float) -> None:
+        """One line of the log: means since the last, and how many photos a second all processes see.
+
+        Args:
+            step: of the last step.
+            busy: seconds that the steps of this run since the last line took.
+        """
+        photos_per_s = self.recipe.whole * (step - max(self.reported, self.first)) / busy if busy else 0.0
+        with unbroken():  # the line is there, or its means are still to be told
+            self._report(step, photos_per_s)
+
+    def _report(self, step: int, photos_per_s: float) -> None:
+        found, seconds = self.means.take(), self.seconds + time.monotonic() - self.begun
+        self.reported = step
         line = {"step": step, "seconds": round(seconds, 1), "photos_per_s": round(photos_per_s, 2), **found}
-        left = (int(self.recipe.settings.steps) - step) * self.recipe.whole / photos_per_s / 60
+        left = (int(self.recipe.settings.steps) - step) * self.recipe.whole / max(photos_per_s, 1e-9) / 60
         if self.recipe.job.minutes is not None:
             left = min(left, self.recipe.job.minutes - (time.monotonic() - self.begun) / 60)
         shown = "  ".join(f"{key} {value:.4g}" for key, value in found.items())
@@ -172,11 +188,11 @@ class Trainer:
         network = self.average.module
         self.recipe.ship(network)
         line = {"step": step, **self.recipe.validate(network)}
-        self._log(line, f"val {json.dumps(line)}")
         rows = [[to_uint8(tile) for tile in row] for row in self.recipe.sheet(network)]
         if rows:
             (self.out / "sheets").mkdir(exist_ok=True)
             write_image(self.out / "sheets" / f"{step:07d}.png", grid(rows))
+        self._log(line, f"val {json.dumps(line)}")  # last: it says that all of this is there
 
     def _log(self, line: dict[str, Any], shown: str) -> None:
         if not self.ranks.leads:

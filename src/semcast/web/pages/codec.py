@@ -100,7 +100,6 @@ class CodecTab:
         self.coded, right, layout = await self.desk.compute("codec", act, what="" if known else "loading networks")
         self.compare.show(right=right)
         self._tell(layout)
-        self.desk.say("")
 
     def _domain(self) -> str:
         return "street" if self.domain == codec.DRAWN else self.domain

@@ -36,14 +36,21 @@ class Desk:
         self.stale: set[str] = set()
         self.gone = False
         self.doing = 0
+        self.troubles = 0
         self.page: ui.element | None = None
         self.status: ui.label | None = None
 
     def say(self, text: str, bad: bool = False) -> None:
         """One line under the photo; what went wrong is said in another colour and at once."""
+        self.troubles += bad
         if self.status is not None and not self.gone:
             self.status.set_text(text)
             self.status.classes(add="bad" if bad else "", remove="" if bad else "bad")
+
+    def say_unless(self, troubles: int, text: str) -> None:
+        """Say how it goes, unless something went wrong since there were so many troubles: that stays to be read."""
+        if self.troubles == troubles:
+            self.say(text)
 
     async def compute(self, kind: str, act: Callable[[], T], *, slow: bool = False, what: str = "") -> T:
         """Compute something in the queue.
@@ -56,10 +63,11 @@ class Desk:
         Raises:
             Superseded: nobody waits for it any longer.
         """
+        troubles = self.troubles
 
         def tell(place: int) -> None:
             if what and place != 0:
-                self.say(f"{what} ..." if place < 0 else f"{what}: {place} before you in the queue")
+                self.say_unless(troubles, f"{what} ..." if place < 0 else f"{what}: {place} before you in the queue")
 
         self._busy(1)
         try:
@@ -69,7 +77,7 @@ class Desk:
         if self.gone:
             raise Superseded
         if what:
-            self.say("")
+            self.say_unless(troubles, "")
         return result
 
     def _busy(self, more: int) -> None:
@@ -146,9 +154,10 @@ class Redraw:
     async def draw(self) -> None:
         """Draw what is quick, then what is slow."""
         self.turn += 1
-        turn, begun = self.turn, time.perf_counter()
+        turn, begun, troubles = self.turn, time.perf_counter(), self.desk.troubles
         self.desk.drop(self.more)
         await self.quick()
+        self.desk.say_unless(troubles, "")
         self.took = time.perf_counter() - begun
         if turn == self.turn and self.slow is not None:
             await self.slow()

@@ -88,7 +88,6 @@ class LinkTab:
         self.compare.show(left, right)
         self.symbols.set_content(constellation(*link.symbols_of(arrived)))
         self.words.set_content(escape(link.describe(arrived)))
-        self.desk.say("")
 
     async def slow(self) -> None:
         """The map, the numbers, and the strip, piece by piece."""

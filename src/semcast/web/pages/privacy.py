@@ -115,7 +115,6 @@ class PrivacyTab:
         self.safe, instead, out = await self.desk.compute("privacy", act, what="protecting" if known else "loading networks")
         self.instead.show(instead)
         self.out.show(out)
-        self.desk.say("")
 
     def prove(self) -> None:
         """Repaint, send, count."""
