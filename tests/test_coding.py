@@ -13,7 +13,7 @@ from semcast.generative.flow import CodeFlow, FlowConfig
 from semcast.linear.sketch import Sketch, SketchConfig, allocate, to_image, to_vector, weight_vector
 from semcast.linear.system import Linear
 from semcast.link import Budget, Burst
-from semcast.train.linear import recalibrate
+from semcast.train.linear import recalibrate, transform
 
 DIMS = 28 * 4
 
@@ -100,6 +100,32 @@ def test_reported_error_of_the_sketch_is_the_measured_one() -> None:
     estimate = sketch.demodulate(received, noise.expand_as(received), 16, 5.0)
     measured = (estimate - components).square().mean(0)
     torch.testing.assert_close(measured, sketch.error(noise, 16, 5.0)[0], rtol=0.06, atol=1e-7)
+
+
+def test_a_sketch_with_directions_is_the_best_in_their_metric() -> None:
+    """Against another basis, in G = W (I + E diag(σ²) Eᵀ) W: nothing of its rank leaves less, and pixels alone do not say so."""
+    random = torch.Generator().manual_seed(0)
+    root = torch.randn(96, 96, generator=random) * 2.0 ** -torch.arange(0, 12, 0.125)
+    covariance, mean = root @ root.T / 96, torch.rand(96, generator=random)
+    weight = torch.rand(96, generator=random) + 0.5
+    directions = torch.linalg.qr(torch.randn(96, 3, generator=random)).Q.T
+    length = torch.tensor([6.0, 4.0, 2.0])
+    config = SketchConfig(side=8, components=12)
+    plain, person = (transform(mean, covariance.numpy(), weight, config, each) for each in (None, (directions, length)))
+    metric = (torch.eye(96) + directions.T @ torch.diag(length**2 - 1) @ directions) * weight * weight[:, None]
+
+    def left(sketch: Sketch, metric: torch.Tensor) -> float:
+        """Tr(G C') of what is left of the covariance."""
+        keep = (sketch.shorten(sketch.basis) / weight).T @ (sketch.lengthen(torch.diag(weight)) @ sketch.basis.T).T
+        rest = torch.eye(96) - keep
+        return float(torch.trace(metric @ rest @ covariance @ rest.T))
+
+    assert left(person, metric) < 0.9 * left(plain, metric)
+    assert left(plain, torch.diag(weight**2)) < left(person, torch.diag(weight**2))
+    whole = float(torch.trace(metric @ covariance))
+    assert float(person.eigenvalues.sum()) + left(person, metric) == pytest.approx(whole, rel=1e-3)
+    vectors = torch.randn(5, 96, generator=random)
+    torch.testing.assert_close(person.shorten(person.lengthen(vectors)), vectors, atol=1e-4, rtol=0)
 
 
 def test_more_symbols_and_less_noise_help_linear() -> None:

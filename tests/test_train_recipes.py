@@ -12,12 +12,13 @@ import torch
 from semcast.domains import FACE
 from semcast.generative.system import Generative
 from semcast.linear.learned import LearnedSketch
-from semcast.linear.sketch import SketchConfig
+from semcast.linear.sketch import SketchConfig, to_image
 from semcast.linear.system import LinearGan
-from semcast.metrics.perceptual import missing
+from semcast.metrics.perceptual import find_weights, missing
 from semcast.rivals.deepjscc import DeepJscc
 from semcast.train.data import load_faces
-from semcast.train.linear import moments, transform
+from semcast.train.linear import Settings, moments, person_directions, transform
+from semcast.train.losses import TRAINED_ON, IdentityLoss
 from semcast.train.recipes import run
 from semcast.train.shards import write_shards
 from semcast.weights import load
@@ -100,6 +101,24 @@ def test_deepjscc(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_face_parser(data: Path, tmp_path: Path) -> None:
     lines = trained("parser", data, tmp_path)
     assert lines[-1]["val_miou"] >= 0 and load(str(tmp_path / "parser.safetensors"), kind="parser").config["parts"] == 13
+
+
+def test_the_persons_directions_move_the_embedding_most(data: Path) -> None:
+    pytest.importorskip("onnx")
+    if find_weights(TRAINED_ON) is None:
+        pytest.skip(f"needs {TRAINED_ON}")
+    faces, weight = load_faces(data / "faces256", "train", 128), torch.ones(96)
+    directions, length = person_directions(faces, weight, Settings(directions=4, probes=64))
+    torch.testing.assert_close(directions @ directions.T, torch.eye(4), atol=1e-4, rtol=0)
+    assert length.min() > 1
+    person, photo = IdentityLoss.load(), faces.batch(torch.arange(4))
+
+    def moved(direction: torch.Tensor) -> float:
+        change = torch.nn.functional.interpolate(to_image(direction[None], 8), photo.shape[-2:], mode="bilinear")
+        return float((person.embed(photo + 0.05 * change) - person.embed(photo)).square().sum())
+
+    other = torch.nn.functional.normalize(torch.randn(8, 96, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert moved(directions[length.argmax()]) > np.mean([moved(each) for each in other])
 
 
 def test_a_sketch_is_the_transform_of_the_photos(data: Path) -> None:

@@ -7,10 +7,15 @@ mean power 1/2 per real use, the optimum (least mean squared error of any linear
     p_i = g_i² λ_i = max(0, sqrt(λ_i s² / ν) - s²),   Σ p_i = k_r / 2,
 
 and the receiver's estimate is c_i = y_i g_i λ_i / (p_i + s_i²), the Wiener estimate for the noise s_i² it really met.
+
+A sketch may care for more than pixels. With G = diag(w) (I + E diag(σ²) Eᵀ) diag(w), where the orthonormal columns of E are the
+``directions`` that a face recogniser sees most (σ² each: how much), all of the above holds in the metric of G instead of
+diag(w²): (I + E diag(σ²) Eᵀ)^½ = I + E diag(√(1 + σ²) - 1) Eᵀ lengthens the weighted photo along them before it is projected.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,19 +77,25 @@ HEAD = 256  # the leading components; the rest of the basis is stored in 4 bits
 
 @dataclass(frozen=True)
 class SketchConfig:
-    """Side of the luma plane and number of stored components."""
+    """Side of the luma plane, number of stored components, and of directions that count for more than their pixels do."""
 
     side: int = 64
     components: int = 1024
+    directions: int = 0
 
 
 class Sketch(nn.Module):
-    """A weighted KLT: ``mean``, ``weight`` ``[D]``, ``basis`` ``[components, D]``, ``eigenvalues`` ``[components]``."""
+    """A weighted KLT: ``mean``, ``weight`` ``[D]``, ``basis`` ``[components, D]``, ``eigenvalues`` ``[components]``.
+
+    ``directions`` ``[directions, D]`` are orthonormal; along each the weighted photo is ``length`` times as long.
+    """
 
     mean: Tensor
     weight: Tensor
     basis: Tensor
     eigenvalues: Tensor
+    directions: Tensor
+    length: Tensor
 
     def __init__(self, config: SketchConfig | None = None) -> None:
         super().__init__()
@@ -94,6 +105,9 @@ class Sketch(nn.Module):
         self.register_buffer("weight", torch.ones(dims))
         self.register_buffer("basis", torch.zeros(self.config.components, dims))
         self.register_buffer("eigenvalues", torch.ones(self.config.components))
+        if self.config.directions:
+            self.register_buffer("directions", torch.zeros(self.config.directions, dims))
+            self.register_buffer("length", torch.ones(self.config.directions))
         self._squares: Tensor | None = None
 
     def project(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch {self.config.components}"]:
@@ -102,14 +116,27 @@ class Sketch(nn.Module):
         The tail is projected from what the head leaves: the same for an orthonormal basis, and a coarsely stored tail
         then cannot pick up what belongs to the head.
         """
-        vector = (to_vector(image, self.config.side) - self.mean) * self.weight
+        vector = self.lengthen((to_vector(image, self.config.side) - self.mean) * self.weight)
         head, tail = self.basis[:HEAD], self.basis[HEAD:]
         leading = vector @ head.T
         return torch.cat((leading, (vector - leading @ head) @ tail.T), 1)
 
     def restore(self, components: Float[Tensor, "batch {self.config.components}"]) -> Float[Tensor, "batch 3 side side"]:
         """Components → photo ``[B, 3, side, side]`` (the least-squares estimate, not clipped)."""
-        return to_image(components @ self.basis / self.weight + self.mean, self.config.side)
+        return to_image(self.shorten(components @ self.basis) / self.weight + self.mean, self.config.side)
+
+    def lengthen(self, weighted: Float[Tensor, "rows D"]) -> Float[Tensor, "rows D"]:
+        """Weighted photos, longer along the directions; as they are where there are none."""
+        return self._scale(weighted, lambda: self.length)
+
+    def shorten(self, weighted: Float[Tensor, "rows D"]) -> Float[Tensor, "rows D"]:
+        """The inverse of :meth:`lengthen`."""
+        return self._scale(weighted, lambda: 1 / self.length)
+
+    def _scale(self, weighted: Tensor, factor: Callable[[], Tensor]) -> Tensor:
+        if not self.config.directions:
+            return weighted
+        return weighted + ((weighted @ self.directions.T) * (factor() - 1)) @ self.directions
 
     def powers(self, symbols: int, snr_db: float) -> Float[Tensor, " used"]:
         """p_i for k complex symbols at the SNR that both ends expect."""
@@ -146,5 +173,5 @@ class Sketch(nn.Module):
         """Expected error (standard deviation) of the estimate's luma per pixel, ``[B, 1, side, side]``."""
         side = self.config.side
         if self._squares is None or self._squares.device != self.basis.device:
-            self._squares = (self.basis[:, : side * side] / self.weight[: side * side]).square()
+            self._squares = (self.shorten(self.basis)[:, : side * side] / self.weight[: side * side]).square()
         return (variance @ self._squares).clamp_min(0).sqrt().reshape(-1, 1, side, side)
