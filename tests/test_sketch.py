@@ -132,3 +132,13 @@ def test_a_file_without_its_loudness_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "sketch.safetensors", tensors, kind="learned-sketch", config=shipped.config)
     with pytest.raises(Damaged, match="how loud"):
         LearnedSketch.of(load(str(tmp_path / "sketch.safetensors"), kind="learned-sketch"))
+
+
+def test_a_file_of_an_unknown_klt_is_refused(tmp_path: Path) -> None:
+    from semcast.errors import Damaged
+    from semcast.weights import load, save
+
+    shipped = load("sketch", kind="learned-sketch")
+    save(tmp_path / "sketch.safetensors", shipped.tensors, kind="learned-sketch", config={**shipped.config, "care": ["face"]})
+    with pytest.raises(Damaged, match="unknown sketch"):
+        LearnedSketch.of(load(str(tmp_path / "sketch.safetensors"), kind="learned-sketch"))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from semcast.errors import Damaged
 from semcast.linear.repainter import RepainterConfig, SmoothRepainter
 from semcast.linear.sketch import Sketch
-from semcast.linear.system import LinearGan, load_sketch, tell
+from semcast.linear.system import CARES, LinearGan, load_sketch, tell
 from semcast.link import Budget, Burst, Received, to_complex
 from semcast.networks.blocks import ResBlock, channels_last, norm
 from semcast.networks.precision import mixed
@@ -112,13 +112,16 @@ class LearnedSketch(LinearGan):
         """From a checkpoint of both networks and the loudness; the KLT is the shipped one that they were trained with.
 
         Raises:
-            Damaged: it holds no loudness.
+            Damaged: it holds no loudness, or names no KLT that there is.
         """
         if "loudness" not in checkpoint.tensors:
             raise Damaged(f"{checkpoint.path} says not how loud its bursts are: it is no whole file of sketch")
         repainter = checkpoint.build(SmoothRepainter, RepainterConfig, "repainter")
         correction = checkpoint.build(Correction, CorrectionConfig, "correction")
-        system = cls(load_sketch("face"), channels_last(repainter.eval()), channels_last(correction.eval()))
+        care = checkpoint.config.get("care", "face")
+        if care not in CARES:
+            raise Damaged(f"{checkpoint.path} was trained with an unknown sketch, {str(care)[:40]!r}; known: {', '.join(CARES)}")
+        system = cls(load_sketch(care), channels_last(repainter.eval()), channels_last(correction.eval()))
         with checkpoint.trusted():
             system.loudness.copy_(checkpoint.tensors["loudness"])
         return system
