@@ -72,8 +72,8 @@ Aligned = Annotated[
 CodedDomain = Annotated[
     str,
     typer.Option("--domain", metavar="street|face", autocompletion=among("street", "face"),
-                 help="What the photos show: a street, squeezed to a square; or a face, cropped already. It is never guessed: "
-                      "verbs about files of meaning have streets as their default, transmit and evaluate faces."),
+                 help="What the photos show: a street, squeezed to a square; or a face. It is never guessed: "
+                      "evaluate-codec and reproduce have streets as their default, the others faces."),
 ]  # fmt: skip
 CategoryCare = Annotated[
     str | None,
@@ -91,7 +91,7 @@ TaskName = Annotated[
 Identity = Annotated[
     list[Path] | None,
     typer.Option(metavar="MODEL.onnx", show_default=False, rich_help_panel=METRICS,
-                 help="A face embedder: measures whether it is still the same person. Given twice: by a second one too."),
+                 help="A face embedder: measures whether it is still the same person. May be given three times: by others too."),
 ]  # fmt: skip
 Workers = Annotated[int, typer.Option(min=1, metavar="N", help="Processes on this computer.", rich_help_panel=WORKERS)]
 Scheduler = Annotated[

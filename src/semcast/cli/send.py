@@ -330,7 +330,7 @@ def demo(
     ] = False,
     device: CodecDevice = "cpu",
 ) -> None:
-    """An astronaut's portrait at 640 and at 64 symbols, 10, 5 and 0 dB, through every system: a picture and a table.
+    """An astronaut's portrait at 640 and at 64 symbols, 10, 5 and 0 dB, through three systems: a picture and a table.
 
     [cyan]semcast demo -o demo.png[/cyan]
     [cyan]semcast demo --codec -o codec.png[/cyan]

@@ -25,7 +25,8 @@ def train(
     data: Annotated[
         Path,
         typer.Option(metavar="DIR", show_default=False,
-                     help="Holds faces256, faces160-unlabelled, street256 (semcast data makes them), or any folder of photos."),
+                     help="Holds faces256, street256 (semcast data makes them) and faces160-unlabelled, or is any folder of "
+                          "photos."),
     ],
     out: Annotated[
         Path, typer.Option(metavar="RUN", help="The run's folder: log, checkpoint, weights.", show_default=False)

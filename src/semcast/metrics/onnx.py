@@ -21,7 +21,7 @@ def open_session(path: Path, threads: int, what: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise Missing(f"{what} needs onnxruntime: pip install onnxruntime") from error
+        raise Missing(f"{what} needs onnxruntime: pip install 'semcast[identity]'") from error
     if not path.is_file():
         raise Missing(f"there is no {what} model {path}")
     options = onnxruntime.SessionOptions()

@@ -96,7 +96,7 @@ def missing(net: str) -> str | None:
         name = _TORCHVISION[net]
         return (
             f"LPIPS ({net}) is left out: its backbone was not found; "
-            + ("fetch it with semcast.metrics.fetch.fetch(), or " if net == "squeeze" else "")
+            + ("semcast fetch metrics gets it, or " if net == "squeeze" else "")
             + f"put it into the torch hub cache with torchvision.models.{name}(weights='DEFAULT')"
         )
     if _find_heads(net) is None:

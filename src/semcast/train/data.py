@@ -87,6 +87,21 @@ def load_faces(folder: Path, split: str, size: int, *, labelled: bool = True, li
     return Faces(*_decoded(find_shards(folder, split), size, parts_of if labelled else None, limit))
 
 
+def has_more_faces(data: Path) -> bool:
+    """Whether there are unlabelled training photos."""
+    return any((data / "faces160-unlabelled").glob("train-*.tar"))
+
+
+def load_more_faces(data: Path, size: int) -> Faces:
+    """The unlabelled training photos of ``data``, or the labelled ones again where there are none.
+
+    Raises:
+        SemcastError: there is no shard of either.
+    """
+    more = has_more_faces(data)
+    return load_faces(data / ("faces160-unlabelled" if more else "faces256"), "train", size, labelled=not more)
+
+
 def load_all_faces(data: Path, size: int) -> Faces:
     """The labelled training photos of ``data`` and, where there are any, the unlabelled ones; theirs are masks of 255.
 
@@ -94,7 +109,7 @@ def load_all_faces(data: Path, size: int) -> Faces:
         SemcastError: there is no labelled shard.
     """
     labelled = load_faces(data / "faces256", "train", size)
-    if not any((data / "faces160-unlabelled").glob("train-*.tar")):
+    if not has_more_faces(data):
         return labelled
     more = load_faces(data / "faces160-unlabelled", "train", size, labelled=False)
     images = torch.cat((labelled.images, more.images)).contiguous(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from torch import Tensor
 from semcast.generative.flow import CodeFlow, FlowConfig
 from semcast.generative.generator import SemanticGenerator
 from semcast.networks.precision import mixed
-from semcast.train.data import Faces, load_faces
+from semcast.train.data import Faces, has_more_faces, load_faces
 from semcast.train.linear import pixel_weight
 from semcast.train.loop import console
 from semcast.train.losses import IdentityLoss, perceptual
@@ -97,7 +97,7 @@ class FlowRecipe(Recipe):
         with self.ranks.first():
             out.mkdir(parents=True, exist_ok=True)
             self.codes = cached_codes(out / "codes.safetensors", lambda: self._codes(self.faces))
-            if s.unlabelled and any((data / "faces160-unlabelled").glob("train-*.tar")):
+            if s.unlabelled and has_more_faces(data):
                 more = cached_codes(out / "codes-unlabelled.safetensors", self._unlabelled)
                 self.codes = torch.cat((self.codes, more))
         self.val = self._codes(load_faces(data / "faces256", "val", 128)).to(self.device)

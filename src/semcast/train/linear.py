@@ -18,9 +18,10 @@ from torch import Tensor
 
 from semcast.domains import PARTS
 from semcast.linear.sketch import HEAD, Sketch, SketchConfig, to_image, to_vector, weight_vector
+from semcast.metrics.perceptual import find_weights
 from semcast.train.data import Faces, load_all_faces, load_faces
 from semcast.train.loop import console
-from semcast.train.losses import IdentityLoss
+from semcast.train.losses import TRAINED_ON, IdentityLoss
 from semcast.train.recipe import Task
 from semcast.weights import save
 
@@ -95,6 +96,9 @@ class LinearTask(Task):
         for name, (a, b) in list(PRESETS.items())[: settings.steps]:
             path = out / f"sketch-{name}.safetensors"
             if self.job.resume and path.exists():
+                continue
+            if name == "person" and find_weights(TRAINED_ON) is None:
+                console.print(f"{path.name} is left out: {TRAINED_ON} is not here (set SEMCAST_SHARED)")
                 continue
             weight = weight_vector(pixel_weight(labelled.labels, a, b, config.side))
             person = person_directions(labelled, weight, settings) if name == "person" else None

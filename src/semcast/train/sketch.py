@@ -27,7 +27,7 @@ from semcast.linear.system import load_sketch
 from semcast.link import Received
 from semcast.networks.blocks import channels_last
 from semcast.train.adversary import Adversary, PatchDiscriminator
-from semcast.train.data import load_faces, random_flip, shuffled
+from semcast.train.data import load_faces, load_more_faces, random_flip, shuffled
 from semcast.train.linear_gan import random_budget
 from semcast.train.losses import IdentityLoss, perceptual, random_square, spectrum_loss, view_loss
 from semcast.train.recipe import Recipe
@@ -97,7 +97,7 @@ class SketchRecipe(Recipe):
         )  # fmt: skip
         self.lpips, self.person, self.channel = perceptual(self.device), IdentityLoss.load(self.device), make_channel("awgn")
         self.faces = load_faces(data / "faces256", "train", 256)
-        self.more = load_faces(data / "faces160-unlabelled", "train", 128, labelled=False)
+        self.more = load_more_faces(data, 128)
         self.val = load_faces(data / "faces256", "val", 256, limit=48)
         self.judge = load_judge()
 
