@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semcast.metrics.identity import Identity
 from semcast.metrics.kid import EMBEDDER, kid
 from semcast.metrics.report import Metrics
 
@@ -137,14 +138,14 @@ def mlp(x: Tensor, y: Tensor, steps: int = 300, width: int = 256) -> Guess:
     return lambda new: net((new - middle) / scale) * size + level
 
 
-def identify(tested: Sequence[Evidence], embedders: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Re-identification among the photos: rank-1 rate, mean match score, mean score of different persons."""
+def identify(tested: Sequence[Evidence], recognisers: Mapping[str, Identity]) -> dict[str, dict[str, float]]:
+    """Look faces up among the photos, each recogniser by its own similarity: rank-1 rate, mean score of matches and of others."""
     results = {}
     for view, name in tested[0].embeddings:
-        if name not in embedders:
+        if name not in recognisers:
             continue
         photos, received = (torch.cat([each.embeddings[v, name] for each in tested]) for v in ("photo", view))
-        scores = received @ photos.T
+        scores = recognisers[name].scores(received, photos)
         count = len(scores)
         different = scores[~torch.eye(count, dtype=torch.bool)]
         results[f"{view}, {name}"] = {

@@ -304,7 +304,7 @@ def summarise(
         "lambda1": Filter.lambda1, "lambda2": Filter.lambda2,
         "embedders": {name: embedder.path.name for name, embedder in run.metrics.identity.items()},
         "attack_r2": attack(learnt, tested),
-        "reidentification": identify(tested, list(run.metrics.identity)),
+        "reidentification": identify(tested, run.metrics.identity),
         "naturalness_kid": compare_sets(tested, run.metrics),
         "change": {name: round(float(np.mean(values)), 4) for name, values in numbers.items()},
         "encode_ms": taken,
