@@ -85,7 +85,8 @@ def report(
     ] = Path("results"),
     documents: Annotated[
         list[Path] | None,
-        typer.Option("--document", metavar="X.md", show_default="README.md and docs/*.md beside RESULTS", rich_help_panel=WRITING,
+        typer.Option("--document", metavar="X.md", show_default="README.md and docs/*.md beside RESULTS, and its own",
+                     rich_help_panel=WRITING,
                      help="A document that shows tables of it; may be given several times."),
     ] = None,
     check: Annotated[
@@ -102,7 +103,8 @@ def report(
     if not results.is_dir():
         raise Missing(f"the folder {results} does not exist")
     beside = results.resolve().parent
-    found = documents or [path for path in (beside / "README.md", *sorted((beside / "docs").glob("*.md"))) if path.is_file()]
+    likely = (beside / "README.md", results / "README.md", *sorted((beside / "docs").glob("*.md")))
+    found = documents or [path for path in likely if path.is_file()]
     for path in found:
         check_input(path)
     from semcast.studies.report import report as render
