@@ -82,6 +82,18 @@ class Correction(nn.Module):
         return change.float()
 
 
+def care_of(checkpoint: Checkpoint) -> str:
+    """The KLT that a checkpoint's correction was trained with, one of :data:`~semcast.linear.system.CARES`.
+
+    Raises:
+        Damaged: it names none of them.
+    """
+    care = checkpoint.config.get("care", "face")
+    if care not in CARES:
+        raise Damaged(f"{checkpoint.path} was trained with an unknown sketch, {str(care)[:40]!r}; known: {', '.join(CARES)}")
+    return str(care)
+
+
 SYMBOLS, SNRS_DB = (16, 32, 64, 128, 256, 512, 1024, 2048), (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 """k and SNR at which the loudness is known; between them it is interpolated."""
 
@@ -118,10 +130,7 @@ class LearnedSketch(LinearGan):
             raise Damaged(f"{checkpoint.path} says not how loud its bursts are: it is no whole file of sketch")
         repainter = checkpoint.build(SmoothRepainter, RepainterConfig, "repainter")
         correction = checkpoint.build(Correction, CorrectionConfig, "correction")
-        care = checkpoint.config.get("care", "face")
-        if care not in CARES:
-            raise Damaged(f"{checkpoint.path} was trained with an unknown sketch, {str(care)[:40]!r}; known: {', '.join(CARES)}")
-        system = cls(load_sketch(care), channels_last(repainter.eval()), channels_last(correction.eval()))
+        system = cls(load_sketch(care_of(checkpoint)), channels_last(repainter.eval()), channels_last(correction.eval()))
         with checkpoint.trusted():
             system.loudness.copy_(checkpoint.tensors["loudness"])
         return system

@@ -15,7 +15,6 @@ diag(w²): (I + E diag(σ²) Eᵀ)^½ = I + E diag(√(1 + σ²) - 1) Eᵀ lengt
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -127,16 +126,16 @@ class Sketch(nn.Module):
 
     def lengthen(self, weighted: Float[Tensor, "rows D"]) -> Float[Tensor, "rows D"]:
         """Weighted photos, longer along the directions; as they are where there are none."""
-        return self._scale(weighted, lambda: self.length)
+        return self._scale(weighted, 1)
 
     def shorten(self, weighted: Float[Tensor, "rows D"]) -> Float[Tensor, "rows D"]:
         """The inverse of :meth:`lengthen`."""
-        return self._scale(weighted, lambda: 1 / self.length)
+        return self._scale(weighted, -1)
 
-    def _scale(self, weighted: Tensor, factor: Callable[[], Tensor]) -> Tensor:
+    def _scale(self, weighted: Tensor, exponent: int) -> Tensor:
         if not self.config.directions:
             return weighted
-        return weighted + ((weighted @ self.directions.T) * (factor() - 1)) @ self.directions
+        return weighted + ((weighted @ self.directions.T) * (self.length**exponent - 1)) @ self.directions
 
     def powers(self, symbols: int, snr_db: float) -> Float[Tensor, " used"]:
         """p_i for k complex symbols at the SNR that both ends expect."""

@@ -123,7 +123,6 @@ def moments(faces: Faces, config: SketchConfig) -> tuple[Tensor, NDArray[np.floa
     return mean, (centred.T @ centred / len(centred)).numpy()
 
 
-@torch.enable_grad()
 def person_directions(faces: Faces, weight: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
     """E ``[directions, D]`` and √(1 + σ²) ``[directions]`` of the recogniser, from random projections of its embedding.
 
