@@ -135,6 +135,22 @@ def test_visitors_have_their_own_photo_and_leave_nothing(shelf: Shelf) -> None:
     guests.welcome("three")
 
 
+def test_who_is_away_keeps_nobody_out_and_finds_all_when_back(shelf: Shelf) -> None:
+    guests = Guests(1)
+    one = guests.welcome("one")
+    one.subject = shelf.portrait.fresh()
+    guests.step_out("one")
+    guests.step_out("nobody")
+    guests.welcome("two")
+    with pytest.raises(BadInput, match="1 tabs are open"):
+        guests.welcome("three")
+    guests.come_back("one")
+    assert one.subject is not None and guests.present == 2
+    guests.step_out("one")
+    guests.leave("one")
+    assert guests.present == 1 and not guests.away
+
+
 def test_a_photo_without_a_face_is_kept_for_the_codec_alone() -> None:
     visitor = Visitor("tab")
     with pytest.raises(BadInput, match="choose a photo first"):

@@ -274,7 +274,11 @@ def changed(page: Any, selector: str, before: str) -> float:
 
 def status(page: Any, pattern: str) -> str:
     script = "(p) => { const said = document.querySelector('.status').textContent; return new RegExp(p).test(said) && [said]; }"
-    return str(page.wait_for_function(script, arg=pattern).json_value()[0])
+    try:
+        return str(page.wait_for_function(script, arg=pattern).json_value()[0])
+    except Exception as error:
+        said, photo = page.inner_text(".status"), page.inner_text(".photo")
+        raise AssertionError(f"nothing like {pattern!r} was said, but {said!r}; the photo: {photo!r}") from error
 
 
 def open_tab(page: Any, tab: str, shown: str) -> None:
@@ -510,7 +514,7 @@ def test_twenty_visitors_each_see_their_own(chromium: Any, inside: Inside) -> No
             page.goto(inside.address, wait_until="commit")
         for page in pages:
             page.wait_for_selector(ARRIVED)
-        assert len(inside.guests.there) == 20
+        assert inside.guests.present == 20
         for number, page in enumerate(pages):
             set_slider(page, "Link", "k, complex symbols", number % 9)
         for number, page in enumerate(pages):
@@ -540,6 +544,20 @@ def test_a_closed_tab_frees_what_it_held(chromium: Any, inside: Inside) -> None:
     context.close()
     wait_for(lambda: not inside.guests.there and not inside.queue.waiting)
     wait_for(lambda: gc.collect() >= 0 and subject() is None)
+
+
+def test_a_connection_that_breaks_for_some_seconds_loses_nothing(visit: Callable[..., Any]) -> None:
+    page = visit()
+    before = source(page, ARRIVED)
+    give(page, 0, "me.png", png(skimage.data.astronaut()[:320, 60:380]))
+    changed(page, ARRIVED, before)
+    page.evaluate("window.socket.disconnect()")
+    page.wait_for_timeout(8_000)
+    page.evaluate("window.socket.connect()")
+    before = source(page, ARRIVED)
+    set_slider(page, "Link", "SNR", 5)
+    changed(page, ARRIVED, before)
+    assert "me.png, 320 x 320" in page.inner_text(".photo")
 
 
 def test_two_hundred_transmissions_stay_small(visit: Callable[..., Any], server: tuple[str, int]) -> None:

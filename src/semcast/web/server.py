@@ -27,6 +27,8 @@ ICON = (
 )
 WAIT_S = 60.0
 """For a browser that has loaded the page to open its socket."""
+AWAY_S = 20.0
+"""How long a tab may be away before it is forgotten: a browser that stalls, or a computer under load, keeps its photo."""
 
 
 def check(port: int) -> None:
@@ -85,12 +87,14 @@ def build(shelf: Shelf, queue: Queue, guests: Guests, secret: str = "") -> Door:
             desk.leave()
             guests.leave(client.id)
 
+        client.on_disconnect(lambda: guests.step_out(client.id))
+        client.on_connect(lambda: guests.come_back(client.id))
         client.on_delete(leave)
         desk.start(page.take_portrait)
 
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     ui.run_with(
-        server, title="semcast", dark=None, favicon=ICON, language="en-US", reconnect_timeout=5.0, message_history_length=30,
+        server, title="semcast", dark=None, favicon=ICON, language="en-US", reconnect_timeout=AWAY_S, message_history_length=30,
         tailwind=False, show_welcome_message=False, gzip_middleware_factory=None,
     )  # fmt: skip
     return Door(server, secret)

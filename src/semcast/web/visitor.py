@@ -148,7 +148,12 @@ class Guests:
     """The visitors who are there now."""
 
     def __init__(self, most: int = MOST_VISITORS) -> None:
-        self.most, self.there = most, dict[str, Visitor]()
+        self.most, self.there, self.away = most, dict[str, Visitor](), set[str]()
+
+    @property
+    def present(self) -> int:
+        """How many are connected."""
+        return len(self.there) - len(self.away)
 
     def welcome(self, name: str) -> Visitor:
         """A new visitor.
@@ -156,13 +161,23 @@ class Guests:
         Raises:
             BadInput: there are too many.
         """
-        if len(self.there) >= self.most:
+        if self.present >= self.most:
             raise BadInput(f"{self.most} tabs are open here, the most that this page serves: close one and load it again")
         self.there[name] = Visitor(name)
         return self.there[name]
 
+    def step_out(self, name: str) -> None:
+        """A tab was closed, or its connection broke: it may come back, and keeps nobody out meanwhile."""
+        if name in self.there:
+            self.away.add(name)
+
+    def come_back(self, name: str) -> None:
+        """The connection of a tab is there again."""
+        self.away.discard(name)
+
     def leave(self, name: str) -> None:
         """Forget all that a visitor had."""
+        self.away.discard(name)
         gone = self.there.pop(name, None)
         if gone is not None:
             gone.subject = None
