@@ -78,6 +78,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(disk: Path, tmp_path: Path) -> None:
     """A real one: the first lines still fit, then none; room is made, and the run goes on."""
     verb = VERBS["evaluate"]

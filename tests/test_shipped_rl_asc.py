@@ -76,6 +76,7 @@ def measured(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return {name: [r for r in records if r.codec == name] for name in (*names, "original")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("budget", "times"), [(SCARCE, 1.8), (BUDGET, 1.5)])
 def test_streets_beat_the_codec_of_today(measured: dict[str, list[CodecRecord]], budget: int, times: float) -> None:
     """By how much is in results/; this is a guard. The judge on these photos themselves: 2.2 times AVIF at 500 bytes."""
@@ -87,6 +88,7 @@ def test_streets_beat_the_codec_of_today(measured: dict[str, list[CodecRecord]],
     assert all(r.bytes <= budget for r in chosen["rl-asc"])
 
 
+@pytest.mark.slow
 def test_the_policy_spends_better_than_all_alike(measured: dict[str, list[CodecRecord]]) -> None:
     score = {name: mean(r.rsp for r in measured[name] if r.rsp is not None) for name in ("rl-asc", "uniform")}  # both budgets
     assert score["rl-asc"] > score["uniform"]

@@ -37,7 +37,7 @@ from semcast.web.link import STOPS
 from semcast.web.visitor import Guests
 from semcast.web.work import Queue
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timed]  # a browser that stalls beside other tests says nothing of the page
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -19,7 +19,7 @@ from semcast.networks.precision import mixed
 from semcast.train.data import Faces, has_more_faces, load_faces
 from semcast.train.linear import pixel_weight
 from semcast.train.loop import console
-from semcast.train.losses import IdentityLoss, perceptual
+from semcast.train.losses import IdentityLoss, perceptual, pull_back
 from semcast.train.picture import Weights
 from semcast.train.pretrained import cached_codes, codes_of, load_generator, prepare
 from semcast.train.recipe import Recipe
@@ -50,8 +50,7 @@ class Settings:
 def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, settings: Settings) -> Tensor:
     """G = E[JᵀJ] ``[dims, dims]`` of the weighted picture, its LPIPS features and its face embedding, from random projections.
 
-    For v ~ N(0, I), E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ: one backward pass a photo. Of embeddings that are δ
-    apart 1 - cos is ½ ‖δ‖².
+    One backward pass a photo (:func:`~semcast.train.losses.pull_back`). Of embeddings that are δ apart 1 - cos is ½ ‖δ‖².
     """
     device, losses = next(generator.parameters()).device, settings.losses
     lpips, person, weight = perceptual(device), IdentityLoss.load(device), weight.to(device)
@@ -63,16 +62,12 @@ def picture_metric(generator: SemanticGenerator, codes: Tensor, weight: Tensor, 
         c = codes[index].to(device).requires_grad_(True)
         with mixed(device):
             image = generator(c, 2).image.float()
-            pixels = ((losses.whole + losses.pixel) * weight / (3 * weight.numel())).sqrt() * image
-            out = (pixels * torch.randn(pixels.shape, generator=random).to(device)).sum()
+            outputs = [((losses.whole + losses.pixel) * weight / (3 * weight.numel())).sqrt() * image]
             for features, head in zip(lpips.features(image), lpips.heads, strict=True):
                 here = F.interpolate(weight[None, None], features.shape[-2:], mode="area")
-                scale = (losses.perceptual * head * here / features[0, 0].numel()).sqrt()
-                out = out + (features * scale * torch.randn(features.shape, generator=random).to(device)).sum()
-            embedding = (losses.person / 2) ** 0.5 * person.embed(image)
-            out = out + (embedding * torch.randn(embedding.shape, generator=random).to(device)).sum()
-        (gradient,) = torch.autograd.grad(out, c)
-        g = gradient.flatten(1).double().cpu()
+                outputs.append(features * (losses.perceptual * head * here / features[0, 0].numel()).sqrt())
+            outputs.append((losses.person / 2) ** 0.5 * person.embed(image))
+        g = pull_back(outputs, c, random).double().cpu()
         total += g.T @ g
     total /= len(chosen)
     return total + 0.01 * total.diagonal().mean() * torch.eye(dims, dtype=torch.float64)

@@ -21,7 +21,7 @@ from semcast.linear.sketch import HEAD, Sketch, SketchConfig, to_image, to_vecto
 from semcast.metrics.perceptual import find_weights
 from semcast.train.data import Faces, load_all_faces, load_faces
 from semcast.train.loop import console
-from semcast.train.losses import TRAINED_ON, IdentityLoss
+from semcast.train.losses import TRAINED_ON, IdentityLoss, pull_back
 from semcast.train.recipe import Task
 from semcast.weights import save
 
@@ -126,9 +126,8 @@ def moments(faces: Faces, config: SketchConfig) -> tuple[Tensor, NDArray[np.floa
 def person_directions(faces: Faces, weight: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
     """E ``[directions, D]`` and √(1 + σ²) ``[directions]`` of the recogniser, from random projections of its embedding.
 
-    With J the Jacobian of the embedding with respect to the weighted photo and v ~ N(0, I), E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ: one backward
-    pass a photo. Of embeddings that are δ apart 1 - cos is ½ ‖δ‖²; the MSE weighted by w² is ‖u‖² / Σ w² for a weighted luma
-    off by u.
+    One backward pass a photo (:func:`~semcast.train.losses.pull_back`), with respect to the weighted photo. Of embeddings that
+    are δ apart 1 - cos is ½ ‖δ‖²; the MSE weighted by w² is ‖u‖² / Σ w² for a weighted luma off by u.
     """
     person, random = IdentityLoss.load(), torch.Generator().manual_seed(settings.seed)
     side = round((len(weight) / 1.5) ** 0.5)
@@ -139,9 +138,7 @@ def person_directions(faces: Faces, weight: Tensor, settings: Settings) -> tuple
         photo = faces.batch(index)
         change = torch.zeros(len(photo), len(weight), requires_grad=True)
         moved = photo + F.interpolate(to_image(change / weight, side), photo.shape[-2:], mode="bilinear")
-        embedding = person.embed(moved)
-        random_sum = (embedding * torch.randn(embedding.shape, generator=random)).sum()
-        (gradient,) = torch.autograd.grad(random_sum, change)
+        gradient = pull_back([person.embed(moved)], change, random)
         total.addmm_(gradient.T, gradient, alpha=share / len(chosen))
     start = np.ones(len(weight), np.float32)
     values, vectors = scipy.sparse.linalg.eigsh(total.numpy(), settings.directions, v0=start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 
@@ -180,6 +180,16 @@ def spectrum_loss(photo: Tensor, picture: Tensor, random: torch.Generator, sides
 
 TRAINED_ON = "mobilefacenet_delldu.onnx"
 """The embedder of the loss; the others judge and see no training."""
+
+
+def pull_back(outputs: Iterable[Tensor], inputs: Tensor, random: torch.Generator) -> Tensor:
+    """Jᵀv ``[B, D]`` for v ~ N(0, I), of what was computed from each of ``inputs`` ``[B, ...]``.
+
+    E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ, the metric that the outputs' squared distance makes among the inputs: one backward pass samples it.
+    """
+    drawn = [(each * torch.randn(each.shape, generator=random).to(each.device)).sum() for each in outputs]
+    (gradient,) = torch.autograd.grad(torch.stack(drawn).sum(), inputs)
+    return gradient.flatten(1)
 
 
 class IdentityLoss:
