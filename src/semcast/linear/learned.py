@@ -2,8 +2,8 @@
 
 ::
 
-    photo ─┬→ KLT components weighted by part ─→ + ─→ optimal analog powers → channel → Wiener estimate → repainter → photo
-           └→ correction (network, told k and SNR) ┘
+    photo ─┬→ KLT, longer where people differ ───→ + ─→ optimal analog powers → channel → Wiener estimate → repainter → photo
+           └→ correction (network, told k and SNR) ─┘
 
 The correction starts at zero, so the system starts as the best linear code there is; what it learns is what a linear code
 cannot: to spend the symbols on what the repainter cannot know, this face's own features. Both ends are trained together through

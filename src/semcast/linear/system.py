@@ -26,8 +26,9 @@ from semcast.weights import load
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-CARES = ("plain", "face", "identity")
-"""What a sketch spends its symbols on: every pixel alike, those of a face, or those that a face recogniser looks at."""
+CARES = ("plain", "face", "identity", "person")
+"""What a sketch spends its symbols on: every pixel alike, those of a face, those of its features more still, or a face and what a
+recogniser tells people apart by."""
 
 
 def load_sketch(care: str) -> Sketch:

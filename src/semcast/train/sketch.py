@@ -48,8 +48,8 @@ class Settings:
     steps: int = 1_000_000
     batch: int = 16
     rate: float = 2e-4
-    whole: float = 20.0
-    pixel: float = 16.0
+    whole: float = 36.0
+    pixel: float = 24.0
     perceptual: float = 0.6
     texture: float = 0.12
     person: float = 0.6
@@ -60,7 +60,7 @@ class Settings:
     schedule: Schedule = Schedule("wsd", decay=0.1)
     seed: int = 0
     warm_start: bool = True
-    care: str = "face"
+    care: str = "person"
     correction: float = 0.1
 
 

@@ -45,7 +45,7 @@ class Settings:
     systems: tuple[str, ...] = ("sketch", "generative", "linear-gan")
     symbols: tuple[int, ...] = (64, 128, 256, 640, 1280)
     snr_db: tuple[float, ...] = (-2, 1, 4, 7, 10)
-    photos: int = 32
+    photos: int = 64
     sure: float = 0.95
     seed: int = 0
 
