@@ -96,7 +96,7 @@ class SceneCodecRecipe(Recipe):
     name, defaults = "scene-codec", Settings()
     settings: Settings
     network: SceneCodec
-    decay = 0.998
+    decay, every_s = 0.998, 900.0
 
     def build(self) -> None:
         """Codec, rate model, parser, discriminator.
