@@ -347,6 +347,7 @@ def test_a_damaged_group_costs_its_own_concepts(tables: Tables) -> None:
     assert back.notes == (f"section {len(groups)} of {len(groups)} is damaged",)
 
 
+@pytest.mark.slow
 def test_a_thousand_mutated_and_cut_files(tables: Tables) -> None:
     rng = np.random.default_rng(0)
     files = []

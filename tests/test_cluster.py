@@ -134,6 +134,7 @@ def test_same_records_as_alone_and_resumed(client: Any, folder: Path, alone: lis
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing(client: Any, folder: Path, alone: list[dict[str, object]]) -> None:
     killed: list[int] = []
 
@@ -149,6 +150,7 @@ def test_a_killed_worker_loses_nothing(client: Any, folder: Path, alone: list[di
     assert lines(folder.parent / "r.jsonl") == alone
 
 
+@pytest.mark.slow
 def test_interrupted(client: Any, folder: Path, alone: list[dict[str, object]]) -> None:
     """What is there stays, what was under way is called off, and the next run does the rest."""
 

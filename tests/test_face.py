@@ -186,6 +186,7 @@ def test_of_two_faces_the_larger(parser: FaceParser) -> None:
     assert where.scale == pytest.approx(0.66, abs=0.06)
 
 
+@pytest.mark.slow
 def test_noise_is_no_face(parser: FaceParser) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     with pytest.raises(SemcastError, match="no face"):

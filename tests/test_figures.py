@@ -268,6 +268,7 @@ def test_a_second_run_measures_nothing_again(faces: Path, tmp_path: Path, few: N
     assert len((tmp_path / "fig3-4.jsonl").read_bytes().splitlines()) == len(lines.splitlines())
 
 
+@pytest.mark.slow
 def test_the_link_that_ships_and_its_variants(faces: Path, tmp_path: Path) -> None:
     said: list[str] = []
     one = run_of(faces, tmp_path, said).first(1)

@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -314,8 +315,11 @@ def loaded() -> dict[str, sc.System]:
     return {}
 
 
-@pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize(("name", "channel"), [
+    pytest.param(name, channel, id=f"{name}-{channel.name}",
+                 marks=[pytest.mark.slow] if name.startswith(("generative", "deepjscc")) and channel.name != "awgn" else [])
+    for name, channel in product(OURS, CHANNELS)
+])  # fmt: skip
 def test_systems_keep_the_laws(name: str, channel: sc.Channel, loaded: dict[str, sc.System], face: sc.Picture) -> None:
     assert name in SYSTEMS
     system = loaded.setdefault(name, sc.load(name, device="cpu"))

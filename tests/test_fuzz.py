@@ -29,6 +29,7 @@ SMOKE = {"sem": 100, "stored": 200, "photos": 300, "air": 100}
 
 
 @pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.slow
 def test_smoke(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that is drawn ends in anything but a result or a sentence."""
     monkeypatch.chdir(tmp_path)

@@ -246,6 +246,7 @@ print(zlib.crc32(data), len(data))
 """
 
 
+@pytest.mark.slow
 def test_the_same_bytes_on_other_kernels_and_threads() -> None:
     """What is written does not hang on the instructions that a processor has, nor on how many threads share the work."""
     found = []

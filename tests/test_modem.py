@@ -150,6 +150,7 @@ def test_ldpc_gains_what_the_literature_says() -> None:
     assert count_lost(modem, 8192, 0.5, 4) > 0
 
 
+@pytest.mark.slow
 def test_import_changes_nothing_global() -> None:
     code = (
         "import torch; torch.manual_seed(7); before = torch.get_num_threads(), torch.get_default_dtype(), torch.rand(1)\n"

@@ -42,7 +42,7 @@ def test_the_loop_without_noise_and_clipping(rate: int, k: int) -> None:
     assert capture.snr_db > 40 and 0.5 < capture.rho <= 1
 
 
-@pytest.mark.parametrize("k", [1025, 2500, 5000])
+@pytest.mark.parametrize("k", [1025, 2500, pytest.param(5000, marks=pytest.mark.slow)])
 def test_long_bursts(k: int) -> None:
     """Several blocks are spread apart; over 80 rows the channel is looked at in windows, and offsets grow from the anchor."""
     sent = gauss(k)

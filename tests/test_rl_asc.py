@@ -205,6 +205,20 @@ def test_painter_shapes_branches_and_gradients(ladder: Ladder) -> None:
     assert not silent
 
 
+def test_no_branch_is_shut_out_from_version_2_on(ladder: Ladder) -> None:
+    """Whatever the attention learns: a branch without a share of the picture learns nothing more."""
+    torch.manual_seed(0)
+    codec = codec_of(ladder)
+    layout, levels = torch.zeros(1, 64, 64, dtype=torch.uint8), torch.zeros(1, GRID, GRID, dtype=torch.long)
+    shares = []
+    with torch.no_grad():
+        for way in (1e4, -1e4):
+            codec.painter.attend.bias.copy_(torch.tensor([way, -way]))
+            features = torch.zeros(1, ladder.channels, GRID, GRID)
+            shares.append(float(codec.painter(layout, features, one_hot(levels, ladder.levels)).share.mean()))
+    assert shares == pytest.approx([0.9, 0.1] if ladder is V2 else [1.0, 0.0], abs=1e-4)
+
+
 def test_the_linear_paths_start_as_a_transform_code() -> None:
     """Before any training, finer steps of the features give a better estimate of photos that were not among those fitted."""
     torch.manual_seed(0)
@@ -518,6 +532,7 @@ def test_recipe_features(shipped: Path, tmp_path: Path, ladder: Ladder) -> None:
 
 
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
+@pytest.mark.slow
 def test_table_is_exact_for_uniform_levels(networks: Networks, shipped: Path) -> None:
     from semcast.train.data import load_scenes
     from semcast.train.photo_table import Exact, PhotoTable
@@ -532,6 +547,7 @@ def test_table_is_exact_for_uniform_levels(networks: Networks, shipped: Path) ->
 
 
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
+@pytest.mark.slow
 def test_recipe_allocation(shipped: Path, tmp_path: Path) -> None:
     pytest.importorskip("sb3_contrib")
     out = tmp_path / "run"

@@ -94,6 +94,7 @@ def test_the_policy_spends_better_than_all_alike(measured: dict[str, list[CodecR
     assert score["rl-asc"] > score["uniform"]
 
 
+@pytest.mark.slow
 def test_the_demonstration_has_a_picture_and_a_row_for_each_size() -> None:
     from semcast.metrics.report import Metrics
     from semcast.studies.demo import MAX_BYTES, run_codec_demo

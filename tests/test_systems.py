@@ -178,6 +178,7 @@ def test_shipped_flow_is_invertible(link: Generative, face: Tensor) -> None:
         assert float((link.flow.to_codes(link.flow.to_normal(codes)) - codes).abs().max()) < 1e-2
 
 
+@pytest.mark.slow
 def test_refinement_pays_through_noise_that_it_did_not_see(face: Tensor) -> None:
     plain, refined = Generative.load(), Generative.load(refinement=Refine(12))
     budget, awgn, weight = Budget(640, 10.0), make_channel("awgn"), plain.generator.care

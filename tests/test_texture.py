@@ -218,6 +218,7 @@ SHIPPED = {"sketch": (0.7, 0.7, 0.7, 6.0), "linear-gan": (0.7, 5.8, 4.8, 18.0), 
 
 
 @pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.slow
 def test_the_shipped_networks_weave_no_more_than_they_did(shared: Path, name: str) -> None:
     photos, system = faces(shared, 12), load(name, device="cpu")
     received = [

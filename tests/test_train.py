@@ -123,6 +123,7 @@ def test_the_recipe_in_the_documentation_trains(tmp_path: Path) -> None:
 # ---- several processes -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     """``torchrun --nproc-per-node 2 -m semcast train ...`` on the processor."""
     command = [

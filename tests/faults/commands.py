@@ -201,7 +201,7 @@ VERBS: dict[str, Verb] = {
                      ready=_photos, growing=True),
     "transmit-folder": Verb(("transmit", "photos", *TINY, "-o", "out"), ("-f",), growing=True, ready=_photos),
     "evaluate": Verb((*SWEEP, "-o", "out/r.jsonl"), growing=True, ready=_photos),
-    "inspect": Verb(("inspect", "a.sem", "-o", "out/a.png"), ("-f",), ready=_sem),
+    "inspect": Verb(("inspect", "a.sem", "-o", "out/a.png"), ("-f",), ready=_sem, slow=True),
     "simulate": Verb(("simulate", "a.wav", "-o", "out/a.wav", "--snr", 6), ("-f",), ready=_wav, slow=True),
     "train": Verb(("train", "recipe.py:Tiny", "--data", "data", "--out", "out/run"), ("--resume",), True, _recipe, slow=True),
     "encode": Verb(("encode", *FACE, "--domain", "face", "-o", "out/a.sem"), ("-f",), ready=_photos, slow=True),

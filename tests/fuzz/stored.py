@@ -27,6 +27,7 @@ from semcast.studies.kid import KidRecord
 from semcast.studies.link import LinkRecord
 from semcast.studies.noise import NoiseRecord
 from semcast.studies.on_air import BurstRecord
+from semcast.studies.protection import ProtectionRecord
 from semcast.studies.report import redo
 from semcast.studies.search import OracleRecord
 from semcast.weights import store
@@ -47,7 +48,8 @@ LOADERS: Mapping[str, Callable[[], object]] = {
 """What reads the weights of each name, for its network or tables."""
 RECORDS: Mapping[str, type[Line]] = {
     "fig3-4.jsonl": Record, "link-test.jsonl": LinkRecord, "rivals-kid.jsonl": KidRecord, "rl-asc/codecs.jsonl": CodecRecord,
-    "rl-asc/oracle.jsonl": OracleRecord, "rl-asc/noise.jsonl": NoiseRecord, "on-air/on-air-faces.jsonl": BurstRecord,
+    "rl-asc/oracle.jsonl": OracleRecord, "rl-asc/noise.jsonl": NoiseRecord,
+    "rl-asc/protection.jsonl": ProtectionRecord, "on-air/on-air-faces.jsonl": BurstRecord,
 }  # fmt: skip
 TYPES = (torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn)
 

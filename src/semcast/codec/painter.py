@@ -169,6 +169,10 @@ class LocalBranch(nn.Module):
         return x, self.up[1](x)
 
 
+LEAST = 0.1
+"""Of the picture, each branch's own at least."""
+
+
 class ScenePainter(nn.Module):
     """Layout, features and levels → picture (RL-ASC's decoder as far as its abstract tells it; the sizes are our choice).
 
@@ -180,7 +184,8 @@ class ScenePainter(nn.Module):
 
     Both pictures are added to one that is linear in the features (:attr:`linear`, a lapped block for each cell): it starts as
     the least-squares estimate of the photo, and the branches learn what that lacks. The categories are told again at every
-    scale of the global branch. A learned map of positions tells where a cell is: photos of both domains are framed alike.
+    scale of the global branch. A learned map of positions tells where a cell is: photos of both domains are framed alike. From
+    version 2 on each branch has :data:`LEAST` of the picture everywhere: one that is shut out learns nothing more.
     """
 
     def __init__(self, config: ScenePainterConfig | None = None) -> None:
@@ -188,6 +193,7 @@ class ScenePainter(nn.Module):
         self.config = config = config or ScenePainterConfig()
         w, classes, v = config.widths, config.classes, config.version
         self.ladder = ladder_of(v)
+        self.least = 0.0 if v == 1 else LEAST
         channels = self.ladder.channels
         self.place = nn.Parameter(torch.zeros(1, w[0], GRID, GRID))
         self.stem = nn.Conv2d(channels + self.ladder.levels + classes, w[0], 3, padding=1)
@@ -230,6 +236,7 @@ class ScenePainter(nn.Module):
         for up, block in zip(self.up, self.whole, strict=False):
             x = block(up(x), masks)
         share = self.attend(torch.cat((x, middle), 1)).float().softmax(1)[:, :1]
+        share = self.least + (1 - 2 * self.least) * share
         share = F.interpolate(share, scale_factor=2.0, mode="bilinear")
         whole = self.up[2](x)
         whole = whole + self.fine(F.silu(whole))  # no norm: at the full size it costs more than a convolution

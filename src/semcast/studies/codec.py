@@ -1,7 +1,7 @@
 """``rl-asc``: the semantic codec against the codecs in use, its allocations against each other, and noise.
 
 A folder gets ``codecs.jsonl`` (rates), ``branches.jsonl`` (the painter's branches), ``oracle.jsonl`` (allocations against greedy
-and exhaustive search) and ``noise.jsonl``; figures, tables, contact sheets, and ``targets.json``.
+and exhaustive search), ``noise.jsonl`` and ``protection.jsonl``; figures, tables, contact sheets, and ``targets.json``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from semcast.source_coding import BitCodec
 from semcast.sources import SIZE
 from semcast.studies.codec_run import CodecRun
 from semcast.studies.noise import CONVENTIONS, spoil
+from semcast.studies.protection import protect
 from semcast.studies.search import OracleRecord, search
 from semcast.studies.targets import RIVALS, Target, against_bytes, all_targets, best_standard, difference
 
@@ -52,6 +53,7 @@ def tabulate(run: CodecRun) -> list[CodecRecord]:
     records, branches = rates(run), ablation(run)
     searched = search(run)
     spoil(run)
+    protect(run)
     targets(run, records, branches, searched)
     return records
 
