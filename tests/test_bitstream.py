@@ -315,6 +315,7 @@ def coded(stream: Stream) -> list[int]:
     return [concept.category for concept in stream.concepts if concept.indices is not None]
 
 
+@pytest.mark.slow
 def test_every_truncation_shows_what_arrived(tables: Tables) -> None:
     stream = stream_of(blobs(16, 2), smooth(2), tables, 5, model=7)
     data = pack(stream, tables)

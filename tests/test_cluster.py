@@ -122,6 +122,7 @@ def alone(client: Any, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
     return lines(folder.parent / "alone.jsonl")
 
 
+@pytest.mark.slow
 def test_same_records_as_alone_and_resumed(client: Any, folder: Path, alone: list[dict[str, object]]) -> None:
     out = folder.parent / "r.jsonl"
     assert on_cluster(client, folder).measured == PHOTOS * len(SYMBOLS)

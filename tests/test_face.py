@@ -193,6 +193,7 @@ def test_noise_is_no_face(parser: FaceParser) -> None:
         align(noise, parser)
 
 
+@pytest.mark.slow
 def test_a_house_is_no_face(parser: FaceParser) -> None:
     path = SHARED / "data" / "kodak" / "kodim01.png"
     if not path.exists():

@@ -254,6 +254,7 @@ def test_another_snr_than_the_transmitter_expects(faces: Path, tmp_path: Path, f
     assert report(tmp_path, [], check=True) == []
 
 
+@pytest.mark.slow
 def test_a_second_run_measures_nothing_again(faces: Path, tmp_path: Path, few: None, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(figures, "_opta", lambda run: [])  # computed afresh each time, and not what is asked here

@@ -74,8 +74,11 @@ class Broken:
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [(2, "KeyError in test_fuzz.py"), (3, "processor time"), (4, "MB, over 100"), (5, "no sentence")],
-)
+    [
+        (2, "KeyError in test_fuzz.py"), pytest.param(3, "processor time", marks=pytest.mark.slow), (4, "MB, over 100"),
+        (5, "no sentence"),
+    ],
+)  # fmt: skip
 def test_what_must_not_happen_is_noticed(fault: int, words: str, tmp_path: Path) -> None:
     if fault == 4 and not harness._reset_peak():
         pytest.skip("this operating system does not forget the peak of memory")

@@ -53,6 +53,7 @@ def rewrite(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(values), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_other_weights_are_said_and_not_passed_over(copied: Path) -> None:
     rewrite(copied / "sem.json", weights={"street": {"codec": "of yesterday", "bits": "too"}})
     rewrite(copied / "links.json", linear={"fingerprint": "of yesterday"})

@@ -48,6 +48,7 @@ def test_what_is_behind_a_check_keeps_its_name_and_annotations() -> None:
     assert to_vector.__module__ == "semcast.linear.sketch"
 
 
+@pytest.mark.slow
 def test_users_need_no_jaxtyping() -> None:
     """Every module that promises shapes is imported where there is no jaxtyping."""
     paths = [path for path in SOURCE.rglob("*.py") if "from jaxtyping import" in path.read_text()]
