@@ -28,13 +28,11 @@ from semcast.photos import Photo, write_image
 from semcast.pictures import enlarge, grid
 from semcast.source_coding import BitCodec
 from semcast.sources import SIZE
-from semcast.studies.codec_run import CodecRun
+from semcast.studies.codec_run import GREY, CodecRun
 from semcast.studies.noise import CONVENTIONS, spoil
 from semcast.studies.protection import protect
 from semcast.studies.search import OracleRecord, search
 from semcast.studies.targets import RIVALS, Target, against_bytes, all_targets, best_standard, difference
-
-_GREY = 128
 
 
 @torch.no_grad()
@@ -149,7 +147,7 @@ def _send(codec: BitCodec, photo: Photo, most: int) -> tuple[bytes, Photo]:
         data = codec.compress(photo, most)
         return data, codec.decompress(data)
     except SemcastError:
-        return b"", np.full_like(photo, _GREY)
+        return b"", np.full_like(photo, GREY)
 
 
 def _proportion(tile: Photo, aspect: float) -> Photo:

@@ -30,7 +30,7 @@ from semcast.codec.painter import paint
 from semcast.errors import SemcastError
 from semcast.photos import to_tensor, to_uint8
 from semcast.sources import Source
-from semcast.studies.codec_run import CodecRun
+from semcast.studies.codec_run import GREY, CodecRun
 from semcast.studies.run import Point
 
 SAFE, UNSAFE, BITS = "indices", "indices and layout", "bits"
@@ -40,7 +40,6 @@ CONVENTIONS = (
     "Bytes: everything that is sent (for the standard codecs without their container). mIoU: of all pixels of the set together, "
     "labels of the judge against those of the photo; LPIPS: SqueezeNet at 256 px; PSNR per image, then averaged."
 )
-_GREY = 128
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class Spoiler:
                 try:
                     picture = codec.decompress(data)
                 except SemcastError:
-                    picture, decoded = np.full_like(pixels, _GREY), False
+                    picture, decoded = np.full_like(pixels, GREY), False
             else:
                 classes, read = len(networks.domain.classes), unpack(file, networks.tables)
                 layout, concepts, errors = flip_indices(

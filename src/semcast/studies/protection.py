@@ -30,11 +30,13 @@ from semcast.bench.tables import markdown
 from semcast.channels import make_channel
 from semcast.codec.criterion import WEIGHTS, score
 from semcast.errors import Missing, SemcastError
+from semcast.hashes import generator_for
 from semcast.link import Budget, Burst
 from semcast.photos import to_tensor
 from semcast.rivals.modem import SCHEMES, Modem, scheme_named, threshold_db
 from semcast.sources import Source
-from semcast.studies.codec_run import CodecRun
+from semcast.studies.codec_run import GREY, CodecRun
+from semcast.studies.noise import Pooled
 from semcast.studies.run import Point
 
 SYMBOLS = 2048
@@ -46,7 +48,6 @@ SHARES = (0.25, 0.5)
 """Of the symbols, for the first part."""
 DRAWS = 8
 """Bursts of a photo at an average SNR."""
-_GREY = 128
 
 
 @dataclass(frozen=True)
@@ -183,23 +184,22 @@ def tabulate(records: Sequence[ProtectionRecord], chosen: dict[tuple[float, bool
         mean = {image: float(np.dot(r.shares, r.scores)) for image, r in here.items()}
         less = bootstrap([mean[i] - float(np.dot(equal[i].shares, equal[i].scores)) for i in mean if i in equal])
         ends = " / ".join(f"{share:.0%}" for share in np.mean([r.shares for r in here.values()], 0))
-        lpips = [float(np.dot(r.shares, [v or 0.0 for v in r.lpips])) for r in here.values()]
+        photos = [_pool(r) for r in here.values()]
+        lpips = [photo.lpips for photo in photos if photo.lpips is not None]
         rows.append([
             f"{snr:g}", name, f"{np.mean([r.sent[1] for r in here.values()]):.0f}", ends,
             bootstrap(list(mean.values())).text(3), less.text(3) if unequal else "-",
-            set_miou([_Shown(r) for r in here.values()]).text(3), bootstrap(lpips).text(3),
+            set_miou(photos).text(3), bootstrap(lpips).text(3) if lpips else "-",
         ])  # fmt: skip
     return rows
 
 
-class _Shown:
-    """The counts of a photo over its bursts, as mIoU of a set is made of."""
-
-    def __init__(self, record: ProtectionRecord) -> None:
-        self.hit, self.truth, self.shown = (
-            np.rint(np.dot(record.arrived, np.array(counts))).astype(int).tolist()
-            for counts in (record.hit, record.truth, record.shown)
-        )
+def _pool(record: ProtectionRecord) -> Pooled:
+    """The bursts of one photo together."""
+    hit, truth, shown = (np.dot(record.arrived, np.array(c)).tolist() for c in (record.hit, record.truth, record.shown))
+    distances = [value for value in record.lpips if value is not None]
+    lpips = float(np.dot(record.shares, distances)) if len(distances) == len(record.lpips) else None
+    return Pooled(hit, truth, shown, 1 - record.shares[0], lpips)
 
 
 @dataclass
@@ -211,14 +211,16 @@ class Prober:
     def __call__(self, source: Source, points: Sequence[Point]) -> Iterator[ProtectionRecord]:
         run, codec = self.run, self.run.codec()
         pixels, image, truth = run.photo(source)
+        files = dict[int, bytes]()
         for domain, name, k, snr in points:
             protection = BY_NAME[name]
             rooms = protection.rooms(k)
+            most = sum(rooms)
             try:
-                file = codec.compress(pixels, sum(rooms))
+                file = files[most] = files.get(most) or codec.compress(pixels, most)
             except SemcastError:  # nothing fits
                 continue
-            shown = [np.full_like(pixels, _GREY)] * 3
+            shown = [np.full_like(pixels, GREY)] * 3
             for i, part in enumerate((file[: rooms[0]], file), 1):
                 try:
                     shown[i] = codec.decompress(part)
@@ -231,15 +233,17 @@ class Prober:
                 sent=[min(rooms[0], len(file)), len(file)], miou=measured.miou.tolist(),
                 lpips=[number(measured.lpips[i : i + 1]) if measured.lpips is not None else None for i in range(3)],
                 hit=hit, truth=there, shown=seen,
-                arrived=send(file, protection, k, snr, self._seed(source)) if snr is not None else [0, 0, 0],
+                arrived=send(file, protection, k, snr, self._fades(source)) if snr is not None else [0, 0, 0],
             )  # fmt: skip
 
-    def _seed(self, source: Source) -> int:
+    def _fades(self, source: Source) -> torch.Generator:
         """The same fades and noise for every protection of a photo."""
-        return self.run.seed + self.run.sources.index(source)
+        return generator_for(self.run.seed, source.name)
 
 
-def send(file: bytes, protection: Protection, k: int, snr_db: float, seed: int, draws: int = DRAWS) -> list[int]:
+def send(
+    file: bytes, protection: Protection, k: int, snr_db: float, generator: torch.Generator, draws: int = DRAWS
+) -> list[int]:
     """Send a file in bursts of k symbols; how often nothing, the first part, or all of it arrived."""
     symbols, begin, kept = [], 0, []
     for modem, count in protection.parts(k):
@@ -248,7 +252,7 @@ def send(file: bytes, protection: Protection, k: int, snr_db: float, seed: int, 
         symbols.append(modem.modulate([kept[-1]], count))
         begin += room
     burst = Burst(torch.cat(symbols, 1).expand(draws, -1), Budget(k, snr_db))
-    received = make_channel("rayleigh").draw(draws, k, snr_db, torch.Generator().manual_seed(seed))(burst).check()
+    received = make_channel("rayleigh").draw(draws, k, snr_db, generator)(burst).check()
     came, at = [], 0
     for (modem, count), sent in zip(protection.parts(k), kept, strict=True):
         part = slice(at, at + count)
