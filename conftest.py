@@ -1,10 +1,15 @@
-"""Photos for the lines that ``help(semcast)`` prints: they are run as they stand, in a folder that holds what they name."""
+"""Before everything else how threads wait; then photos for the lines that ``help(semcast)`` prints, which are run as they stand."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Two processes of tests with two threads each meet on two processors: threads that spin while they wait take from those that
+# compute, and the suite takes four times as long. What OpenMP is told counts before torch is loaded, in every process below too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture
