@@ -508,6 +508,14 @@ def test_a_codec_computes_where_it_is_told(shipped: Path) -> None:
         assert {value.device.type for value in network.state_dict().values()} == {"meta"}
 
 
+def test_little_sent_is_painted_and_much_is_faithful() -> None:
+    from semcast.train.scene_codec import weigh_errors
+
+    weights = weigh_errors(torch.arange(V2.levels).view(1, 1, -1))[0, 0]
+    assert (weights.diff() > 0).all() and 0 < weights[0] < 0.1 and weights[-1] == 1
+
+
+
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
 def test_recipe_scene_codec(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import semcast.train.scene_codec as recipe

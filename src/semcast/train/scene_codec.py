@@ -4,8 +4,9 @@ One pair serves every allocation: levels are drawn for each concept and the layo
 LPIPS (SqueezeNet, through random views) + spectra of blocks + parsing of the picture by the codec's frozen parser + bits of the
 features, and from early on a discriminator at two scales with feature matching.
 
-A bit costs more where steps are wide: with D ~ Δ²/12 a component the error falls by 2 ln 2 Δ²/12 a bit, and that is what a bit is
-worth at each level.
+The squared error of a cell counts by its level (:func:`weigh_errors`): where next to nothing is sent it would ask for the mean of
+all that may be there, which is a blur that no parser reads; there the picture is painted, and only where much is sent it is held
+to the photo. A bit costs more where steps are wide: with D ~ Δ²/12 a component the error falls by 2 ln 2 Δ²/12 a bit.
 """
 
 from __future__ import annotations
@@ -43,23 +44,23 @@ MEASURED = (0, 2, 3, 5, 7)
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights of the losses. ``bits``: what a bit of a photo's features costs at steps of width 1.
+    """Weights of the losses; ``mse`` at the highest level. ``bits``: what a bit of a photo's features costs at steps of width 1.
 
     ``branches`` weights the MSE of the two branches' own pictures, so that each stays able to stand alone; ``balance`` the square
     of how far a photo's mean attention is from a half. Without it attention takes the branch that is ahead, that one alone learns
     from the other losses, and the other is shut out within a thousand steps. Where in the picture each is heard stays free.
     """
 
-    mse: float = 20.0
+    mse: float = 40.0
     absolute: float = 0.5
-    lpips: float = 0.8
+    lpips: float = 1.2
     texture: float = 0.12
-    parsing: float = 0.15
-    branches: float = 2.0
+    parsing: float = 0.4
+    branches: float = 4.0
     balance: float = 1.0
-    bits: float = 1e-5
-    adversarial: float = 0.02
-    matching: float = 0.3
+    bits: float = 1.5e-5
+    adversarial: float = 0.03
+    matching: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,13 @@ class SceneCodecRecipe(Recipe):
             made = V2.quantise(codec.encoder(photo, layout), levels, noise)
             painted = codec.painter(layout, made, one_hot(levels, V2.levels))
             image = branch_of(painted, branch)
-            losses = _picture_losses(painted, image, photo, s.losses)
+            faithful = weigh_errors(levels)
+            losses = _picture_losses(painted, image, photo, faithful, s.losses)
             losses["lpips"] = s.losses.lpips * view_loss(self.lpips, photo[square], image[square], self.random)
             losses["balance"] = s.losses.balance * (painted.share.mean((1, 2, 3)) - 0.5).square().mean()
             losses["texture"] = s.losses.texture * spectrum_loss(photo[square], image[square], self.random)
             bits = self.coder(made, cells, levels)
-            worth = (torch.tensor(V2.widths, device=levels.device)[levels.long()] / 64).square()
+            worth = (torch.tensor(V2.widths, device=levels.device)[levels.long()] / 64).square() * (0.3 + 0.7 * faithful)
             losses["bits"] = s.losses.bits * min(1.0, self.i / max(1, s.bits_from)) * (worth * bits).sum((1, 2)).mean()
             losses["coder"] = 0.01 * _evenly(self.coder(made.detach(), cells, levels))
             if self.parser is not None and s.losses.parsing > 0:
@@ -250,12 +252,21 @@ class SceneCodecRecipe(Recipe):
         return rows
 
 
-def _picture_losses(painted: Painting, image: Tensor, photo: Tensor, w: Losses) -> dict[str, Tensor]:
-    alone = ((painted.whole - photo).square().mean() + (painted.parts - photo).square().mean()) / 2
+def weigh_errors(levels: Tensor) -> Tensor:
+    """How much of the squared error of cells ``[B, GRID, GRID]`` counts: the root of what their level spends, of the highest."""
+    spent = torch.tensor(V2.plain, device=levels.device) / V2.plain[-1]
+    return spent.sqrt().clamp_min(0.05)[levels.long()]
+
+
+def _picture_losses(painted: Painting, image: Tensor, photo: Tensor, faithful: Tensor, w: Losses) -> dict[str, Tensor]:
+    def error(picture: Tensor, power: int = 2) -> Tensor:
+        each = (picture - photo).abs().pow(power).mean(1)
+        return (F.avg_pool2d(each, SIZE // GRID) * faithful).mean()
+
     return {
-        "mse": w.mse * (image - photo).square().mean(),
-        "absolute": w.absolute * (image - photo).abs().mean(),
-        "branches": w.branches * alone,
+        "mse": w.mse * error(image),
+        "absolute": w.absolute * error(image, 1),
+        "branches": w.branches * (error(painted.whole) + error(painted.parts)) / 2,
     }
 
 
