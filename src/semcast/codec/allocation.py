@@ -6,7 +6,7 @@
                     encoder knows cheaply and decodes nothing.
     uniform     the same level for all; what is left raises the first concepts by one.
     random      levels drawn at random among those that still fit.
-    area        bits in proportion to a concept's cells.
+    area        bits in proportion to a concept's cells, each of them as often as it counts in the task.
     greedy      the largest true gain of J per bit, each candidate decoded and judged.
     exhaustive  every combination, for small cases: the oracle.
 
@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from semcast.codec.choice import Allocation, Choice, Options
-from semcast.codec.concepts import GRID
+from semcast.codec.concepts import CATEGORIES
 from semcast.errors import BadInput, DoesNotFit
 
 _AT_ONCE = 4  # moves that greedy measures again together
@@ -58,13 +58,18 @@ def random(options: Options, max_bytes: int) -> Choice:
 
 
 def area(options: Options, max_bytes: int) -> Choice:
-    """Serve the largest concept first: the highest level within its share of the bits by cells; the rest goes to the next."""
+    """Serve the largest concept first: the highest level within its share of the bits; the rest goes to the next.
+
+    Shares and order are by cells, those of what the task cares for counted several times.
+    """
     choice = options.empty(options.plain_side(max_bytes))
     sizes = options.sides[choice.side].sizes
     room = 8 * (max_bytes - options.size(choice))
     saved = 0.0
-    for i in sorted(range(len(choice.levels)), key=lambda i: -len(sizes.concepts[i].cells)):
-        share = saved + room * len(sizes.concepts[i].cells) / GRID**2
+    factors = options.task.factors(CATEGORIES).numpy()
+    counted = np.array([factors[concept.category] * len(concept.cells) for concept in sizes.concepts])
+    for i in sorted(range(len(counted)), key=lambda i: -counted[i]):
+        share = saved + room * float(counted[i] / counted.sum())
         fitting = [
             level for level in range(options.levels)
             if sizes.bits[i, level] <= share and options.size(choice.change(i, level)) <= max_bytes

@@ -203,16 +203,20 @@ class RlAsc:
         version: what beside the networks decides the bytes (the policy's fingerprint).
         care: whole factors from 1 to 255 by category: cared for categories go first and get more levels.
         branch: what of the painter the receiver shows, ``fused``, or ``global`` or ``local`` alone (for the ablation).
+        told: whether the allocation is told what is cared for; the others raise it afterwards
+            (:func:`~semcast.codec.allocation.care_for`). None: those of :data:`LOOKING` from version 2 on.
     """
 
     paints = True  # a network makes the picture that it shows
 
     def __init__(
         self, networks: Networks, allocation: Allocation, name: str, *, version: str = "",
-        care: Mapping[int, int] | None = None, branch: str = BRANCHES[0],
+        care: Mapping[int, int] | None = None, branch: str = BRANCHES[0], told: bool | None = None,
     ) -> None:  # fmt: skip
         self.networks, self.allocation, self.name, self.care, self.branch = networks, allocation, name, dict(care or {}), branch
-        own = (networks.version, version, str(sorted(self.care.items())), branch)
+        looks = networks.codec.ladder.version >= V2.version and name in LOOKING
+        self.told = looks if told is None else told
+        own = (networks.version, version, str(sorted(self.care.items())), branch, *(["told"] if self.told > looks else []))
         self.version = hashlib.sha256(" ".join(own).encode()).hexdigest()[:16]
 
     @classmethod
@@ -235,14 +239,6 @@ class RlAsc:
             return cls(networks, PLAIN[name], name, care=care)
         policy = Policy.load(networks.domain)  # so small that it stays on the CPU
         return cls(networks, policy.allocate, name, version=policy.fingerprint, care=care)
-
-    @property
-    def told(self) -> bool:
-        """Whether the allocation knows what is cared for and looks at J: from version 2 on it is part of that.
-
-        The others raise it afterwards (:func:`~semcast.codec.allocation.care_for`).
-        """
-        return self.networks.codec.ladder.version >= V2.version and self.name in LOOKING
 
     def options(self, image: Photo, size: tuple[int, int] | None = None) -> Options:
         """Give what the allocation chooses from; J is by the parser's own labels of the photo.

@@ -28,11 +28,14 @@ from semcast.photos import Photo, write_image
 from semcast.pictures import enlarge, grid
 from semcast.source_coding import BitCodec
 from semcast.sources import SIZE
+from semcast.studies.claims import as_rows as as_claims
+from semcast.studies.codec_claims import claim_all
 from semcast.studies.codec_run import GREY, CodecRun
 from semcast.studies.noise import CONVENTIONS, spoil
 from semcast.studies.protection import protect
 from semcast.studies.search import OracleRecord, search
 from semcast.studies.targets import RIVALS, Target, against_bytes, all_targets, best_standard, difference
+from semcast.studies.tasks import tell
 
 
 @torch.no_grad()
@@ -50,9 +53,11 @@ def tabulate(run: CodecRun) -> list[CodecRecord]:
     """Measure everything, or take what the folder holds of it, and write tables and figures; returns the rates."""
     records, branches = rates(run), ablation(run)
     searched = search(run)
-    spoil(run)
+    noisy, told = spoil(run), tell(run)
     protect(run)
     targets(run, records, branches, searched)
+    claims = claim_all(records, branches, noisy, told, run.size.named, run.size.main)
+    run.write("claims.md", markdown(as_claims(claims)) + "\n")
     return records
 
 

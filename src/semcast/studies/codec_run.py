@@ -16,7 +16,7 @@ from semcast.bench.records import Line
 from semcast.codec.allocation import PLAIN
 from semcast.codec.choice import Allocation
 from semcast.codec.codec import POLICY, Networks, RlAsc
-from semcast.codec.criterion import Criterion
+from semcast.codec.criterion import PLAIN_TASK, Criterion, Task
 from semcast.codec.painter import BRANCHES
 from semcast.codec.policy import Policy
 from semcast.domains import domain_named
@@ -49,6 +49,7 @@ class Size:
         small_photos: that exhaustive search allocates too, with ``small_concepts`` concepts, at ``small_budgets``.
         noise_photos, rates, draws: of the noise test, at ``main``.
         sheet_photos: on the contact sheet.
+        task_photos: that are coded for each task of the domain, at ``main``.
     """
 
     photos: int
@@ -65,6 +66,7 @@ class Size:
     rates: tuple[float, ...]
     draws: int
     sheet_photos: int
+    task_photos: int = 50
 
 
 FULL = Size(
@@ -76,6 +78,7 @@ FULL = Size(
 QUICK = replace(
     FULL, photos=4, budgets=(300, 500, 1000), standard=(300, 500, 1000, 3000), oracle_photos=1, oracle_budgets=(500,),
     small_photos=2, small_concepts=2, small_budgets=(150,), noise_photos=2, draws=1, sheet_photos=3,
+    task_photos=2,
 )  # fmt: skip
 
 
@@ -103,6 +106,11 @@ class CodecRun(Run):
         return self.networks.domain.name
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks of the domain."""
+        return tuple(name for name, _ in domain_named(self.domain).tasks)
+
+    @property
     def in_use(self) -> tuple[str, ...]:
         """The names of the codecs in use that are here."""
         return tuple(self.standard)
@@ -128,12 +136,12 @@ class CodecRun(Run):
         """The learned policy and the plain ones that do not search."""
         return {POLICY: self.policy.allocate, **{name: PLAIN[name] for name in RIVALS}}
 
-    def codec(self, name: str = POLICY, branch: str = "fused") -> BitCodec:
+    def codec(self, name: str = POLICY, branch: str = "fused", care: Mapping[int, int] | None = None) -> BitCodec:
         """Give a codec in use, or the semantic one with an allocation, alike that of ``evaluate-codec``."""
         if name in self.standard:
             return self.standard[name]
         version = self.policy.fingerprint if name == POLICY else ""
-        return RlAsc(self.networks, self.allocations[name], name, version=version, branch=branch)
+        return RlAsc(self.networks, self.allocations[name], name, version=version, branch=branch, care=care)
 
     def photo(self, source: Source) -> tuple[Photo, Tensor, Tensor]:
         """Give a photo, the same as a tensor ``[1, 3, 256, 256]``, and its labels ``[1, 256, 256]`` (its own, or the judge's)."""
@@ -141,9 +149,9 @@ class CodecRun(Run):
         image = to_tensor(pixels).contiguous(memory_format=torch.channels_last)
         return pixels, image, torch.from_numpy(labels)[None] if labels is not None else self.judge.labels(image)
 
-    def criterion(self) -> Criterion:
-        """Give J by the judge."""
-        return Criterion(self.judge.labels, self.lpips, len(self.networks.domain.classes))
+    def criterion(self, task: Task = PLAIN_TASK) -> Criterion:
+        """Give J of a task by the judge."""
+        return Criterion(self.judge.labels, self.lpips, len(self.networks.domain.classes), task)
 
     def rate(self, file: str, names: Sequence[str], budgets: Sequence[int]) -> list[CodecRecord]:
         """Measure codecs, or branches of the painter, at each budget, into a file."""
