@@ -1,4 +1,4 @@
-"""Before everything else how threads wait; then photos for the lines that ``help(semcast)`` prints, which are run as they stand."""
+"""How threads wait, before torch is there; and photos for the lines that ``help(semcast)`` prints, run as they stand."""
 
 from __future__ import annotations
 

@@ -416,7 +416,8 @@ def test_iq_that_is_none(tmp_path: Path) -> None:
     bad: list[tuple[Any, str]] = [
         (b"", "metadata"), (b"\xff\xfe", "metadata"), (b"[" * 100000, "metadata"), (b"{}", "metadata"), (b"[1]", "metadata"),
         ({**good, "core:datatype": "rf32_le"}, "'rf32_le'"), ({**good, "core:datatype": None}, "None"),
-        ({**good, "core:datatype": ["ci8"]}, "type"), ({**good, "core:sample_rate": 0}, "sample_rate"),
+        ({**good, "core:datatype": ["ci8"]}, "type"), ({**good, "core:datatype": "[" * 10**5}, "…; I/Q is one of"),
+        ({**good, "core:sample_rate": 0}, "sample_rate"),
         ({**good, "core:sample_rate": "48000"}, "sample_rate"), ({**good, "core:sample_rate": float("nan")}, "sample_rate"),
         ({**good, "core:sample_rate": float("inf")}, "sample_rate"), ({**good, "semcast:spacing_hz": -1}, "spacing_hz"),
         ({**good, "core:num_channels": 0}, "0 channels"), ({**good, "core:num_channels": 65535}, "65535 channels"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,13 +64,13 @@ def test_the_whole_study_and_again(shard: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(studies.STUDIES, "rl-asc", replace(studies.STUDIES["rl-asc"], sizes=(SMALL, SMALL)))
     out = tmp_path / "out"
     written = {path.name for path in studies.reproduce("rl-asc", shard, out, command="semcast reproduce rl-asc")}
-    tables = {f"{name}.md" for name in ("rates", "paired", "branches", "noise", "targets")}
+    tables = {f"{name}.md" for name in ("rates", "paired", "branches", "noise", "tasks", "targets", "claims")}
     pictures = {"rates.png", "rates.svg", "noise.png", "noise.svg", "sheet.png", "made.png"}
     assert written >= tables | pictures | {"targets.json", "run.json"}
     found = json.loads((out / "targets.json").read_text())
     named = {target["what"]: target for target in found}
-    assert len(named) == len(found) == 18 and named["encode, ms"]["value"] > 0
-    assert named["mIoU / that of the best standard codec"]["value"] is not None
+    assert len(named) == len(found) == 22 and named["encode, ms"]["value"] > 0
+    assert named["mIoU / that of the best standard codec, 1500 bytes"]["value"] is not None
     rows = (out / "rates.md").read_text().splitlines()
     assert {"rl-asc", "uniform", "area", "random", "webp", "original"} <= {row.split(" | ")[1] for row in rows[2:]}
     spoilt = read(out / "noise.jsonl", NoiseRecord)
@@ -161,14 +162,27 @@ def test_ratios_against_the_best_standard_codec() -> None:
             ("avif", 2000, 70, 0.3),
         )
     ]  # fmt: skip
-    seen, needed, looks = targets._against_standard(records, 500)
+    seen, looks, learned, needed = targets._against_standard(records, 500, 500)
     assert seen.value == pytest.approx(2.0) and seen.note == "avif" and seen.verdict == "must"
     assert needed.value == pytest.approx(1000 * 2**0.5 / 500) and needed.note.startswith("avif")
-    assert looks.value == pytest.approx(0.5) and looks.note == "hevc" and looks.verdict == "aim"
+    assert looks.value == pytest.approx(0.5) and looks.note == "hevc" and looks.verdict == "must"
+    assert learned.verdict == "not measured"
     few = [record for record in records if record.max_bytes == 500]
-    bound = targets._against_standard(few, 500)[1]
+    *_, bound = targets._against_standard(few, 500, 500)
     assert bound.value == 1 and "lower bound" in bound.note
-    assert targets._against_standard([], 500)[0].verdict == "not measured"
+    assert {target.verdict for target in targets._against_standard([], 300, 500)} == {"not measured"}
+
+
+def test_what_more_bytes_buy_and_what_a_task_gains() -> None:
+    scored = ((500, -0.9), (1000, -0.87), (2000, -0.87))
+    records = [coded("rl-asc", most, 50, image, rsp=rsp) for image in "ab" for most, rsp in scored]
+    one, two = targets._room_targets(records, (300, 500, 1000, 2000), 500)
+    assert one.value == pytest.approx(0.03) and one.verdict == "must" and two.verdict == "missed"
+    scores = (("rl-asc", -0.5), ("uniform", -0.52))
+    told = [SimpleNamespace(image=image, task="signs", codec=codec, max_bytes=500, score=score)
+            for image in "ab" for codec, score in scores]  # fmt: skip
+    (gain,) = targets._task_targets(told)
+    assert gain.value == pytest.approx(0.02) and gain.verdict == "must" and "signs" in gain.what
 
 
 def test_paired_differences_and_verdicts() -> None:

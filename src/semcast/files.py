@@ -90,4 +90,20 @@ def reason_of(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
-    return lines[0] if len(lines[0]) <= LONGEST else lines[0][:LONGEST] + "…"
+    return _cut(lines[0], LONGEST)
+
+
+def quote(value: object) -> str:
+    """What a stranger's file says, for a message: as Python writes it, cut where it is long.
+
+    >>> quote("cf32_le"), len(quote("x" * 10**6))
+    ("'cf32_le'", 81)
+    """
+    try:
+        return _cut(repr(value), 80)
+    except (RecursionError, ValueError):  # lists in lists; numbers of thousands of digits
+        return f"a {type(value).__name__}"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"

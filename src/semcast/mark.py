@@ -16,6 +16,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
 from semcast.errors import BadInput, SemcastError
+from semcast.files import quote
 
 TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """The IPTC's term for media created by a model that was trained on examples."""
@@ -74,9 +75,9 @@ class Mark:
         if not self.system or not self.what:
             raise BadInput("a mark names the system and what it did")
         if self.symbols is not None and (type(self.symbols) is not int or not 1 <= self.symbols <= 2**53):
-            raise BadInput(f"a mark's k must be a whole number from 1, not {self.symbols!r}")
+            raise BadInput(f"a mark's k must be a whole number from 1, not {quote(self.symbols)}")
         if self.snr_db is not None and (type(self.snr_db) not in (int, float) or not math.isfinite(self.snr_db)):
-            raise BadInput(f"a mark's SNR must be a finite number, not {self.snr_db!r}")
+            raise BadInput(f"a mark's SNR must be a finite number, not {quote(self.snr_db)}")
 
     @property
     def sentence(self) -> str:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcast.errors import Damaged
+from semcast.files import quote
 from semcast.linear.repainter import RepainterConfig, SmoothRepainter
 from semcast.linear.sketch import Sketch
 from semcast.linear.system import CARES, LinearGan, load_sketch, tell
@@ -90,7 +91,7 @@ def care_of(checkpoint: Checkpoint) -> str:
     """
     care = checkpoint.config.get("care", "face")
     if care not in CARES:
-        raise Damaged(f"{checkpoint.path} was trained with an unknown sketch, {str(care)[:40]!r}; known: {', '.join(CARES)}")
+        raise Damaged(f"{checkpoint.path} was trained with an unknown sketch, {quote(care)}; known: {', '.join(CARES)}")
     return str(care)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semcast.errors import BadInput, Damaged, Missing
-from semcast.files import check_place, reason_of, whole
+from semcast.files import check_place, quote, reason_of, whole
 from semcast.onair.samples import check_frames, check_shape, checked
 from semcast.stopping import unbroken
 
@@ -70,7 +70,7 @@ class Iq:
         rate: Any = given.get("core:sample_rate")
         channels = given.get("core:num_channels", 1)
         if self.datatype not in DATATYPES:
-            raise BadInput(f"{self.name} holds samples of the type {self.datatype!r}; I/Q is one of {', '.join(DATATYPES)}")
+            raise BadInput(f"{self.name} holds samples of the type {quote(self.datatype)}; I/Q is one of {', '.join(DATATYPES)}")
         if not _is_number(rate) or not (self.spacing_hz is None or _is_number(self.spacing_hz)):
             raise Damaged(f"{self.name} does not say core:sample_rate, or says {SPACING}, as no number over 0")
         if type(channels) is not int:

@@ -35,7 +35,7 @@ from semcast.studies.noise import CONVENTIONS, spoil
 from semcast.studies.protection import protect
 from semcast.studies.search import OracleRecord, search
 from semcast.studies.targets import RIVALS, Target, against_bytes, all_targets, best_standard, difference
-from semcast.studies.tasks import tell
+from semcast.studies.tasks import TaskRecord, tell
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def tabulate(run: CodecRun) -> list[CodecRecord]:
     searched = search(run)
     noisy, told = spoil(run), tell(run)
     protect(run)
-    targets(run, records, branches, searched)
+    targets(run, records, branches, searched, told)
     claims = claim_all(records, branches, noisy, told, run.size.named, run.size.main)
     run.write("claims.md", markdown(as_claims(claims)) + "\n")
     return records
@@ -165,11 +165,12 @@ def _proportion(tile: Photo, aspect: float) -> Photo:
 
 
 def targets(
-    run: CodecRun, records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[OracleRecord]
-) -> list[Target]:
-    """``targets.md`` and ``targets.json``: the ratios that the codec is held to, at the main budget."""
+    run: CodecRun, records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[OracleRecord],
+    told: Sequence[TaskRecord],
+) -> list[Target]:  # fmt: skip
+    """``targets.md`` and ``targets.json``: the ratios that the codec is held to."""
     main = run.size.main
-    found = all_targets(records, branches, searched, run.time(), main, run.threads)
+    found = all_targets(records, branches, searched, told, run.time(), run.size.named, main, run.threads)
     rows = [["what", "measured [95 %]", "must be", "aim", "met", ""], *(target.cells() for target in found)]
     run.write("targets.md", f"{run.domain}, {main} bytes where no budget is named\n\n{markdown(rows)}\n")
     named = [finite(asdict(target)) | {"verdict": target.verdict} for target in found]

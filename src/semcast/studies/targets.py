@@ -22,6 +22,8 @@ RIVALS = ("uniform", "random", "area")
 ALLOCATIONS = (POLICY, *RIVALS)
 """The learned policy and the plain ones that do not search."""
 STANDARD = ("jpeg2000", "webp", "avif", "hevc")
+LEARNED = "hyperprior"
+"""The learned codec that is a rival."""
 _DRAWS = 1000
 
 
@@ -42,6 +44,21 @@ class Searched(Protocol):
     def judged(self) -> float | None: ...
     @property
     def decision_s(self) -> float: ...
+
+
+class Told(Protocol):
+    """What :class:`~semcast.studies.tasks.TaskRecord` says."""
+
+    @property
+    def image(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def max_bytes(self) -> int: ...
+    @property
+    def score(self) -> float | None: ...
 
 
 def against_bytes(records: Sequence[CodecRecord], metric: str) -> dict[Curve, dict[float, Interval]]:
@@ -143,34 +160,65 @@ class Target:
 
 
 def all_targets(
-    records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[Searched],
-    seconds: Mapping[str, Sequence[float]], main: int, threads: int,
+    records: Sequence[CodecRecord], branches: Sequence[CodecRecord], searched: Sequence[Searched], told: Sequence[Told],
+    seconds: Mapping[str, Sequence[float]], budgets: Sequence[int], main: int, threads: int,
 ) -> list[Target]:  # fmt: skip
-    """Every aim, with what was measured of it at the budget ``main`` (searches: at all of theirs).
+    """Every aim, with what was measured of it at the budget ``main`` where no other is named (searches: at all of theirs).
 
     Args:
+        told: what was coded for a task.
         seconds: of ``encode`` and ``decode``, photo by photo, with so many ``threads``.
+        budgets: those named.
     """
     return [
-        *_against_standard(records, main), *_allocation_targets(records, main), *_search_targets(searched),
+        *_against_standard(records, min(budgets), main), *_room_targets(records, budgets, main),
+        *_allocation_targets(records, budgets), *_task_targets(told), *_search_targets(searched),
         *_branch_targets(branches, main), *_time_targets(seconds, threads),
     ]  # fmt: skip
 
 
-def _against_standard(records: Sequence[CodecRecord], main: int) -> list[Target]:
+def _against_standard(records: Sequence[CodecRecord], least: int, main: int) -> list[Target]:
+    """mIoU at both budgets, bytes for that, LPIPS; of LPIPS also against what is learned."""
     groups = by_point(records)
     ours = groups.get((POLICY, main), [])
-    rival, prettiest = best_standard(records, main), best_standard(records, main, "lpips_squeeze")
-    seen, looks = Target("mIoU / that of the best standard codec", None, 1.5, 2.5), Target(
-        "LPIPS / that of the best standard codec", None, 0.8, 0.5, over=False
-    )
-    if ours and rival:
-        value, low, high = miou_ratio(ours, groups[rival, main])
-        seen = replace(seen, value=value, low=low, high=high, note=rival)
-    if ours and prettiest:
-        value, low, high = mean_ratio(ours, groups[prettiest, main], "lpips_squeeze")
-        looks = replace(looks, value=value, low=low, high=high, note=prettiest)
-    return [seen, _bytes_target(records, ours), looks]
+    found, bars = [], {main: (1.7, 2.2)} | ({least: (2.0, 2.5)} if least < main else {})
+    for most, bar in bars.items():
+        seen, rival = Target(f"mIoU / that of the best standard codec, {most} bytes", None, *bar), best_standard(records, most)
+        if rival and groups.get((POLICY, most)):
+            value, low, high = miou_ratio(groups[POLICY, most], groups[rival, most])
+            seen = replace(seen, value=value, low=low, high=high, note=rival)
+        found.append(seen)
+    prettiest = best_standard(records, main, "lpips_squeeze")
+    for name, rival, must, aim in (("the best standard codec", prettiest, 0.55, 0.45), ("the learned codec", LEARNED, 1.0, 0.8)):
+        looks = Target(f"LPIPS / that of {name}", None, must, aim, over=False)
+        if ours and rival and (rival, main) in groups:
+            value, low, high = mean_ratio(ours, groups[rival, main], "lpips_squeeze")
+            looks = replace(looks, value=value, low=low, high=high, note=rival)
+        found.append(looks)
+    return [*found, _bytes_target(records, ours)]
+
+
+def _room_targets(records: Sequence[CodecRecord], budgets: Sequence[int], main: int) -> list[Target]:
+    """What more bytes buy: J at budgets above the main one less J there, photo by photo."""
+    found = []
+    known = {(r.image, r.max_bytes): r.rsp for r in records if r.codec == POLICY and r.rsp is not None}
+    for most in (each for each in budgets if each > main):
+        bar = (0.02, 0.05) if most <= 2 * main else (0.04, 0.1)
+        target = Target(f"J at {most} bytes less J at {main}", None, *bar, clear=True)
+        gap = _gap(*({(image, main): value for (image, size), value in known.items() if size == each} for each in (most, main)))
+        found.append(replace(target, value=gap.mean, low=gap.low, high=gap.high) if gap else target)
+    return found
+
+
+def _task_targets(records: Sequence[Told]) -> list[Target]:
+    """J of each task, told, less that of uniform, photo by photo."""
+    found = []
+    for (task, most), members in group(records, lambda r: (r.task, r.max_bytes)).items():
+        target = Target(f"J of the task {task}, told, less that of uniform, {most} bytes", None, 0.01, 0.03)
+        gap = _gap(*({(r.image, most): r.score for r in members if r.codec == codec and r.score is not None}
+                     for codec in (POLICY, "uniform")))  # fmt: skip
+        found.append(replace(target, value=gap.mean, low=gap.low, high=gap.high) if gap else target)
+    return found
 
 
 def _bytes_target(records: Sequence[CodecRecord], ours: Sequence[CodecRecord]) -> Target:
@@ -230,12 +278,14 @@ def _ends(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[floa
     return float(low), float(high)
 
 
-def _allocation_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
-    """At equal budgets, over all of them and at ``main``."""
+def _allocation_targets(records: Sequence[CodecRecord], budgets: Sequence[int]) -> list[Target]:
+    """At equal budgets: over all of them, and against uniform at each."""
+    cases: list[tuple[int | None, str, str]] = [(None, "all budgets", rival) for rival in RIVALS]
+    cases += [(most, f"{most} bytes", "uniform") for most in budgets]
     found = []
-    for (most, where), rival in product(((None, "all budgets"), (main, f"{main} bytes")), RIVALS):
+    for most, where, rival in cases:
         gap = difference(records, POLICY, rival, most, "rsp")
-        target = Target(f"J of rl-asc less that of {rival}, {where}", None, 0, clear=True)
+        target = Target(f"J of rl-asc less that of {rival}, {where}", None, 0, None if most is None else 0.01, clear=True)
         found.append(replace(target, value=gap.mean, low=gap.low, high=gap.high) if gap else target)
     return found
 
@@ -247,7 +297,7 @@ def _search_targets(records: Sequence[Searched]) -> list[Target]:
         ("score", "J lost against greedy, %", "by the codec's own parser, which the search maximises"),
         ("judged", "the same, judged", "by the judge"),
     ):
-        target = Target(what, None, None, 1, over=False, note=note)
+        target = Target(what, None, 0 if score == "judged" else None, None if score == "judged" else 1, over=False, note=note)
         mine, greedy = (
             {(r.image, r.max_bytes): value for r in records
              if r.case == "photo" and r.allocation == name and (value := getattr(r, score)) is not None}
@@ -259,7 +309,7 @@ def _search_targets(records: Sequence[Searched]) -> list[Target]:
         if gap:
             target = replace(target, value=gap.mean, low=gap.low, high=gap.high)
         found.append(target)
-    faster = Target("decisions in the time of a greedy one", None, 10, 100)
+    faster = Target("decisions in the time of a greedy one", None, 1000)
     mine, greedy = (
         {(r.image, r.max_bytes): r.decision_s for r in records if r.case == "photo" and r.allocation == name}
         for name in (POLICY, "greedy")
@@ -281,6 +331,6 @@ def _branch_targets(records: Sequence[CodecRecord], main: int) -> list[Target]:
 def _time_targets(seconds: Mapping[str, Sequence[float]], count: int) -> list[Target]:
     threads = f"{count} thread{'s' * (count > 1)}, median"
     return [
-        Target(f"{what}, ms", 1000 * median(each) if each else None, 300, 100, over=False, note=threads)
-        for what, each in seconds.items()
+        Target(f"{what}, ms", 1000 * median(each) if each else None, must, 80, over=False, note=threads)
+        for (what, each), must in zip(seconds.items(), (150, 120), strict=True)
     ]

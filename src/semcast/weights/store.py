@@ -27,7 +27,7 @@ from safetensors.torch import save as as_bytes
 from torch import Tensor
 
 from semcast.errors import BadInput, Damaged, Missing, SemcastError
-from semcast.files import reason_of, whole
+from semcast.files import quote, reason_of, whole
 
 FORMAT = "semcast-1"
 _SCALE, _TAIL, _TAIL_SCALE = ".int8_scale", ".int4", ".int4_scale"
@@ -101,7 +101,8 @@ class Checkpoint:
             odd = [name for name, shape in wanted.items() if found.get(name, shape if name in derived else None) != shape]
             odd += [*(found.keys() - wanted.keys()), *(name for name, tensor in given.items() if tensor.is_complex())]
             if odd:
-                raise ValueError(f"{len(odd)} tensors are missing, too many, not real or of another shape, {odd[0]!r} among them")
+                one = quote(odd[0])
+                raise ValueError(f"{len(odd)} tensors are missing, too many, not real or of another shape, {one} among them")
             network = make(config)
             network.load_state_dict(given, strict=False)
         return network
@@ -264,9 +265,9 @@ def load(name: str, *, kind: str) -> Checkpoint:
     except Exception as error:  # noqa: BLE001 - beside its own errors the library raises those of torch for odd shapes
         raise Damaged(f"{path} is not a readable weights file ({reason_of(error)})") from None
     if meta.get("format") != FORMAT:
-        raise BadInput(f"{path} is of format {meta.get('format')!r}, this version reads {FORMAT!r}")
+        raise BadInput(f"{path} is of format {quote(meta.get('format'))}, this version reads {FORMAT!r}")
     if meta.get("kind") != kind:
-        raise BadInput(f"{path} holds {meta.get('kind')!r} weights, {kind!r} are needed")
+        raise BadInput(f"{path} holds {quote(meta.get('kind'))} weights, {kind!r} are needed")
     try:
         for key, (dtype, shape) in json.loads(meta.get("deflated", "{}")).items():
             stored[key] = _inflated(stored[key], dtype, shape)
