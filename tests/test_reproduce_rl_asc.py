@@ -64,7 +64,7 @@ def test_the_whole_study_and_again(shard: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(studies.STUDIES, "rl-asc", replace(studies.STUDIES["rl-asc"], sizes=(SMALL, SMALL)))
     out = tmp_path / "out"
     written = {path.name for path in studies.reproduce("rl-asc", shard, out, command="semcast reproduce rl-asc")}
-    tables = {f"{name}.md" for name in ("rates", "paired", "branches", "noise", "tasks", "targets", "claims")}
+    tables = {f"{name}.md" for name in ("rates", "paired", "branches", "noise", "tasks", "layouts", "targets", "claims")}
     pictures = {"rates.png", "rates.svg", "noise.png", "noise.svg", "sheet.png", "made.png"}
     assert written >= tables | pictures | {"targets.json", "run.json"}
     found = json.loads((out / "targets.json").read_text())

@@ -31,6 +31,7 @@ from semcast.sources import SIZE
 from semcast.studies.claims import as_rows as as_claims
 from semcast.studies.codec_claims import claim_all
 from semcast.studies.codec_run import GREY, CodecRun
+from semcast.studies.layouts import lose
 from semcast.studies.noise import CONVENTIONS, spoil
 from semcast.studies.protection import protect
 from semcast.studies.search import OracleRecord, search
@@ -55,6 +56,7 @@ def tabulate(run: CodecRun) -> list[CodecRecord]:
     searched = search(run)
     noisy, told = spoil(run), tell(run)
     protect(run)
+    lose(run, records)
     targets(run, records, branches, searched, told)
     claims = claim_all(records, branches, noisy, told, run.size.named, run.size.main)
     run.write("claims.md", markdown(as_claims(claims)) + "\n")

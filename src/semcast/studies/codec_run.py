@@ -19,7 +19,7 @@ from semcast.codec.codec import POLICY, Networks, RlAsc
 from semcast.codec.criterion import PLAIN_TASK, Criterion, Task
 from semcast.codec.painter import BRANCHES
 from semcast.codec.policy import Policy
-from semcast.domains import domain_named
+from semcast.domains import Domain, domain_named
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.networks.segmenter import Judge
@@ -106,9 +106,14 @@ class CodecRun(Run):
         return self.networks.domain.name
 
     @property
+    def labels(self) -> Domain:
+        """The domain, with its categories and tasks."""
+        return domain_named(self.domain)
+
+    @property
     def tasks(self) -> tuple[str, ...]:
-        """The names of the tasks of the domain."""
-        return tuple(name for name, _ in domain_named(self.domain).tasks)
+        """The names of its tasks."""
+        return tuple(name for name, _ in self.labels.tasks)
 
     @property
     def in_use(self) -> tuple[str, ...]:
