@@ -65,7 +65,7 @@ def test_the_whole_study_and_again(shard: Path, tmp_path: Path, monkeypatch: pyt
     out = tmp_path / "out"
     written = {path.name for path in studies.reproduce("rl-asc", shard, out, command="semcast reproduce rl-asc")}
     tables = {f"{name}.md" for name in ("rates", "paired", "branches", "noise", "tasks", "layouts", "targets", "claims")}
-    pictures = {"rates.png", "rates.svg", "noise.png", "noise.svg", "sheet.png", "made.png"}
+    pictures = {"rates.png", "rates.svg", "noise.png", "noise.svg", "sheet.png", "made.png", "coded.png"}
     assert written >= tables | pictures | {"targets.json", "run.json"}
     found = json.loads((out / "targets.json").read_text())
     named = {target["what"]: target for target in found}

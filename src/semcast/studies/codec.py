@@ -120,8 +120,11 @@ def sheet(run: CodecRun, records: Sequence[CodecRecord]) -> None:
     """``sheet.png``: photos, their layouts as sent, what arrives at each budget, the best standard codec at the same bytes.
 
     ``made.png`` holds of it only what the painter made: most sets of photos may not be shown to others, nor may copies of them.
+    ``coded.png`` shows all codecs at the main budget all the same, on pictures that the painter made, which are easier for it
+    than photos.
     """
-    ours, rows = run.codec(), []
+    ours, rows, painted = run.codec(), [], list[list[Photo]]()
+    everybody = (POLICY, *run.in_use)
     rivals = {most: best_standard(records, most) for most in run.size.named}
     for source in run.sources[: run.size.sheet_photos]:
         pixels = source.scene(run.networks.domain)
@@ -135,13 +138,18 @@ def sheet(run: CodecRun, records: Sequence[CodecRecord]) -> None:
             rival = rivals[most]
             if rival is not None:
                 theirs.append(_send(run.codec(rival), pixels, most)[1])
-        rows.append([_proportion(tile, run.networks.domain.aspect) for tile in (pixels, layout, *mine, *theirs)])
+        coded = [_send(run.codec(name), mine[-1], run.size.main)[1] for name in everybody]
+        aspect = run.networks.domain.aspect
+        rows.append([_proportion(tile, aspect) for tile in (pixels, layout, *mine, *theirs)])
+        painted.append([_proportion(tile, aspect) for tile in (mine[-1], *coded)])
     columns = ["photo", f"layout at {run.size.main}", *(f"{POLICY}, {most} bytes" for most in run.size.named)]
     columns += [f"{rival}, {most} bytes" for most, rival in rivals.items() if rival is not None]
     own = slice(1, 2 + len(run.size.named))
     for name, part in (("sheet.png", slice(None)), ("made.png", own)):
         write_image(run.out / name, grid([row[part] for row in rows], columns=columns[part]))
-        run.written.append(run.out / name)
+    headings = ["painted", *(f"{name}, {run.size.main} bytes" for name in everybody)]
+    write_image(run.out / "coded.png", grid(painted, columns=headings))
+    run.written += [run.out / name for name in ("sheet.png", "made.png", "coded.png")]
 
 
 def _paint_layout(run: CodecRun, data: bytes) -> Photo:
