@@ -32,7 +32,7 @@ from semcast.codec.receipt import itemise
 from semcast.codec.sizes import Sizes
 from semcast.codec.tables import Tables, load_tables
 from semcast.errors import BadInput, Damaged, SemcastError
-from semcast.sources import shard_members
+from semcast.shards import shard_members
 from semcast.train.recipes import run
 
 CHANNELS, STEPS, LEVELS = V1.channels, V1.steps, V1.levels

@@ -306,6 +306,46 @@ def test_several_photos(run: Run, photo: Path, stand_in: dict[str, System]) -> N
     refused(run("transmit", "empty"), "the folder empty holds nothing")
 
 
+def test_two_photos_never_become_one_file(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    Path("inside").mkdir()
+    shutil.copy(photo, "inside/me.png")
+    for other in ("inside/me.png", "./me.png"):
+        refused(run("transmit", photo, other, "--aligned", "--symbols", 64, "-f"), "would both become me-received.png")
+    assert not Path("me-received.png").exists()
+
+
+def test_nothing_that_is_read_is_written_over(run: Run, photo: Path, stand_in: dict[str, System]) -> None:
+    """Not by any option, and not with -f: it says that what was made before may go."""
+    before = photo.read_bytes()
+    for name in ("s.npy", "r.jsonl", "m.png"):
+        shutil.copy(photo, name)
+    sent = ("--aligned", "--symbols", 64, "-f")
+    refused(run("transmit", "s.npy", *sent, "--save-symbols", "s.npy"), "s.npy is the input itself")
+    refused(run("transmit", photo, *sent, "-o", "./me.png"), "me.png is the input itself")
+    refused(run("transmit", photo, *sent, "--private", "eyes", "--private-mask", "m.png", "-o", "m.png"), "m.png is the input")
+    refused(run("transmit", photo, *sent, "--identity", "m.png", "-o", "m.png"), "m.png is the input itself")
+    refused(run("evaluate", "r.jsonl", "--aligned", "-o", "r.jsonl", "-f"), "r.jsonl is the input itself")
+    refused(run("evaluate-codec", "r.jsonl", "-o", "r.jsonl", "-f"), "r.jsonl is the input itself")
+    refused(run("receive", "x.wav", "-o", "y.png", "--map", "y.png", "-f"), "y.png is to be two outputs")
+    assert [Path(name).read_bytes() for name in ("s.npy", "r.jsonl", "m.png", photo)] == [before] * 4
+
+
+@pytest.mark.parametrize("words", [
+    ("transmit", ""), ("transmit", "me.png", "-o", ""), ("transmit", "me.png", "--system", ""),
+    ("transmit", "me.png", "--system="), ("evaluate", "", "-o", "r.jsonl"), ("encode", "me.png", "--care", "", "-o", "me.sem"),
+], ids=" ".join)  # fmt: skip
+def test_an_empty_argument_is_no_folder_and_no_default(words: tuple[str, ...], run: Run, photo: Path) -> None:
+    refused(run(*words), "is empty: was a variable of the shell set?")
+    assert sorted(path.name for path in Path().iterdir()) == ["me.png"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_a_full_disk_behind_stderr_changes_no_exit_code() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "semcast", "inspect", "nothere.png"]
+        assert subprocess.run(command, env=HERE, stderr=full, stdout=subprocess.PIPE).returncode == 2
+
+
 def test_streams(run: Run, photo: Path, stand_in: dict[str, System], monkeypatch: pytest.MonkeyPatch) -> None:
     given = ("transmit", "-", "--aligned", "--symbols", 64, "--json")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(photo.read_bytes())))

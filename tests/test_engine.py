@@ -21,7 +21,7 @@ from PIL import Image
 
 from semcast.bench import evaluate, evaluate_codecs, sweep
 from semcast.bench.inputs import gather
-from semcast.bench.records import Record, parse, read
+from semcast.bench.records import Record, parse, read, split
 from semcast.bench.store import lock
 from semcast.channels import AWGN, Rayleigh
 from semcast.errors import BadInput, Damaged, DoesNotFit, Missing, SemcastError
@@ -177,6 +177,37 @@ def test_values_of_the_wrong_type_are_said(tmp_path: Path) -> None:
     with pytest.raises(Damaged, match=r"line 2 of .*not a semcast result.*symbols"):
         measure(Tiles(), out=out)
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", [
+    '{"image": "x.png", "label": 3}', '{"image": "x.png", "label": 3', '{"image": "x.png", "lab',
+    '{"image": {"id": 1}, "a": [1]}', '{"image": [[[[[', '{"image": "x.png"}', '{"image": "' + "x" * 100_000, "[1, 2", "words",
+    '{"image": "x", "snr_db": 3}',
+], ids=lambda text: text[:34])  # fmt: skip
+def test_a_file_of_somebody_else_is_never_shortened(text: str, tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    for content in (text, f"{text}\n"):
+        out.write_text(content)
+        with pytest.raises(Damaged, match=r"line 1 of .*not a semcast result"):
+            measure(Tiles(), out=out)
+        assert out.read_text() == content
+
+
+def test_a_line_cut_anywhere_is_gone_on_from(tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    measure(Tiles(), out=out)
+    whole = out.read_text()
+    *lines, last = whole.splitlines(keepends=True)
+    for end in range(len(last) - 1):
+        assert split_lines("".join(lines) + last[:end], tmp_path) == len(lines), last[:end]
+    out.write_text(last[:40])  # the first line of a run
+    assert measure(Tiles(), out=out).measured == len(lines) + 1
+
+
+def split_lines(text: str, folder: Path) -> int:
+    """How many records are whole."""
+    (folder / "cut.jsonl").write_text(text)
+    return len(split(folder / "cut.jsonl", Record)[0])
 
 
 # ---- one process at a time, and one that is killed --------------------------------------------------------------------

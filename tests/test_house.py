@@ -15,9 +15,9 @@ SOURCE = ROOT / "src" / "semcast"
 # From the top down, one part a row: a module may import from its own part and from those below it.
 ROWS = (
     "__main__", "cli", "web", "studies", "train", "bench", "testing", "station", "api", "privacy", "rivals", "codec",
-    "generative", "linear", "sources", "face", "framing", "metrics", "networks", "trust", "weights", "onair", "channels",
-    "crossing", "link", "source_coding", "pictures", "photos", "mark", "mending", "domains", "hashes", "files", "stopping",
-    "errors",
+    "generative", "linear", "sources", "shards", "face", "framing", "metrics", "networks", "trust", "weights", "onair",
+    "channels", "crossing", "link", "source_coding", "pictures", "photos", "mark", "mending", "domains", "hashes", "files",
+    "stopping", "errors",
 )  # fmt: skip
 ROW = {name: number for number, name in enumerate(ROWS)}
 

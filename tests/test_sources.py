@@ -12,7 +12,8 @@ from PIL import Image
 
 from semcast.bench import evaluate_codecs
 from semcast.errors import BadInput, Damaged
-from semcast.sources import find_photos, shard_members
+from semcast.shards import shard_members
+from semcast.sources import find_photos
 from semcast.train.shards import _photos
 
 
@@ -69,7 +70,8 @@ def test_a_folder(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     found = find_photos([tmp_path])
     assert [source.name for source in found] == ["a.JPG", "b.jfif", "c.mpo"]
-    assert found.notes == [f"3 of {tmp_path} left out, no photos by their names: film.mp4, inside, a.mask.png"]
+    assert found.notes == [f"3 of {tmp_path} left out, no photos by their names: film.mp4, inside, a.mask.png",
+                           f"1 of {tmp_path} left out, hidden: .hidden.jpg"]  # fmt: skip
     (tmp_path / "no.tar").write_bytes(b"no tar")
     with pytest.raises(Damaged, match=r"no\.tar cannot be read"):
         find_photos([tmp_path / "no.tar"])

@@ -11,7 +11,7 @@ from PIL import Image
 import semcast.train.shards as shards
 from semcast.domains import FACE, STREET
 from semcast.errors import SemcastError
-from semcast.sources import shard_members
+from semcast.shards import shard_members
 from semcast.train.data import load_all_faces, load_faces, load_scenes
 from semcast.train.shards import CELEBA_PARTS, CHECKSUMS, as_shards, ids, pack
 

@@ -68,9 +68,10 @@ def test_a_system_that_never_was_sure(known: sc.System, tmp_path: Path) -> None:
     assert "never" in doubt(known, arrived(2048, 1e-3))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"systems": {"linear": {"bits": "many", "fingerprint": ""}}}', '{"systems": 3}']
-)
+@pytest.mark.parametrize("text", [
+    "", "[]", "{}", "[" * 100_000, '{"systems": {"linear": {"bits": 1%s, "fingerprint": ""}}}' % ("0" * 400),
+    '{"systems": {"linear": {"bits": "many", "fingerprint": ""}}}', '{"systems": 3}',
+], ids=lambda text: text[:20])  # fmt: skip
 def test_a_damaged_file_is_a_sentence(known: sc.System, tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     trust._read.cache_clear()

@@ -12,9 +12,8 @@ The product reads one photo that way (:func:`photo`), the bench many (:func:`fin
 from __future__ import annotations
 
 import io
-import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from os import PathLike
@@ -31,14 +30,12 @@ from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.face import align
 from semcast.framing import Picture, as_pixels
 from semcast.networks.segmenter import FaceParser, SceneParser
-from semcast.photos import MASK, SUFFIXES, read_aligned, read_photo, resize, to_tensor
 from semcast.photos import Photo as Pixels
+from semcast.photos import read_aligned, read_photo, resize, to_tensor
+from semcast.shards import is_hidden_photo, kind_of, left_out, read_shard
 from semcast.weights import find
 
 SIZE = 256
-SIDECARS = frozenset([".json", ".txt", ".cls", ".csv", ".xml", ".yaml", ".md", ".jsonl"])
-"""Of files beside photos that say something about them: nothing is missed where they are passed over."""
-FEW = 5
 LEAST_SURE = 0.74
 """Mean certainty of the parser of streets over a photo's pixels below which it is said that the photo may be no street: 0 of the
 150 photos of street256/val, 18 of Kodak's 24, 40 of 40 faces and a cup of coffee are below it."""
@@ -140,7 +137,7 @@ class Source:
             return reader(self.path)
         place = str(self.path) if self.path.name == self.name else f"{self.path}:{self.name}"
         with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / self.name
+            copy = Path(folder) / "photo"  # its own name may be one that no system takes
             copy.write_bytes(self.data)
             try:
                 return reader(copy)
@@ -174,78 +171,30 @@ def find_photos(paths: Sequence[Path], limit: int | None = None) -> Found:
     return sources
 
 
-def shard_members(path: Path) -> Iterator[tuple[str, bytes, bytes | None]]:
-    """(id, the photo's bytes, mask PNG bytes or None) for every photo of a tar shard, in order; see :func:`read_shard`."""
-    yield from read_shard(path)[0]
-
-
-def read_shard(path: Path) -> tuple[list[tuple[str, bytes, bytes | None]], list[str]]:
-    """Read the photos of a tar shard, and name the members that were left out.
-
-    A photo is what a file of a folder would be one by (:data:`~semcast.photos.SUFFIXES`), its id the name without the suffix; its
-    mask is called ``<id>.mask.png``. Captions and the like (:data:`SIDECARS`) are nobody's mask.
-
-    Raises:
-        BadInput: two photos have one id, so that one would take the other's place.
-    """
-    photos: dict[str, tuple[str, bytes]] = {}
-    masks: dict[str, bytes] = {}
-    others: list[str] = []
-    with tarfile.open(path) as tar:
-        for member in tar:
-            name = Path(member.name).name
-            handle = tar.extractfile(member) if member.isfile() and not name.startswith(".") else None
-            if handle is None:
-                continue
-            kind = _kind(name)
-            if kind == "mask":
-                masks[name[: -len(MASK)]] = handle.read()
-            elif kind == "photo":
-                stem = name[: -len(Path(name).suffix)]
-                if stem in photos:
-                    raise BadInput(f"two photos of {path} are called {stem} ({photos[stem][0]}, {member.name}): rename one")
-                photos[stem] = (member.name, handle.read())
-            elif kind == "other":
-                others.append(member.name)
-    others += [stem + MASK for stem in masks if stem not in photos]
-    return [(stem, data, masks.get(stem)) for stem, (_, data) in photos.items()], others
-
-
-def _kind(name: str) -> str:
-    """What a file is by its name: a photo, a mask, a sidecar, or something other."""
-    if name.lower().endswith(MASK):
-        return "mask"
-    suffix = Path(name).suffix.lower()
-    return "photo" if suffix in SUFFIXES else "sidecar" if suffix in SIDECARS else "other"
-
-
 def _expand(path: Path) -> Found:
     try:
         if path.is_dir():
             return _in_folder(path)
         if path.suffix.lower() == ".tar" and path.is_file():
-            photos, others = read_shard(path)
-            return Found([Source(name, path, data, mask) for name, data, mask in photos], _left_out(path, others))
-    except (OSError, tarfile.TarError) as error:
+            photos, notes = read_shard(path)
+            return Found([Source(name, path, data, mask) for name, data, mask in photos], notes)
+    except OSError as error:
         raise Damaged(f"{path} cannot be read ({error})") from None
     return Found([Source(path.name, path)])
 
 
 def _in_folder(folder: Path) -> Found:
     """The photos of a folder; masks beside them are not photos, and only shards bring masks."""
-    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    by_kind: dict[str, list[Path]] = {"photo": [], "mask": [], "sidecar": [], "other": []}
-    for path in files:
-        by_kind["other" if path.is_dir() else _kind(path.name)].append(path)
-    return Found([Source(path.name, path) for path in by_kind["photo"]],
-                 _left_out(folder, [path.name for path in by_kind["other"] + by_kind["mask"]]))  # fmt: skip
-
-
-def _left_out(where: Path, names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
-    return [f"{len(names)} of {where} left out, no photos by their names: {shown}"]
+    by_kind: dict[str, list[Path]] = {"photo": [], "mask": [], "sidecar": [], "other": [], "hidden": []}
+    for path in sorted(folder.iterdir()):
+        kind = "other" if path.is_dir() else kind_of(path.name)
+        if not path.name.startswith("."):
+            by_kind[kind].append(path)
+        elif is_hidden_photo(path.name):
+            by_kind["hidden"].append(path)
+    others, hidden = ([path.name for path in group] for group in (by_kind["other"] + by_kind["mask"], by_kind["hidden"]))
+    notes = [*left_out(folder, others), *left_out(folder, hidden, "hidden")]
+    return Found([Source(path.name, path) for path in by_kind["photo"]], notes)
 
 
 # ---- one photo, framed -----------------------------------------------------------------------------------------------

@@ -93,5 +93,5 @@ def _read(path: Path | None) -> dict[str, Trust]:
         }
     except OSError as error:
         raise Damaged(f"{path} cannot be read ({reason_of(error)})") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise Damaged(f"{path} does not say whom to trust ({type(error).__name__}: {error})") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -134,7 +135,10 @@ HEADINGS = {
     "efficientnet": "EfficientNet distance", "ssimulacra2": "SSIMULACRA2", "identity": "identity", "identity_2": "identity 2",
     "identity_3": "identity 3", "verified": "verified", "verified_2": "verified 2", "verified_3": "verified 3",
 }  # fmt: skip
-_FIRST = '{"image": '
+_NEXT = re.compile(', "')
+_VALUE = re.compile(r'(?:[^"\\]|\\.)*(?:\\|",? ?)?')
+"""The rest of a line that breaks off within its first value or before the second name."""
+_FIRST, _LONGEST = '{"image": "', 1 << 16
 
 
 def finite(values: dict[str, Any]) -> dict[str, Any]:
@@ -193,13 +197,38 @@ def split(path: Path, kind: type[Any]) -> tuple[list[Any], int, int]:
         try:
             records.append(_record(text, kind))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            cut_short = number == len(lines) and not text.endswith("\n")
-            if cut_short and (text.startswith(_FIRST) or _FIRST.startswith(text)):
+            if number == len(lines) and not text.endswith("\n") and _is_cut(text, kind):
                 break
             why = f": {error}" if isinstance(error, msgspec.ValidationError) else ""
             raise Damaged(f"line {number} of {path} is not a semcast result{why} (force starts the file afresh)") from None
         good += len(raw)
     return records, good, len(data)
+
+
+def _is_cut(text: str, kind: type[Any]) -> bool:
+    """Whether a line that is no record is the beginning of one, as a killed run leaves it, and not somebody's own data.
+
+    It begins as a record does, it is no whole JSON, and what it names until it breaks off are fields of a record.
+    """
+    if not text.startswith(_FIRST):
+        return _FIRST.startswith(text)
+    names = {field.name for field in fields(kind)}
+    if len(text) > _LONGEST or _decoded(text) is not None:
+        return False
+    for match in reversed(list(_NEXT.finditer(text))):
+        found = _decoded(text[: match.start()] + "}")
+        if found is not None:
+            name, quoted, _ = text[match.end() :].partition('"')
+            known = name in names if quoted else any(each.startswith(name) for each in names)
+            return known and isinstance(found, dict) and found.keys() <= names
+    return _VALUE.fullmatch(text, len(_FIRST)) is not None
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _record(text: str, kind: type[Any]) -> Any:

@@ -21,7 +21,7 @@ from semcast.cli.send import demo, sample, transmit
 from semcast.cli.study import report, reproduce
 from semcast.cli.train import train
 from semcast.cli.web import web
-from semcast.errors import SemcastError, Unfinished
+from semcast.errors import BadInput, SemcastError, Unfinished
 from semcast.files import reason_of
 from semcast.stopping import Stop
 
@@ -85,6 +85,7 @@ def run(arguments: Sequence[str], stop: Stop) -> int:
     """Run a verb and say how it ended; the exit code."""
     ready_streams()
     try:
+        check_words(arguments)
         code = app(arguments or ["--help"], prog_name="semcast", standalone_mode=False)
     except BaseException as error:
         if stop.number is not None:  # whatever it looked like to the code that it met: an import that failed, say
@@ -93,6 +94,14 @@ def run(arguments: Sequence[str], stop: Stop) -> int:
     if code == 130:  # what typer makes of Ctrl-C
         return _stopped(stop)
     return code if isinstance(code, int) else 0
+
+
+def check_words(arguments: Sequence[str]) -> None:
+    """Raise BadInput where one of them is empty: no verb takes that, and as a path it would be the folder one is in."""
+    for i, word in enumerate(arguments):
+        if word in ("", "''") or (word.startswith("--") and word.endswith("=") and word.count("=") == 1):
+            where = f"after {arguments[i - 1]} " if i and not word else ""
+            raise BadInput(f"an argument {where}is empty: was a variable of the shell set?")
 
 
 def _stopped(stop: Stop, error: BaseException | None = None) -> int:

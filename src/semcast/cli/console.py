@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    print(text, file=sys.stderr)
+    """One line on stderr, where that takes any: a full disk behind it must not change how a verb ends."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def complain(error: object) -> None:

@@ -110,7 +110,9 @@ def _say_left_out(folder: Path, files: Sequence[Path]) -> None:
         say(f"{len(files)} of {folder} left out, not taken by their names: {shown}")
 
 
-def pair(paths: Sequence[Path], suffixes: Collection[str], out: Path | None, ending: str) -> Batch:
+def pair(
+    paths: Sequence[Path], suffixes: Collection[str], out: Path | None, ending: str, beside: str | None = None
+) -> Batch:
     """Give each input its output; of several inputs ``out`` is the folder, made where it is not there.
 
     Args:
@@ -118,25 +120,33 @@ def pair(paths: Sequence[Path], suffixes: Collection[str], out: Path | None, end
         suffixes: of the files of a folder that count, in any case.
         out: a file, a folder for several inputs, ``-``, or None.
         ending: of an output's name in a folder, after its input's stem.
+        beside: the same of outputs in the folder one is in, where ``out`` is None; None: there are none then.
 
     Raises:
         SemcastError: as :func:`find_inputs`; or several inputs and one output, or two with the same output.
     """
     found, several = find_inputs(paths, suffixes)
+    if out is None and beside is not None:
+        return Batch(_apart([Item(path, Path(f"{Item(path).stem}{beside}")) for path in found]), several)
     if out is None or not several:
         return Batch([Item(path, out) for path in found], several)
     if out == STREAM or (out.exists() and not out.is_dir()) or (out.suffix and not out.exists()):
         raise BadInput(f"of several inputs -o names a folder, not {out}")
-    items = [replace(item, out=out / f"{item.stem}{ending}") for item in map(Item, found)]
-    first: dict[Path | None, Item] = {}
-    for item in items:
-        if first.setdefault(item.out, item) is not item:
-            raise BadInput(f"{first[item.out].name} and {item.name} would both become {item.out}: do them apart")
+    items = _apart([replace(item, out=out / f"{item.stem}{ending}") for item in map(Item, found)])
     try:
         out.mkdir(exist_ok=True)
     except OSError as error:
         raise BadInput(f"the folder {out} cannot be made ({reason_of(error)})") from None
     return Batch(items, several)
+
+
+def _apart(items: Sequence[Item]) -> Sequence[Item]:
+    """The same, where no two have one output."""
+    first: dict[Path | None, Item] = {}
+    for item in items:
+        if first.setdefault(item.out, item) is not item:
+            raise BadInput(f"{first[item.out].name} and {item.name} would both become {item.out}: do them apart")
+    return items
 
 
 class Batch:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -228,8 +228,12 @@ def group_options(verb: Callable[..., None]) -> Callable[..., None]:
         else:
             shown.append(_keyword(name, hints[name], parameter.default))
 
+    outputs = {parameter.name for parameter in shown if _is_written(parameter.annotation)}
+
     @functools.wraps(verb)
     def run(**given: Any) -> None:
+        check_apart(*([path for name, value in given.items() if (name in outputs) is written for path in _paths_in(value)]
+                      for written in (True, False)))  # fmt: skip
         made = {
             name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()
         }
@@ -239,6 +243,43 @@ def group_options(verb: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return run
+
+
+def check_apart(written: Sequence[Path], read: Sequence[Path]) -> None:
+    """Raise BadInput where a verb would write over what it reads, whatever may be overwritten, or twice to one file."""
+    inputs, outputs = {_whole_path(path) for path in read}, set[Path]()
+    for path in written:
+        place = _whole_path(path)
+        if place in inputs:
+            raise BadInput(f"{path} is the input itself: name another output")
+        if place in outputs:
+            raise BadInput(f"{path} is to be two outputs: name another")
+        outputs.add(place)
+
+
+def _whole_path(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a name that no system takes: said where it is opened
+        return path
+
+
+def _paths_in(value: object) -> list[Path]:
+    """The files among what an option was given; folders and streams hold many things."""
+    given = value if isinstance(value, list) else [value]
+    return [path for path in given if isinstance(path, Path) and path != Path("-") and not _is_folder(path)]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_written(annotation: Any) -> bool:
+    """Whether an option names an output: it stands in that panel of the help."""
+    return any(getattr(info, "rich_help_panel", None) == WRITING for info in getattr(annotation, "__metadata__", ()))
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -115,9 +115,7 @@ def transmit(
 
     use_threads()
     budget = budget_of(symbols, snr, sending)
-    batch = pair(photos, SUFFIXES, out, ".png")
-    if out is None:
-        batch.items = [Item(item.path, Path(f"{item.stem}-received.png")) for item in batch.items]
+    batch = pair(photos, SUFFIXES, out, ".png", beside="-received.png")
     filtered = protecting.private is not None and protecting.privacy == "filter"
     name = system or default_name(sending, symbols, filtered)
     _check_for_one(batch.several, save_symbols, protecting.private_mask)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semcast.domains import IGNORED, Domain, parts_of
 from semcast.errors import BadInput, Missing
-from semcast.sources import shard_members
+from semcast.shards import shard_members
 
 Relabel = Callable[[np.ndarray], np.ndarray]
 

@@ -21,7 +21,7 @@ from semcast.codec.layout_coder import LAG, NEAR, OUTSIDE, LayoutCoder, LayoutTa
 from semcast.domains import Domain, domain_named
 from semcast.errors import Damaged
 from semcast.networks.precision import mixed
-from semcast.sources import shard_members
+from semcast.shards import shard_members
 from semcast.train.context import ContextNetwork
 from semcast.train.data import find_shards, shuffled
 from semcast.train.loop import console
