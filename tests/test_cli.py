@@ -339,6 +339,25 @@ def test_an_empty_argument_is_no_folder_and_no_default(words: tuple[str, ...], r
     assert sorted(path.name for path in Path().iterdir()) == ["me.png"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
+def test_stopped_within_code_that_a_library_runs_as_text(tmp_path: Path) -> None:
+    """As torch does while it is imported: Python would die of SIGINT in the end, whatever the exit code."""
+    code = """
+import ctypes, sys
+from semcast.stopping import Stop
+run = ctypes.pythonapi.PyRun_String
+run.restype, run.argtypes = ctypes.py_object, (ctypes.c_char_p, ctypes.c_int, ctypes.py_object, ctypes.py_object)
+stop = Stop()
+try:
+    with stop.listening(to_the_end=True):
+        run(b"import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", 257, {}, {})
+except KeyboardInterrupt:
+    sys.exit(stop.code)
+"""
+    (tmp_path / "stopped.py").write_text(code)
+    assert subprocess.run([sys.executable, "-m", "stopped"], env=HERE, cwd=tmp_path).returncode == 143
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
 def test_a_full_disk_behind_stderr_changes_no_exit_code() -> None:
     with open("/dev/full", "w") as full:

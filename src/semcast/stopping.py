@@ -13,6 +13,14 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 """Ctrl-C, what ``kill`` and service managers send, and what a terminal sends when it is closed."""
 
 
+class Stopped(KeyboardInterrupt):
+    """Somebody asked this process to stop.
+
+    A class of its own: where a plain KeyboardInterrupt meets code that a library runs as text (torch does while it is imported),
+    Python remembers that, and in the end dies of SIGINT whatever exit code was meant.
+    """
+
+
 class Stop:
     """Whether somebody asked this process to stop.
 
@@ -44,7 +52,7 @@ class Stop:
 
     def _interrupt(self, number: int, _: FrameType | None) -> None:
         self.number = number
-        raise KeyboardInterrupt
+        raise Stopped
 
 
 @contextmanager

@@ -160,6 +160,14 @@ def _photos(folder: Path) -> None:
     make_photos(folder / "face", 1, 256)
 
 
+def _portrait(folder: Path) -> None:
+    """Somebody: what is no face sends at another power, which the study refuses to count."""
+    import skimage.data
+
+    (folder / "face").mkdir()
+    Image.fromarray(skimage.data.astronaut()[20:276, 100:356]).save(folder / "face" / "0000.png")
+
+
 def _sem(folder: Path) -> None:
     _photos(folder)
     done = run(("encode", "face/0000.png", "--domain", "face", "--aligned", "-o", "a.sem"), folder)
@@ -215,5 +223,5 @@ VERBS: dict[str, Verb] = {
                             "-o", "out/r.jsonl"), growing=True, ready=_photos, slow=True),
     "evaluate-workers": Verb((*SWEEP, "--workers", 2, "-o", "out/r.jsonl"), growing=True, ready=_photos, slow=True),
     "report": Verb(("report", "out/results"), growing=True, ready=_results, slow=True),
-    "reproduce": Verb(("reproduce", "on-air", "face", "--quick", "-o", "out"), growing=True, ready=_photos, slow=True),
+    "reproduce": Verb(("reproduce", "on-air", "face", "--quick", "-o", "out"), growing=True, ready=_portrait, slow=True),
 }  # fmt: skip

@@ -84,8 +84,12 @@ def local(workers: int) -> Iterator[Any]:
         raise BadInput(f"there must be at least 1 worker, not {workers}")
     import dask
 
-    # A worker has one task at a time, and as much memory as there is: a network's weights are no reason to be restarted.
-    options = {"distributed.scheduler.worker-saturation": 1.0, "distributed.worker.profile.enabled": False}
+    # A worker has one task at a time, and as much memory as there is: a network's weights are no reason to be restarted. Nor is a
+    # clock that jumped: how long nobody heard of a worker is reckoned by it, and a process that died is noticed without.
+    options = {
+        "distributed.scheduler.worker-saturation": 1.0, "distributed.worker.profile.enabled": False,
+        "distributed.scheduler.worker-ttl": None,
+    }  # fmt: skip
     with dask.config.set(options):
         try:
             cluster = distributed.LocalCluster(
@@ -142,6 +146,13 @@ def measure_on(client: Any, load: Load | None, work: Work[Any]) -> Measure:
     sent = None if load else _send(client, _pickle(work))
 
     def measure(tasks: Iterable[Task]) -> Iterator[Any]:
+        distributed = _distributed()
+        try:
+            yield from hand_out(tasks)
+        except (distributed.client.CancelledError, distributed.comm.CommClosedError):  # at whatever it was asked
+            raise Unfinished("the scheduler is gone; what was measured is in the file: run it again to go on") from None
+
+    def hand_out(tasks: Iterable[Task]) -> Iterator[Any]:
         running: dict[Any, Task] = {}
         for task in chain.from_iterable(map(_chunks, tasks)):
             try:
@@ -203,12 +214,7 @@ def _room(client: Any) -> int:
 
 def _finished(running: dict[Any, Task]) -> Iterator[Any]:
     """Waits for a task to end; the results of all that have ended, which are running no more."""
-    distributed = _distributed()
-    try:
-        done = distributed.wait(list(running), return_when="FIRST_COMPLETED").done
-    except distributed.client.CancelledError:
-        raise Unfinished("the scheduler is gone; what was measured is in the file: run it again to go on") from None
-    for future in done:
+    for future in _distributed().wait(list(running), return_when="FIRST_COMPLETED").done:
         yield from _results(future, running.pop(future))
 
 
@@ -221,8 +227,6 @@ def _results(future: Any, task: Task) -> list[Any]:
         return [Refused(task, f"{task.source.name}: {error.allowed_failures + 1} workers died while they measured it")]
     except ImportError as error:
         raise Missing(f"a worker lacks what this computer has ({_first_line(error)})") from None
-    except (distributed.client.CancelledError, distributed.comm.CommClosedError):
-        raise Unfinished("the scheduler is gone; what was measured is in the file: run it again to go on") from None
 
 
 async def _greet(distributed: ModuleType, address: str) -> None:
