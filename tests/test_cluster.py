@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -195,12 +197,30 @@ def test_what_a_task_can_end_with() -> None:
     task = Task(Source("0.png", Path("0.png")), (0,))
     [left_out] = cluster._results(Failed(distributed.scheduler.KilledWorker("key", None, 3)), task)
     assert isinstance(left_out, Refused) and left_out.reason == "0.png: 4 workers died while they measured it"
-    with pytest.raises(SemcastError, match="scheduler is gone"):
-        cluster._results(Failed(distributed.client.FuturesCancelledError([])), task)
     with pytest.raises(SemcastError, match="a worker lacks what this computer has .No module named 'semcast'"):
         cluster._results(Failed(ModuleNotFoundError("No module named 'semcast'")), task)
     with pytest.raises(ZeroDivisionError):
         cluster._results(Failed(ZeroDivisionError()), task)
+
+
+@pytest.mark.parametrize("at", ["submit", "nthreads"])
+@pytest.mark.parametrize("error", ["CancelledError", "CommClosedError"])
+def test_a_scheduler_may_be_gone_at_any_moment(at: str, error: str, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    lost = {"CancelledError": distributed.client.CancelledError, "CommClosedError": distributed.comm.CommClosedError}[error]
+    (tmp_path / "0.png").write_bytes(b"")
+
+    class Lost:
+        def __getattr__(self, name: str) -> Any:
+            def ask(*_: Any, **__: Any) -> Any:
+                if name == at:
+                    raise lost("closed")
+
+            return ask
+
+    measure = cluster.measure_on(Lost(), lambda: None, SimpleNamespace(terms=dict))  # type: ignore[arg-type, return-value]
+    with pytest.raises(SemcastError, match="scheduler is gone.*run it again"):
+        list(measure([Task(Source("0.png", tmp_path / "0.png"), (0,))]))
 
 
 def test_only_this_computer_reaches_it(client: Any) -> None:
@@ -263,3 +283,15 @@ VERSIONS = {
     "scheduler": {"packages": {"dask": "2026.1", "distributed": "2026.1"}},
     "workers": {"tcp://a": {"packages": {"dask": "2020.1", "distributed": "2026.1"}}},
 }
+
+
+def test_a_clock_that_is_set_back_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is set forward is that of a computer which slept."""
+    true, offset = time.time, [0.0]
+    monkeypatch.setattr(cluster.time, "time", lambda: true() + offset[0])
+    clock = cluster.Clock()
+    assert not clock.was_set_back()
+    offset[0] = 3600
+    assert not clock.was_set_back()
+    offset[0] = 3500
+    assert clock.was_set_back()

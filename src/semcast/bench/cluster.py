@@ -18,6 +18,7 @@ import pickle
 import platform
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ from semcast.errors import BadInput, Missing, SemcastError, Unfinished
 
 CHUNK = 32
 PATIENCE_S = 10.0
+STALL_S = 30.0
+"""So long nothing may come of the workers where the clock was set back."""
 RETRIES = 2
 
 Load = Callable[[], Work[Any]]
@@ -153,7 +156,7 @@ def measure_on(client: Any, load: Load | None, work: Work[Any]) -> Measure:
             raise Unfinished("the scheduler is gone; what was measured is in the file: run it again to go on") from None
 
     def hand_out(tasks: Iterable[Task]) -> Iterator[Any]:
-        running: dict[Any, Task] = {}
+        running, clock = dict[Any, Task](), Clock()
         for task in chain.from_iterable(map(_chunks, tasks)):
             try:
                 carried = replace(task, source=task.source.carry())
@@ -162,9 +165,9 @@ def measure_on(client: Any, load: Load | None, work: Work[Any]) -> Measure:
                 continue
             running[_submit(client, job, carried, sent)] = task
             while len(running) >= _room(client):  # not all at once: thousands of photos would lie in the scheduler
-                yield from _finished(running)
+                yield from _finished(running, clock)
         while running:
-            yield from _finished(running)
+            yield from _finished(running, clock)
 
     return measure
 
@@ -212,9 +215,36 @@ def _room(client: Any) -> int:
     return max(1, 2 * sum(threads.values()))
 
 
-def _finished(running: dict[Any, Task]) -> Iterator[Any]:
+class Clock:
+    """Whether the computer's clock was set back while we worked: dask waits by it, and then for as long as it was set back."""
+
+    def __init__(self) -> None:
+        self.ahead = self._read()
+
+    def was_set_back(self) -> bool:
+        """Tell so, of by more than two seconds; a computer that slept finds its clock ahead."""
+        now = self._read()
+        self.ahead = max(self.ahead, now)
+        return now < self.ahead - 2
+
+    @staticmethod
+    def _read() -> float:
+        return time.time() - time.monotonic()
+
+
+def _finished(running: dict[Any, Task], clock: Clock) -> Iterator[Any]:
     """Waits for a task to end; the results of all that have ended, which are running no more."""
-    for future in _distributed().wait(list(running), return_when="FIRST_COMPLETED").done:
+    distributed, set_back = _distributed(), False
+    while True:
+        set_back |= clock.was_set_back()
+        try:
+            done = distributed.wait(list(running), timeout=STALL_S, return_when="FIRST_COMPLETED").done
+            break
+        except TimeoutError:
+            if set_back or clock.was_set_back():
+                raise Unfinished("the clock of this computer was set back, and the workers wait for it to catch up; what was "
+                                 "measured is in the file: run it again to go on") from None  # fmt: skip
+    for future in done:
         yield from _results(future, running.pop(future))
 
 

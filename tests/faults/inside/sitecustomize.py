@@ -1,7 +1,8 @@
 """Runs inside the command under test, before it: brings about the fault that $SEMCAST_FAULT names.
 
 ``signal:NUMBER:N:FOLDER`` sends a signal when the command opens for writing, renames or removes for the Nth time under a folder;
-``count:FILE:FOLDER`` writes how often that happens; ``clock:SECONDS`` lets time.time jump by up to that much, both ways.
+``count:FILE:FOLDER`` writes how often that happens; ``clock:SECONDS:SHARE`` lets time.time jump by up to that much, both ways, in
+that share of the calls.
 """
 
 import atexit
@@ -28,12 +29,12 @@ def _watch(folder, told):
     return seen
 
 
-def _jump(most):
+def _jump(most, share):
     true, chance = time.time, random.Random(0)
     offset = [0.0]
 
     def jumping():
-        if chance.random() < 0.01:
+        if chance.random() < share:
             offset[0] = chance.uniform(-most, most)
         return true() + offset[0]
 
@@ -51,7 +52,7 @@ def _begin(kind, rest):
             out.write("0")
         atexit.register(lambda: os.getpid() == me and _say(file, seen[0]))
     elif kind == "clock":
-        _jump(float(rest))
+        _jump(*map(float, rest.split(":")))
 
 
 def _say(file, number):
