@@ -55,6 +55,7 @@ def cross(
     Raises:
         SemcastError: the system does not work with this budget, sends too much power, or something that is not finite arrived.
     """
+    system.check_image(image)  # before the channel counts its photos
     met = budget.snr_db if snr_db is None else snr_db
     realisation = channel.draw(len(image), budget.symbols, met, generator)
     begun = perf_counter()

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcast.errors import BadInput
+from semcast.files import quote
+from semcast.given import check_text
 
 IGNORED = 255
 """The label of a pixel that belongs to no category or to an unknown one: neither trained on nor counted."""
@@ -69,7 +71,7 @@ class Domain:
         ({11: 4, 13: 2}, {})
         """
         cares: dict[int, int] = {}
-        for part in (text or "").split(","):
+        for part in check_text("what is cared for", "" if text is None else text).split(","):
             name, given, factor = part.strip().partition("=")
             if not name and not given:
                 continue
@@ -100,8 +102,8 @@ class Domain:
             BadInput: there is no such task, or as :meth:`cares`.
         """
         known = dict(self.tasks)
-        if task is not None and task not in known:
-            raise BadInput(f"the domain {self.name} has no task {task!r}; it has {', '.join(known)}")
+        if task is not None and (not isinstance(task, str) or task not in known):
+            raise BadInput(f"the domain {self.name} has no task {quote(task)}; it has {', '.join(known)}")
         return self.cares(known[task] if task is not None else None) | self.cares(text)
 
     def spell(self, cares: Mapping[int, int]) -> str:
@@ -174,8 +176,8 @@ def domain_named(name: str) -> Domain:
     >>> domain_named("street").classes[13]
     'car'
     """
-    if name not in DOMAINS:
-        raise BadInput(f"unknown domain {name!r}; the known are {', '.join(DOMAINS)}")
+    if not isinstance(name, str) or name not in DOMAINS:
+        raise BadInput(f"unknown domain {quote(name)}; the known are {', '.join(DOMAINS)}")
     return DOMAINS[name]
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from semcast.errors import BadInput, Damaged, DoesNotFit
+from semcast.files import quote
+from semcast.given import check_kind, check_levels, check_number, check_path, check_whole, whole_of
 from semcast.hashes import generator_for, hash_numbers, hash_source
 from semcast.mark import Mark
 from semcast.photos import write_image
@@ -72,7 +74,13 @@ def to_real(symbols: Complex[Tensor, "*batch k"]) -> Float[Tensor, "*batch 2*k"]
 
 
 def unit_power(symbols: Complex[Tensor, "*batch k"]) -> Complex[Tensor, "*batch k"]:
-    """x = sqrt(k) z / ||z||: mean power 1 over each burst ``[batch, k]``."""
+    """x = sqrt(k) z / ||z||: mean power 1 over each burst ``[batch, k]``.
+
+    Raises:
+        BadInput: they are no tensor of complex numbers or floats.
+    """
+    if not isinstance(symbols, Tensor) or not (symbols.is_complex() or symbols.is_floating_point()):
+        raise BadInput(f"symbols are a complex tensor [batch, k], not {quote(symbols)}")
     power = symbols.abs().square().mean(-1, keepdim=True)
     return symbols * torch.rsqrt(power.clamp_min(1e-20))
 
@@ -99,10 +107,13 @@ class Budget:
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if type(self.symbols) is not int or not 1 <= self.symbols <= MAX_SYMBOLS:
-            raise BadInput(f"symbols must be a whole number between 1 and {MAX_SYMBOLS}, not {self.symbols}")
-        if not (math.isfinite(self.snr_db) and -30.0 <= self.snr_db <= 60.0):
-            raise BadInput(f"SNR must be a number between -30 and 60 dB, not {self.snr_db}")
+        # Numbers of numpy and torch become Python's own: what is written in records and headers is of these.
+        object.__setattr__(self, "symbols", check_whole("symbols", self.symbols, 1, MAX_SYMBOLS))
+        object.__setattr__(self, "snr_db", check_number("SNR", self.snr_db, -30.0, 60.0, "dB"))
+        if self.size is not None and not (
+            isinstance(self.size, Sequence) and len(self.size) == 2 and all((whole_of(side) or 0) > 0 for side in self.size)
+        ):
+            raise BadInput(f"the size of photos is (height, width) in pixels, not {quote(self.size)}")
 
 
 @dataclass(frozen=True)
@@ -145,6 +156,9 @@ class Received:
             BadInput: the shape or the type is another one.
             Damaged: a value is not finite or beyond all reason, or a variance negative.
         """
+        for tensor in (self.symbols, self.noise_var):
+            check_kind("what was received", tensor, Tensor, "a tensor of symbols and one of noise variances")
+        check_kind("the budget", self.budget, Budget, "a Budget")
         if self.symbols.ndim != 2 or self.symbols.shape[1] != self.budget.symbols:
             raise BadInput(f"expected {self.budget.symbols} symbols, got shape {tuple(self.symbols.shape)}")
         if not self.symbols.is_complex():
@@ -188,7 +202,7 @@ class Reception:
         Raises:
             SemcastError: there are several pictures, the extension is unknown, or the file cannot be written.
         """
-        write_image(path, self.image, mark=self.mark() if self.mark else None)
+        write_image(check_path("a picture's file", path), self.image, mark=self.mark() if self.mark else None)
 
 
 Realisation = Callable[[Burst], Received]
@@ -269,14 +283,16 @@ class System(nn.Module):
 
     def check(self, budget: Budget) -> None:
         """Raises DoesNotFit where this system cannot work with the budget."""
+        check_kind("the budget", budget, Budget, "a Budget")
         if not self.min_symbols <= budget.symbols <= self.max_symbols:
             raise DoesNotFit(f"{self.name} works with {self.min_symbols} to {self.max_symbols} symbols, not {budget.symbols}")
 
     def check_image(self, image: Tensor) -> None:
-        """Raises BadInput where the image is not ``[batch, 3, H, W]``, or not of this system's size (in train mode any is)."""
+        """Raises BadInput where the image is not ``[batch, 3, H, W]`` in [0, 1], or (but to train) not of this system's size."""
         if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
             what = f"{image.dtype} of shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
             raise BadInput(f"{self.name} sends images [batch, 3, height, width] of floats in [0, 1], not {what}")
+        check_levels(f"an image that {self.name} sends", image)
         height, width = image.shape[-2:]
         if self.image_size is not None and not self.training and (height, width) != (self.image_size, self.image_size):
             side = self.image_size
@@ -301,6 +317,7 @@ def _encode_door(own: Callable[[Any, Tensor, Budget], Burst]) -> Callable[[Any, 
     @wraps(own)
     def encode(self: System, image: Tensor, budget: Budget) -> Burst:
         self.check_image(image)
+        check_kind("the budget", budget, Budget, "a Budget")
         if self.image_size is None:
             budget = replace(budget, size=(image.shape[-2], image.shape[-1]))
         self.check(budget)
@@ -317,6 +334,7 @@ def _decode_door(own: Callable[[Any, Received], Reception]) -> Callable[[Any, Re
 
     @wraps(own)
     def decode(self: System, received: Received) -> Reception:
+        check_kind("what is decoded", received, Received, "a Received")
         symbols, device = received.check().symbols, self.device
         if symbols.device != device:
             received = replace(received, symbols=symbols.to(device), noise_var=received.noise_var.to(device))
@@ -372,6 +390,9 @@ class Channel(ABC):
             seed: the draw follows from it and from the name of the photo.
             snr_db: the channel's Es/N0 in dB, where it is not the one that the budget expects.
         """
+        check_kind("what is sent", burst, Burst, "a Burst")
+        check_kind("symbols", burst.symbols, Tensor, "a complex tensor [batch, k]")
+        check_kind("the budget", burst.budget, Budget, "a Budget")
         budget = burst.budget
         met = budget.snr_db if snr_db is None else snr_db
         return self.draw(len(burst.symbols), budget.symbols, met, generator_for(seed, burst.name))(burst)

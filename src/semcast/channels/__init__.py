@@ -17,6 +17,7 @@ from semcast.channels.awgn import AWGN
 from semcast.channels.draw import FADE_FLOOR, Draw
 from semcast.channels.fading import Rayleigh, Rician
 from semcast.errors import BadInput
+from semcast.given import check_text
 from semcast.link import Channel
 
 __all__ = ["AWGN", "CHANNELS", "FADE_FLOOR", "Channel", "Draw", "Rayleigh", "Rician", "make_channel"]
@@ -37,7 +38,7 @@ def make_channel(name: str, **options: Any) -> Channel:
     >>> make_channel("rician", k_factor_db=3.0, block=1)
     Rician(block=1, pilots=0, k_factor_db=3.0)
     """
-    if name not in _KINDS:
+    if check_text("the name of a channel", name) not in _KINDS:
         raise BadInput(f"unknown channel {name!r}; the known are {', '.join(CHANNELS)}")
     known = [option.name for option in fields(_KINDS[name])]
     unknown = [option for option in options if option not in known]

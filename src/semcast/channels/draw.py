@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from semcast.errors import BadInput
+from semcast.files import quote
+from semcast.given import check_kind, check_whole
 from semcast.link import Budget, Burst, Received, noise_var
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def image_seeds(batch: int, generator: torch.Generator) -> list[list[int]]:
     One stream an image, rather than one for the batch, makes draws comparable: the i-th image of a batch meets the
     same channel whatever the batch size, k or SNR, and the generator moves on by the same amount for every k.
     """
+    check_kind("the randomness of a draw", generator, torch.Generator, "a torch.Generator")
     seeds = torch.randint(1 << 32, (batch, 2), generator=generator, device=generator.device)
     pairs: list[list[int]] = seeds.tolist()
     return pairs
@@ -48,7 +51,11 @@ def noise_variances(batch: int, symbols: int, snr_db: float | Float[Tensor, " sn
     Raises:
         BadInput: what :class:`~semcast.link.Budget` refuses, an empty batch, or a number of SNRs that is not batch.
     """
-    snrs = torch.as_tensor(snr_db, dtype=torch.float32, device="cpu").detach().reshape(-1, 1)
+    batch = check_whole("the number of images of a draw", batch, 0, 1 << 31)
+    try:
+        snrs = torch.as_tensor(snr_db, dtype=torch.float32, device="cpu").detach().reshape(-1, 1)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise BadInput(f"SNR is a number of dB, or one for each image, not {quote(snr_db)}") from None
     if batch < 1 or len(snrs) not in (1, batch):
         raise BadInput(f"a draw needs one SNR or one for each image, not {len(snrs)} for {batch} images")
     for extreme in (snrs.min(), snrs.max()):

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from semcast.channels.draw import Draw, complex_normal, image_seeds, noise_variances
 from semcast.errors import BadInput, DoesNotFit
+from semcast.files import quote
+from semcast.given import check_number, check_whole, whole_of
 from semcast.link import MAX_SYMBOLS, Budget, Channel
 
 if TYPE_CHECKING:
@@ -63,10 +65,12 @@ class Fading(Channel):
     pilots: int = 0
 
     def __post_init__(self) -> None:
-        if self.block is not None and self.block < 1:
-            raise BadInput(f"a fading block has at least 1 symbol, not {self.block}")
-        if self.pilots < 0:
-            raise BadInput(f"the number of pilots cannot be negative: {self.pilots}")
+        if self.block is not None:
+            object.__setattr__(self, "block", check_whole("the symbols of a fading block", self.block, 1))
+        pilots = whole_of(self.pilots)
+        if pilots is None or pilots < 0:
+            raise BadInput(f"the number of pilots is a whole one and cannot be negative: {quote(self.pilots)}")
+        object.__setattr__(self, "pilots", pilots)
         if self.block == 1 and self.pilots:
             raise BadInput("fast fading (block 1) changes with every symbol, so pilots cannot estimate it")
         if self.block is not None and self.pilots >= self.block:
@@ -148,8 +152,7 @@ class Rician(Fading):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not -40.0 <= self.k_factor_db <= 40.0:
-            raise BadInput(f"the Rician K-factor must be between -40 and 40 dB, not {self.k_factor_db}")
+        object.__setattr__(self, "k_factor_db", check_number("the Rician K-factor", self.k_factor_db, -40.0, 40.0, "dB"))
 
     @property
     def line_of_sight(self) -> float:

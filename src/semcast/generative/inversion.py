@@ -31,8 +31,10 @@ from torch import Tensor
 
 from semcast.domains import BASE_CODES, NUM_CODES
 from semcast.errors import BadInput
+from semcast.files import quote
 from semcast.generative.encoder import BOUND
 from semcast.generative.generator import Parts, SemanticGenerator
+from semcast.given import check_number, whole_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -64,9 +66,11 @@ class Inversion(Protocol):
         ...
 
 
-def _check_steps(what: str, steps: int, most: int) -> None:
-    if type(steps) is not int or not 1 <= steps <= most:
-        raise BadInput(f"{what} takes 1 to {most} steps, not {steps}")
+def _set_steps(whose: Newton | Descent, most: int) -> None:
+    steps = whole_of(whose.steps)
+    if steps is None or not 1 <= steps <= most:
+        raise BadInput(f"{type(whose).__name__} takes 1 to {most} steps, not {quote(whose.steps if steps is None else steps)}")
+    object.__setattr__(whose, "steps", steps)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Newton:
     steps: int = 2
 
     def __post_init__(self) -> None:
-        _check_steps("Newton", self.steps, 20)
+        _set_steps(self, 20)
 
     def __call__(
         self, link: Generative, image: Float[Tensor, "batch 3 height width"],
@@ -115,7 +119,7 @@ class Descent:
         report: called at each step.
 
     Raises:
-        BadInput: ``steps`` is out of range.
+        BadInput: ``steps`` or ``rate`` is out of range, or ``report`` no function.
     """
 
     steps: int = 400
@@ -123,7 +127,10 @@ class Descent:
     report: Report | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_steps("Descent", self.steps, 5000)
+        _set_steps(self, 5000)
+        object.__setattr__(self, "rate", check_number("the learning rate", self.rate, 0.0, 1e3))
+        if self.report is not None and not callable(self.report):
+            raise BadInput(f"what is told of each step is a function, not {quote(self.report)}")
 
     def __call__(
         self, link: Generative, image: Float[Tensor, "batch 3 height width"],
@@ -148,8 +155,8 @@ def inversion_named(name: str) -> Inversion:
     >>> inversion_named("paper")
     Descent(steps=400, rate=0.1)
     """
-    if name not in INVERSIONS:
-        raise BadInput(f"unknown inversion {name!r}; known: {', '.join(INVERSIONS)}")
+    if not isinstance(name, str) or name not in INVERSIONS:
+        raise BadInput(f"unknown inversion {quote(name)}; known: {', '.join(INVERSIONS)}")
     return INVERSIONS[name]
 
 

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from semcast.channels import make_channel
 from semcast.errors import BadInput
+from semcast.files import quote
 from semcast.generative.channel_codec import TRAINED_DB
+from semcast.given import whole_of
 from semcast.link import Burst, to_complex, to_real, unit_power
 
 if TYPE_CHECKING:
@@ -32,15 +34,19 @@ class Refine:
         report: called at each step with its number and the error.
 
     Raises:
-        BadInput: ``steps`` is out of range.
+        BadInput: ``steps`` is out of range, or ``report`` no function.
     """
 
     steps: int = 50
     report: Callable[[int, float], None] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or not 1 <= self.steps <= 5000:
-            raise BadInput(f"refinement takes 1 to 5000 steps, not {self.steps}")
+        steps = whole_of(self.steps)
+        if steps is None or not 1 <= steps <= 5000:
+            raise BadInput(f"refinement takes 1 to 5000 steps, not {quote(self.steps if steps is None else steps)}")
+        object.__setattr__(self, "steps", steps)
+        if self.report is not None and not callable(self.report):
+            raise BadInput(f"what is told of each step is a function, not {quote(self.report)}")
 
     def __call__(self, link: Generative, image: Tensor, burst: Burst) -> Burst:
         """Refine.

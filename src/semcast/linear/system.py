@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcast.errors import BadInput
+from semcast.files import quote
 from semcast.linear.repainter import Repainter, RepainterConfig
 from semcast.linear.sketch import Sketch, SketchConfig
 from semcast.link import Budget, Burst, Received, Reception, System, snr_db, to_complex, to_real
@@ -120,8 +121,8 @@ class LinearGan(Linear):
         Raises:
             BadInput: there is no such care.
         """
-        if care not in (None, *CARES):
-            raise BadInput(f"unknown care {care!r}; known: {', '.join(CARES)}")
+        if care is not None and not (isinstance(care, str) and care in CARES):
+            raise BadInput(f"unknown care {quote(care)}; known: {', '.join(CARES)}")
         checkpoint = load("painter", kind="painter")
         repainter = checkpoint.build(Repainter, RepainterConfig)
         system = cls(load_sketch(care or "face"), channels_last(repainter.eval()))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from semcast.errors import BadInput
+from semcast.files import quote
 
 NATIVE = ("amx_bf16", "avx512_bf16", "bf16")  # x86 with AMX or AVX-512 BF16; Arm
 
@@ -56,18 +57,21 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
     """The device of that name; ``auto`` is the first GPU where there is one, and the processor elsewhere.
 
     Raises:
-        BadInput: there is no such device here.
+        BadInput: there is no such device here, or it computes nothing.
 
     >>> choose_device("cpu")
     device(type='cpu')
     """
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shown = str(name) if isinstance(name, torch.device) else name
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise BadInput(f"there is no device {str(name)!r} here; auto takes the best there is, cpu always works") from None
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError, OverflowError):
+        raise BadInput(f"there is no device {quote(shown)} here; auto takes the best there is, cpu always works") from None
+    if device.type == "meta":
+        raise BadInput("the device meta holds shapes and no numbers: nothing can be sent or shown there")
     return device
 
 

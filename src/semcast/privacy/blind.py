@@ -19,7 +19,9 @@ from torch import Tensor
 
 from semcast.domains import NUM_PARTS, PARTS
 from semcast.errors import BadInput
+from semcast.files import quote
 from semcast.generative.generator import BOXES
+from semcast.given import check_flag
 from semcast.privacy.parts import PartChoice
 
 REACH = 6  # px of 256 around what the parser finds
@@ -67,12 +69,13 @@ class Blind:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "choice", PartChoice.parse(self.parts))
+        object.__setattr__(self, "coarse", check_flag("coarse", self.coarse))
         if self.coarse and self.mask is not None:
             raise BadInput("a mask and coarse exclude each other: give one of them")
         if self.coarse:
             box_region(self.choice, _MAP)
         if self.mask is not None:
-            mask = torch.as_tensor(self.mask).cpu()
+            mask = _as_tensor(self.mask)
             check_mask(mask)
             digest = hashlib.sha256(f"{mask.shape}".encode() + np.packbits(mask.numpy()).tobytes())
             object.__setattr__(self, "mask", mask)
@@ -98,6 +101,16 @@ class Blind:
         else:
             region = find_region(label(image), self.choice)
         return replace(region, mask=region.mask.to(image.device))
+
+
+def _as_tensor(mask: object) -> Tensor:
+    """What the user gives as a mask, on the processor."""
+    try:
+        tensor = torch.as_tensor(mask).detach().cpu()
+        tensor.numpy()  # a tensor that is sparse has no pixels to look at, one without values not even numbers
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # as torch says of names, images and all else
+        raise BadInput(f"a private mask is bool [H, H] over the aligned photo, an array or a tensor, not {quote(mask)}") from None
+    return tensor
 
 
 def find_region(labels: Tensor, choice: PartChoice, reach: int = REACH) -> Region:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from semcast.errors import BadInput
 from semcast.generative.encoder import BOUND
+from semcast.given import check_number
 from semcast.privacy.parts import PartChoice
 
 _BELOW = 0.999  # t over t*
@@ -83,9 +84,11 @@ class Filter:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "choice", PartChoice.parse(self.parts))
-        if not 0 < self.lambda1 <= 3:
+        object.__setattr__(self, "lambda1", check_number("lambda1", self.lambda1, 0, 3))
+        object.__setattr__(self, "lambda2", check_number("lambda2", self.lambda2, 0, 1))
+        if self.lambda1 == 0:
             raise BadInput(f"lambda1 must be above 0 and at most 3, not {self.lambda1:g}")
-        if not 0 <= self.lambda2 < 1:
+        if self.lambda2 == 1:
             raise BadInput(f"lambda2 must be at least 0 and below 1, not {self.lambda2:g}")
 
     @property

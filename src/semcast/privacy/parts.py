@@ -9,6 +9,7 @@ from torch import Tensor
 
 from semcast.domains import BASE_CODES, NUM_CODES, NUM_PARTS, PARTS, shape_code, texture_code
 from semcast.errors import BadInput
+from semcast.given import check_text
 
 ALL_BUT = "all-but-"
 
@@ -35,7 +36,7 @@ class PartChoice:
         >>> len(PartChoice.parse("all-but-eyes").parts)
         12
         """
-        text = text.strip().lower()
+        text = check_text("what is private", text).strip().lower()
         named = [name.strip() for name in text.removeprefix(ALL_BUT).split(",") if name.strip()]
         unknown = [name for name in named if name not in PARTS]
         if unknown or not named:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from semcast.errors import BadInput
 from semcast.generative.system import Generative
+from semcast.given import check_kind
 from semcast.link import Budget, Burst, Received, Reception, System
 from semcast.networks.precision import mixed
 from semcast.networks.segmenter import FaceParser
@@ -58,6 +59,8 @@ class ProtectedBurst(Burst):
 
 def check_together(system: System, protection: Protection) -> None:
     """Raise BadInput where the system cannot be protected that way."""
+    check_kind("what is protected", system, System, "a System, as load makes it")
+    check_kind("what protects", protection, (Blind, Filter), "Blind(...) or Filter(...)")
     if isinstance(protection, Blind):
         return
     if not isinstance(system, Generative):

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from semcast.errors import BadInput, DoesNotFit, Missing
+from semcast.files import quote
 
 ITERATIONS = 20
 """Of belief propagation in the LDPC decoder."""
@@ -76,9 +77,9 @@ def scheme_named(name: str) -> Scheme:
         BadInput: there is none of that name; the sentence lists those there are.
     """
     for scheme in SCHEMES:
-        if scheme.name == name:
+        if isinstance(name, str) and scheme.name == name:
             return scheme
-    raise BadInput(f"unknown modulation and code rate {name!r}; the known are {', '.join(s.name for s in SCHEMES)}")
+    raise BadInput(f"unknown modulation and code rate {quote(name)}; the known are {', '.join(s.name for s in SCHEMES)}")
 
 
 class Modem:
