@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from semcast.errors import BadInput
+from semcast.errors import BadInput, Damaged
+from semcast.files import quote, reason_of
+from semcast.given import check_path
 from semcast.mark import Mark
-from semcast.photos import LONGEST_SIDE, to_tensor, to_uint8, write_image
+from semcast.photos import LONGEST_SIDE, read_bytes, to_tensor, to_uint8, write_image
 from semcast.photos import Photo as Pixels
+
+_ORIENTATION = 0x0112
+_FLAT = {"1": "RGBA", "P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA", "HSV": "RGB", "YCbCr": "RGB", "RGBX": "RGB"}
+"""Modes of which a file does not keep everything, and those that do."""
 
 
 class Picture(Tensor):
@@ -42,7 +51,13 @@ class Picture(Tensor):
     def of(
         cls, pixels: Pixels, name: str = "", *, faces_found: int = 0, notes: tuple[str, ...] = (), mark: Mark | None = None
     ) -> Picture:
-        """Make one of uint8 ``[H, W, 3]``."""
+        """Make one of uint8 ``[H, W, 3]``.
+
+        Raises:
+            BadInput: it is something else.
+        """
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise BadInput(f"a picture is made of an array of uint8 [H, W, 3], not of {quote(pixels)}")
         picture = to_tensor(pixels).as_subclass(cls)
         picture._name, picture.faces_found, picture.notes, picture.mark = name, faces_found, notes, mark
         return picture
@@ -69,7 +84,7 @@ class Picture(Tensor):
         Raises:
             SemcastError: the extension is unknown, or the file cannot be written.
         """
-        write_image(path, self.pixels, mark=self.mark)
+        write_image(check_path("a picture's file", path), self.pixels, mark=self.mark)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Picture:
         copy = self.tensor.clone().as_subclass(Picture)
@@ -85,26 +100,72 @@ def as_pixels(image: Any) -> Pixels:
 
     Raises:
         BadInput: it is none of them, or of another shape or range.
+        Damaged: a PIL image whose file is truncated or damaged.
 
     >>> as_pixels(torch.ones(1, 2, 5)).shape
     (2, 5, 3)
     """
     if isinstance(image, Image.Image):
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("P", "PA", "LA", "RGBA") or "transparency" in upright.info:
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright.convert("RGBA"))
-        array = np.asarray(upright.convert("RGB"))
-    elif isinstance(image, Tensor):
+        return _of_pil(image)
+    if isinstance(image, Tensor):
+        return _checked(_of_tensor(image))
+    if isinstance(image, np.ndarray):
+        return _checked(image)
+    raise BadInput(f"a photo is a path, an array, a tensor or a PIL image, not {type(image).__name__}")
+
+
+def _of_pil(image: Image.Image) -> Pixels:
+    """A PIL image as the photo that a file of it is.
+
+    It is written as one, in memory, and read as all files are: their depth, their profile of colours and their turn are minded
+    in one place alone.
+    """
+    name = Path(str(getattr(image, "filename", "") or "")).name or "the photo"
+    if 0 in image.size:
+        raise BadInput(f"{name} is an image of {image.size[0]} x {image.size[1]} pixels")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # odd metadata is not the user's concern when the pixels are fine
+            image.load()
+            file = _write(image)
+    except (OSError, EOFError, SyntaxError) as error:  # it was opened by its head, and its pixels are read only now
+        raise Damaged(f"{name} is a truncated or damaged image ({reason_of(error)})") from None
+    except Exception as error:  # noqa: BLE001 - decoders and conversions raise anything at all
+        raise BadInput(f"{name}, a PIL image of mode {image.mode}, cannot be shown ({reason_of(error)})") from None
+    return read_bytes(file, name)
+
+
+def _write(image: Image.Image) -> bytes:
+    """A TIFF of a PIL image without loss: TIFF holds any depth, and CMYK."""
+    profile, turn = image.info.get("icc_profile"), 1
+    with contextlib.suppress(Exception):  # damaged metadata beside good pixels
+        turn = image.getexif().get(_ORIENTATION, 1)
+    if image.mode in _FLAT or "transparency" in image.info:
+        image = image.convert(_FLAT.get(image.mode, "RGBA"))
+    file, plain = io.BytesIO(), image.copy()
+    plain.info = {"icc_profile": profile} if isinstance(profile, bytes) and profile else {}
+    plain.save(file, "TIFF", tiffinfo={_ORIENTATION: turn} if turn in range(2, 9) else {})
+    return file.getvalue()
+
+
+def _of_tensor(image: Tensor) -> NDArray[Any]:
+    """A tensor of one photo as an array ``[H, W, channels]``."""
+    shape = tuple(image.shape[1:] if image.ndim == 4 and image.shape[0] == 1 else image.shape)
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise BadInput(f"a tensor of one photo is [1, 3, H, W] or [3, H, W], not {tuple(image.shape)}")
+    if image.is_meta:
+        raise BadInput("a tensor of a photo holds numbers, and one of the device meta none")
+    try:
         planes = image.detach().cpu()
-        planes = planes[0] if planes.ndim == 4 and len(planes) == 1 else planes
-        if planes.ndim != 3 or planes.shape[0] not in (1, 3):
-            raise BadInput(f"a tensor of one photo is [1, 3, H, W] or [3, H, W], not {tuple(image.shape)}")
-        array = planes.permute(1, 2, 0).numpy()
-    elif isinstance(image, np.ndarray):
-        array = image
-    else:
-        raise BadInput(f"a photo is a path, an array, a tensor or a PIL image, not {type(image).__name__}")
-    return _checked(array)
+        if planes.is_quantized:
+            planes = planes.dequantize()
+        if planes.layout is not torch.strided:
+            planes = planes.to_dense()
+        if planes.is_floating_point() and planes.dtype is not torch.float64:
+            planes = planes.float()  # numpy has no bfloat16
+        array: NDArray[Any] = planes.reshape(shape).permute(1, 2, 0).resolve_conj().resolve_neg().numpy()
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise BadInput(f"a tensor of a photo holds numbers that can be read: {reason_of(error)}") from None
+    return array
 
 
 def _checked(array: NDArray[Any]) -> Pixels:
