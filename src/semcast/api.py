@@ -17,14 +17,16 @@ from semcast.crossing import Crossing, cross
 from semcast.domains import domain_named
 from semcast.errors import BadInput, Missing, SemcastError
 from semcast.face import NoFace
+from semcast.files import quote, reason_of
 from semcast.framing import Picture, as_pixels
 from semcast.generative.inversion import Inversion, inversion_named
 from semcast.generative.refinement import Refine
 from semcast.generative.system import Generative
+from semcast.given import check_kind, check_text, check_whole, whole_of
 from semcast.hashes import generator_for
 from semcast.linear.learned import LearnedSketch
 from semcast.linear.system import CARES, Linear, LinearGan
-from semcast.link import Budget, Channel, System
+from semcast.link import MAX_SYMBOLS, Budget, Channel, System
 from semcast.mark import Mark
 from semcast.networks.precision import choose_device
 from semcast.photos import Photo as Pixels
@@ -69,6 +71,7 @@ def load(name: str, *, device: str | torch.device = "auto", **options: Any) -> S
     >>> load("linear").name
     'linear'
     """
+    check_text("the name of a system", name)
     system = _shipped(name, options) if name.partition(":")[0] in SYSTEMS else _brought(name, "semcast.systems", System, options)
     return system.to(choose_device(device)).eval()
 
@@ -104,7 +107,13 @@ def _no_option(option: str, family: str) -> str:
 
 def _generative(inversion: Inversion | str | None = None, refine: Refine | int | None = None) -> Generative:
     chosen = inversion_named(inversion) if isinstance(inversion, str) else inversion
-    refinement = Refine(refine) if isinstance(refine, int) and refine else refine or None
+    if chosen is not None and not callable(chosen):
+        raise BadInput(f"inversion is Newton, Guess, Descent, a name of theirs or your own, not {quote(inversion)}")
+    if isinstance(refine, Refine) or refine is None:
+        refinement = refine
+    else:
+        steps = check_whole("the steps of refinement", refine, 0, 5000)
+        refinement = Refine(steps) if steps else None
     return Generative.load(inversion=chosen, refinement=refinement)
 
 
@@ -112,7 +121,11 @@ def default_system(symbols: int) -> str:
     """The system that shows the same person best on val, by recognisers that no training saw, over AWGN at 0 and 10 dB.
 
     That is ``sketch`` wherever it works; beyond its 2048 symbols ``linear`` does.
+
+    Raises:
+        BadInput: k is not in 1..2^20.
     """
+    symbols = check_whole("symbols", symbols, 1, MAX_SYMBOLS)
     return "sketch" if symbols <= LearnedSketch.max_symbols else "linear"
 
 
@@ -128,6 +141,8 @@ def protect(system: System, protection: Protection, *, repeatable: int | None = 
     Raises:
         BadInput: the two do not go together.
     """
+    if repeatable is not None and whole_of(repeatable) is None:
+        raise BadInput(f"repeatable is a whole number, not {quote(repeatable)}")
     return Private.around(system, protection, repeatable).to(system.device).eval()
 
 
@@ -165,7 +180,11 @@ def _asks_for(make: Any, option: str) -> bool:
 
 def _from_file(path: Path, attribute: str) -> Any:
     """What a name means in a file of Python, which is run."""
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be looked into
+        raise Missing(f"{quote(str(path))} cannot be read ({reason_of(error)})") from None
+    if not found:
         raise Missing(f"{path} does not exist")
     module_name = "semcast_file_" + path.stem
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -216,8 +235,11 @@ def transmit(
 
     Raises:
         DoesNotFit: the system does not work with this budget.
-        SemcastError: the photo is of another size, or the system breaks its promise of power.
+        SemcastError: the photo is of another size, the system breaks its promise of power, or an argument is something else.
     """
+    check_kind("what sends", system, System, "a System, as load makes it")
+    check_kind("what is sent over", channel, Channel, "a Channel, such as AWGN()")
+    check_kind("the budget", budget, Budget, "a Budget")
     picture = image.whole() if isinstance(image, Photo) else image
     name = getattr(picture, "name", None) or ""
     return cross(system, channel, picture, budget, generator_for(seed, name), snr_db=snr_db)
@@ -245,6 +267,8 @@ class Codec:
     """
 
     def __init__(self, coder: BitCodec, domain: str, finds_faces: bool) -> None:
+        if not all(callable(getattr(coder, verb, None)) for verb in ("compress", "decompress")):
+            raise BadInput(f"a codec has compress and decompress: {quote(coder)} is none")
         self.coder, self.domain, self.finds_faces = coder, domain, finds_faces
 
     def __repr__(self) -> str:
@@ -269,9 +293,12 @@ class Codec:
 
         Raises:
             DoesNotFit: not even the least of it does.
-            SemcastError: the photo cannot be read, or has no face.
+            SemcastError: the photo cannot be read, or has no face, or the number of bytes is none.
         """
-        return self.coder.compress(self._framed(image), max_bytes)
+        most = whole_of(max_bytes)
+        if most is None:
+            raise BadInput(f"max_bytes is a whole number, not {quote(max_bytes)}")
+        return self.coder.compress(self._framed(image), most)
 
     def decompress(self, stream: bytes) -> Picture:
         """Show what the bytes say.
@@ -279,8 +306,9 @@ class Codec:
         Raises:
             SemcastError: they are damaged, or were made for another codec.
         """
+        check_kind("what a codec reads", stream, (bytes, bytearray, memoryview), "bytes")
         painted = Mark(self.name, fingerprint=self.version) if getattr(self.coder, "paints", False) else None
-        return Picture.of(self.coder.decompress(stream), self.name, mark=painted)
+        return Picture.of(self.coder.decompress(bytes(stream)), self.name, mark=painted)
 
     def _framed(self, image: Any) -> Pixels:
         given = image if isinstance(image, Photo) else photo(image)
@@ -310,7 +338,7 @@ def load_codec(
     >>> load_codec("jpeg").decompress(load_codec("jpeg").compress(torch.full((3, 256, 256), 0.5), max_bytes=300))
     Picture('jpeg', 256 x 256)
     """
-    if name not in BIT_CODECS:
+    if check_text("the name of a codec", name) not in BIT_CODECS:
         return Codec(_brought(name, "semcast.codecs", BitCodec, {}), domain, False)
     cares = domain_named(domain).cares_for(task, care)
     if cares and name not in ALLOCATIONS:

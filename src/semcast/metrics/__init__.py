@@ -11,11 +11,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import cache
+from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from semcast.errors import BadInput
+from semcast.files import quote
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,10 +52,20 @@ class _Callable(ModuleType):
         """
         import torch
 
+        from semcast.given import check_flag, check_levels, check_path
+
         for image in (original, received):
             if not isinstance(image, torch.Tensor):
-                raise BadInput(f"{image!r} is no picture: frame a photo first, with .face(), .scene() or .whole()")
-        return _loaded(tuple(Path(path) for path in identity), vgg).measure(original.to(received.device), received)
+                raise BadInput(f"{quote(image)} is no picture: frame a photo first, with .face(), .scene() or .whole()")
+            if image.is_meta or not image.is_floating_point():
+                raise BadInput(f"a picture is floats in [0, 1], not {image.dtype}" + " without values" * image.is_meta)
+            check_levels("a picture that is measured", image)
+        try:
+            paths = [identity] if isinstance(identity, str | PathLike) else list(identity)
+        except TypeError:
+            raise BadInput(f"identity is the paths of face recognisers, not {quote(identity)}") from None
+        models = tuple(check_path("a face recogniser", path) for path in paths)
+        return _loaded(models, check_flag("vgg", vgg)).measure(original.to(received.device), received)
 
 
 sys.modules[__name__].__class__ = _Callable

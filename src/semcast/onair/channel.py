@@ -6,6 +6,7 @@ with them. Nothing here has gradients.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -18,9 +19,11 @@ from torch import Tensor
 
 from semcast.channels.draw import image_seeds, noise_variances
 from semcast.errors import BadInput
+from semcast.files import quote
+from semcast.given import check_kind, check_number, number_of, whole_of
 from semcast.link import Budget, Burst, Channel, Realisation, Received, snr_db
 from semcast.onair.demodulate import Capture
-from semcast.onair.files import open_samples
+from semcast.onair.files import MAX_RATE, open_samples
 from semcast.onair.header import Header
 from semcast.onair.receiver import Receiver, receive_all
 from semcast.onair.simulate import Simulator, active_parts, active_power
@@ -52,6 +55,12 @@ def to_received(capture: Capture | None, budget: Budget) -> Received:
         torch.from_numpy(np.where(lost, 0, symbols).astype(np.complex64))[None],
         torch.from_numpy(np.minimum(noise, MOST_NOISE).astype(np.float32))[None], budget,
     )  # fmt: skip
+
+
+def check_spacing(spacing_hz: float | None) -> None:
+    """Raise BadInput where a spacing of the carriers is said that is none."""
+    if spacing_hz is not None and not 1.0 <= (number_of(spacing_hz) or 0.0) <= 1e6:
+        raise BadInput(f"the spacing of the carriers is a number of Hz from 1 to a million, not {quote(spacing_hz)}")
 
 
 def _join(received: list[Received], budget: Budget) -> Received:
@@ -93,8 +102,14 @@ class OnAir(Channel):
         return "on-air" + (":" + ",".join(odd) if odd else "")
 
     def __post_init__(self) -> None:
-        if self.rate < 12_000 or self.rate % BASE_RATE:
-            raise BadInput(f"the sound has a multiple of 6000 samples a second, at least 12000, not {self.rate}")
+        check_kind("the path", self.path, Simulator, "a Simulator")
+        object.__setattr__(self, "headroom_db", check_number("the headroom", self.headroom_db, 3.0, math.inf, "dB"))
+        rate = whole_of(self.rate)
+        if rate is None or not 12_000 <= rate <= MAX_RATE or rate % BASE_RATE:
+            raise BadInput(f"the sound has a multiple of 6000 samples a second, from 12000 to a million, not {quote(self.rate)}")
+        object.__setattr__(self, "rate", rate)
+        if self.powers is not None and not callable(self.powers):
+            raise BadInput(f"powers is a function of a budget, not {quote(self.powers)}")
 
     def uses(self, symbols: int) -> int:
         """Cells of a burst: data, pilots, headers and bookends."""
@@ -166,6 +181,7 @@ class Recording(Channel):
 
     def __post_init__(self) -> None:
         open_samples(self.path)
+        check_spacing(self.spacing_hz)
 
     @property
     def captures(self) -> list[Capture]:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from semcast.errors import BadInput, Damaged, Missing
 from semcast.files import check_place, reason_of, whole
+from semcast.given import check_path
 from semcast.onair.iq import IQ, Annotation, Iq, check_iq, write_iq
 from semcast.onair.samples import Block, Samples, check_frames, check_shape, checked, read_all
 from semcast.onair.wav import MAGIC, Layout, read_blocks, read_layout
@@ -36,7 +37,8 @@ def open_samples(path: str | Path) -> Sound | Iq:
     Raises:
         SemcastError: it is not there, not a recording, or needs a library that is not installed.
     """
-    return Iq(path) if Path(path).suffix.lower() in IQ else Sound(path)
+    place = check_path("a recording", path)
+    return Iq(path) if place.suffix.lower() in IQ else Sound(path)
 
 
 class Sound:

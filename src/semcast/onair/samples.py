@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcast.errors import BadInput, Damaged
+from semcast.given import check_whole
 
 MAX_CHANNELS = 64
 LOUDEST = 1e9
@@ -94,8 +95,7 @@ def check_shape(name: str, rate: float, channels: int) -> None:
 
 def check_frames(frames: int) -> None:
     """Raise BadInput where a block would hold nothing."""
-    if frames < 1:
-        raise BadInput(f"a block has at least 1 frame, not {frames}")
+    check_whole("the frames of a block", frames, 1)
 
 
 def read_all(source: Samples, most: int) -> NDArray[Any]:

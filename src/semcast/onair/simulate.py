@@ -11,7 +11,7 @@ What is not asked for has no effect. The whole recording is held in memory, with
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage, signal
 
 from semcast.errors import BadInput
+from semcast.files import quote
+from semcast.given import check_number, number_of, whole_of
 from semcast.onair.watterson import CONDITIONS, Tap
 
 GATE, FLOOR, GAP = 0.010, 0.01, 0.050
@@ -121,14 +123,21 @@ class Simulator:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.channel not in CONDITIONS:
-            raise BadInput(f"unknown channel {self.channel!r}; the known are {', '.join(CONDITIONS)}")
+        if not isinstance(self.channel, str) or self.channel not in CONDITIONS:
+            raise BadInput(f"unknown channel {quote(self.channel)}; the known are {', '.join(CONDITIONS)}")
         _within("the SNR", self.snr_db, -100, 200, "dB")
         _within("the offset", self.offset_hz, -1e9, 1e9, "Hz")
         _within("the clock's error", self.ppm, -MAX_PPM, MAX_PPM, "ppm")
-        _within("what is cut off", self.cut + self.cut_start, 0, 0.99, "of the burst")
+        for name in ("echo", "wobble", "whistle", "band"):
+            _check_pair(name, getattr(self, name))
+        for name in ("offset_hz", "ppm", "cut", "cut_start", "bandwidth_hz"):
+            if getattr(self, name) is None:
+                raise BadInput(f"{name} is a number, not None")
+        if whole_of(self.seed) is None or self.seed < 0:
+            raise BadInput(f"a seed is a whole number of at least 0, not {quote(self.seed)}")
         _within("what is cut off in the end", self.cut, 0, 0.99, "of the burst")
         _within("what is cut off at the beginning", self.cut_start, 0, 0.99, "of the burst")
+        _within("what is cut off", self.cut + self.cut_start, 0, 0.99, "of the burst")
         _within("an echo's delay", self.echo and self.echo[0], 0, 1000, "ms")
         _within("an echo's level", self.echo and self.echo[1], -200, 100, "dB")
         _within("a wobble's depth", self.wobble and self.wobble[0], 0, 1, "of the level")
@@ -149,8 +158,13 @@ class Simulator:
         Raises:
             BadInput: samples that are not finite or nothing but silence, or frequencies that the rate does not hold.
         """
-        given = np.asarray(samples)
-        values = np.array(given, np.complex64 if np.iscomplexobj(given) else np.float32)
+        try:
+            given = np.asarray(samples)
+            values = np.array(given, np.complex64 if np.iscomplexobj(given) else np.float32)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise BadInput(f"a recording is finite numbers, [frames], not {quote(samples)}") from None
+        if generator is not None and not isinstance(generator, np.random.Generator):
+            raise BadInput(f"randomness is drawn from a numpy.random.Generator, not from {quote(generator)}")
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise BadInput("a recording is finite numbers, [frames], at least one")
         self._check_rate(rate, np.iscomplexobj(values))
@@ -168,8 +182,8 @@ class Simulator:
         return self._cut(self._record(values), parts)
 
     def _check_rate(self, rate: float, is_complex: bool) -> None:
+        check_number("the sample rate", rate, 1, 1e9, "Hz")
         lowest = -rate / 2 if is_complex else 0.0
-        _within("the sample rate", rate, 1, 1e9, "Hz")
         _within("the offset", self.offset_hz, -rate / 2, rate / 2, "Hz")
         _within("a whistle's frequency", self.whistle and self.whistle[0], lowest, rate / 2, "Hz")
         if self.band is not None and not lowest <= self.band[0] < self.band[1] <= rate / 2:
@@ -231,10 +245,20 @@ class Simulator:
         return values[begin : max(begin + 1, end)]
 
 
+def _check_pair(what: str, value: Pair | None) -> None:
+    """Raise BadInput where a value is there and not two numbers."""
+    if value is None:
+        return
+    if not isinstance(value, Sequence) or len(value) != 2 or any(number_of(each) is None for each in value):
+        raise BadInput(f"{what} is two numbers, not {quote(value)}")
+
+
 def _within(what: str, value: float | None, low: float, high: float, unit: str) -> None:
-    """Raise BadInput where a value is there and not in its range."""
-    if value is not None and not low <= value <= high:
-        raise BadInput(f"{what} must be {low:g} to {high:g} {unit}".rstrip() + f", not {value:g}")
+    """Raise BadInput where a value is there and no number in its range."""
+    number = number_of(value)
+    if value is not None and (number is None or not low <= number <= high):
+        told = quote(value) if number is None else f"{number:g}"
+        raise BadInput(f"{what} must be {low:g} to {high:g} {unit}".rstrip() + f", not {told}")
 
 
 def _chunks(frames: int, rate: float) -> Iterator[tuple[slice, NDArray[np.float64]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from semcast.errors import BadInput
+from semcast.files import quote
 from semcast.link import Budget, System
 from semcast.onair.header import Header
 from semcast.onair.waveform import SPACING_HZ
@@ -35,8 +36,8 @@ def spacing_of(bandwidth: str) -> float:
     8.0
     """
     known = {f"{2.4 * 2**s:g}k": SPACING_HZ * float(2**s) for s in range(11)}
-    if bandwidth not in known:
-        raise BadInput(f"a bandwidth is one of {', '.join(known)}, not {bandwidth!r}")
+    if not isinstance(bandwidth, str) or bandwidth not in known:
+        raise BadInput(f"a bandwidth is one of {', '.join(known)}, not {quote(bandwidth)}")
     return known[bandwidth]
 
 

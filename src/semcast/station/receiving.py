@@ -12,9 +12,10 @@ import torch
 
 from semcast import api
 from semcast.errors import BadInput, SemcastError
+from semcast.given import check_kind
 from semcast.link import Budget, Reception, System, mark_of
 from semcast.mark import MOST_TEXT, Mark
-from semcast.onair.channel import to_received
+from semcast.onair.channel import check_spacing, to_received
 from semcast.onair.demodulate import Capture
 from semcast.onair.files import open_samples
 from semcast.onair.header import Header
@@ -165,7 +166,10 @@ def receive(
     Raises:
         SemcastError: it is no recording.
     """
-    samples = open_samples(recording) if isinstance(recording, str | Path) else recording
+    samples: Samples = recording if callable(getattr(recording, "blocks", None)) else open_samples(recording)  # type: ignore[arg-type, assignment]
+    if station is not None:
+        check_kind("what receives", station, Station, "a Station")
+    check_spacing(spacing_hz)
     station = station or Station()
     spacing = spacing_hz or samples.spacing_hz or SPACING_HZ
     receiver = Receiver(samples.rate, spacing_hz=spacing, is_complex=samples.is_complex, powers=station.powers)

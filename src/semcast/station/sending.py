@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from semcast.errors import BadInput
+from semcast.given import check_kind, check_number, check_path
 from semcast.link import Budget, System
+from semcast.onair.channel import check_spacing
 from semcast.onair.files import Annotation, write_iq, write_sound
 from semcast.onair.header import Header
 from semcast.onair.transmitter import HEADROOM_DB, OVERSAMPLING, SOUND_RATE, to_iq, to_sound, to_wave
@@ -57,7 +59,8 @@ class Signal:
         Raises:
             SemcastError: the extension is unknown, a library is missing, or the file cannot be written.
         """
-        path = Path(path)
+        path = check_path("a recording", path)
+        check_spacing(spacing_hz)
         if path.suffix not in (".sigmf-meta", ".sigmf-data"):
             if spacing_hz not in (None, SPACING_HZ):
                 raise BadInput("sound has 2.4 kHz: another bandwidth is for the samples of a software radio")
@@ -84,6 +87,10 @@ def send(system: System, image: Tensor, budget: Budget, *, headroom_db: float = 
     Raises:
         SemcastError: the system does not work with this budget or photo, or has no number on the air.
     """
+    check_kind("what sends", system, System, "a System, as load makes it")
+    check_kind("what is sent", image, Tensor, "a Picture, framed by .face(), .scene() or .whole(), or a tensor")
+    check_kind("the budget", budget, Budget, "a Budget")
+    headroom_db = check_number("the headroom", headroom_db, 3.0, float("inf"), "dB")
     if image.ndim != 4 or tuple(image.shape[-2:]) != (SIDE, SIDE) or len(image) != 1:
         raise BadInput(f"on the air photos are [1, 3, {SIDE}, {SIDE}], not {tuple(image.shape)}")
     header = header_of(system, budget)
