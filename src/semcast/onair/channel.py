@@ -6,7 +6,6 @@ with them. Nothing here has gradients.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from torch import Tensor
 from semcast.channels.draw import image_seeds, noise_variances
 from semcast.errors import BadInput
 from semcast.files import quote
-from semcast.given import check_kind, check_number, number_of, whole_of
+from semcast.given import check_kind, number_of, whole_of
 from semcast.link import Budget, Burst, Channel, Realisation, Received, snr_db
 from semcast.onair.demodulate import Capture
 from semcast.onair.files import MAX_RATE, open_samples
@@ -29,7 +28,7 @@ from semcast.onair.receiver import Receiver, receive_all
 from semcast.onair.simulate import Simulator, active_parts, active_power
 from semcast.onair.spread import WORST
 from semcast.onair.transmitter import HEADROOM_DB, PEAK, to_sound, to_wave
-from semcast.onair.waveform import BASE_RATE, SPACING_HZ, WIDTH, rows_of
+from semcast.onair.waveform import BASE_RATE, SPACING_HZ, WIDTH, check_headroom, rows_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -103,7 +102,7 @@ class OnAir(Channel):
 
     def __post_init__(self) -> None:
         check_kind("the path", self.path, Simulator, "a Simulator")
-        object.__setattr__(self, "headroom_db", check_number("the headroom", self.headroom_db, 3.0, math.inf, "dB"))
+        object.__setattr__(self, "headroom_db", check_headroom(self.headroom_db))
         rate = whole_of(self.rate)
         if rate is None or not 12_000 <= rate <= MAX_RATE or rate % BASE_RATE:
             raise BadInput(f"the sound has a multiple of 6000 samples a second, from 12000 to a million, not {quote(self.rate)}")

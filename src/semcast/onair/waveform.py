@@ -17,6 +17,8 @@ import numpy as np
 from scipy.signal import firwin, oaconvolve
 
 from semcast.errors import BadInput
+from semcast.files import quote
+from semcast.given import number_of
 from semcast.onair.arrays import Complex, Real, Whole
 
 USEFUL, GUARD = 128, 24
@@ -165,6 +167,18 @@ def _band_filter(oversampling: int) -> Real:
     return np.asarray(firwin(2 * half + 1, 1210, window=("kaiser", 6.0), fs=BASE_RATE * oversampling))
 
 
+def check_headroom(headroom_db: float) -> float:
+    """What is allowed over the mean power, as Python's own number.
+
+    Raises:
+        BadInput: it is no number, or under 3 dB.
+    """
+    number = number_of(headroom_db)
+    if number is None or not number >= 3:
+        raise BadInput(f"a headroom of at least 3 dB leaves a picture, not {quote(headroom_db if number is None else number)}")
+    return number
+
+
 def limit_peaks(wave: Complex, headroom_db: float, oversampling: int, *, rounds: int = 2) -> Complex:
     """Clip the envelope and filter, so many times; then the data rows are made as loud as they were.
 
@@ -180,8 +194,7 @@ def limit_peaks(wave: Complex, headroom_db: float, oversampling: int, *, rounds:
     Raises:
         BadInput: less than 3 dB, where little of the picture would be left.
     """
-    if not headroom_db >= 3:
-        raise BadInput(f"a headroom of at least 3 dB leaves a picture, not {headroom_db:g}")
+    headroom_db = check_headroom(headroom_db)
     if np.isinf(headroom_db):
         return wave
     edge = round(RAMP_S * BASE_RATE) * oversampling

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from semcast.errors import BadInput
-from semcast.given import check_kind, check_number, check_path
+from semcast.given import check_kind, check_path
 from semcast.link import Budget, System
 from semcast.onair.channel import check_spacing
 from semcast.onair.files import Annotation, write_iq, write_sound
 from semcast.onair.header import Header
 from semcast.onair.transmitter import HEADROOM_DB, OVERSAMPLING, SOUND_RATE, to_iq, to_sound, to_wave
-from semcast.onair.waveform import CARRIERS, SPACING_HZ, papr_db, seconds_of
+from semcast.onair.waveform import CARRIERS, SPACING_HZ, check_headroom, papr_db, seconds_of
 from semcast.station.numbers import SIDE, header_of
 
 
@@ -90,7 +90,7 @@ def send(system: System, image: Tensor, budget: Budget, *, headroom_db: float = 
     check_kind("what sends", system, System, "a System, as load makes it")
     check_kind("what is sent", image, Tensor, "a Picture, framed by .face(), .scene() or .whole(), or a tensor")
     check_kind("the budget", budget, Budget, "a Budget")
-    headroom_db = check_number("the headroom", headroom_db, 3.0, float("inf"), "dB")
+    headroom_db = check_headroom(headroom_db)
     if image.ndim != 4 or tuple(image.shape[-2:]) != (SIDE, SIDE) or len(image) != 1:
         raise BadInput(f"on the air photos are [1, 3, {SIDE}, {SIDE}], not {tuple(image.shape)}")
     header = header_of(system, budget)
