@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 
 import semcast as sc
 from semcast.api import Codec
+from semcast.metrics.report import Metrics
 from semcast.photos import read_photo
 from semcast.station import spacing_of
 
@@ -74,6 +75,16 @@ def _right(linear: sc.System, folder: Path) -> dict[str, tuple[Callable[..., Any
         "transmit": (sc.transmit, {
             "system": linear, "image": grey, "channel": sc.AWGN(), "budget": budget, "seed": 0, "snr_db": 5.0,
         }),
+        "photo": (lambda **o: sc.photo(**o).whole(), {"image": np.zeros((8, 8, 3), np.uint8), "name": "dark"}),
+        "evaluate": (sc.evaluate, {
+            "systems": linear, "photos": [np.full((256, 256, 3), 99, np.uint8)], "channels": "awgn", "snr_db": 5.0, "symbols": 8,
+            "out": None, "draws": 1, "seed": 0, "design_snr_db": None, "domain": "photo", "aligned": False, "limit": None,
+            "metrics": Metrics({}, None, []), "identity": (), "vgg": False, "force": False, "device": "cpu", "progress": None,
+        }),
+        "evaluate_codecs": (lambda **o: sc.evaluate_codecs(o.pop("codecs"), o.pop("photos"), **o), {
+            "codecs": "webp", "photos": [np.zeros((64, 64, 3), np.uint8)], "max_bytes": 500, "out": None, "domain": "photo",
+            "care": None, "limit": None, "force": False, "device": "cpu", "strangers": False, "progress": None,
+        }),
         "send": (sc.send, {"system": linear, "image": grey, "budget": budget, "headroom_db": 6.0}),
         "receive": (lambda **given: list(sc.receive(**given)), {
             "recording": folder / "burst.wav", "station": None, "spacing_hz": None, "block": 1 << 16,
@@ -89,7 +100,6 @@ def _right(linear: sc.System, folder: Path) -> dict[str, tuple[Callable[..., Any
         "save received": (linear.decode(received).save, {"path": folder / "b.png"}),
         "save signal": (sc.send(linear, grey, budget).save, {"path": folder / "c.wav", "spacing_hz": None}),
         "scene": (sc.photo(np.zeros((4, 4), np.uint8)).scene, {"domain": "street"}),
-        "photo": (sc.photo, {"image": np.zeros((4, 4), np.uint8)}),
     }  # fmt: skip
 
 

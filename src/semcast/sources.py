@@ -29,6 +29,7 @@ from semcast.domains import IGNORED, STREET, Domain, domain_named
 from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.face import align
 from semcast.framing import Picture, as_pixels
+from semcast.given import check_text
 from semcast.networks.segmenter import FaceParser, SceneParser
 from semcast.photos import Photo as Pixels
 from semcast.photos import read_aligned, read_photo, resize, to_tensor
@@ -266,6 +267,8 @@ def photo(image: Any, name: str | None = None) -> Photo:
     >>> photo(np.zeros((32, 48), np.uint8), "dark").whole()
     Picture('dark', 48 x 32)
     """
+    if name is not None:
+        check_text("the name of a photo", name)
     if isinstance(image, Photo):
         return image
     if isinstance(image, str | PathLike):

@@ -20,11 +20,13 @@ from semcast.bench.table import Table
 from semcast.channels import make_channel
 from semcast.domains import domain_named
 from semcast.errors import BadInput
-from semcast.files import check_file
+from semcast.files import check_file, quote
+from semcast.given import check_flag, check_kind, check_path, check_text, check_whole, number_of
 from semcast.link import Channel, System
 from semcast.metrics.report import Metrics
 from semcast.source_coding import BitCodec
 
+_MOST = 2**31 - 1
 Track = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar for so many records; what it gives is told how many more there are."""
 
@@ -67,12 +69,21 @@ def evaluate(
         BadInput: an argument, or a system that sends more power than it promises.
         SemcastError: weights or a library are missing, or ``out`` holds something else.
     """
+    _check_run(limit, workers, force, progress)
+    links, given = _list(systems), _list(channels)
+    for what, things, kind in (("a system", links, System), ("a channel", given, Channel)):
+        for each in things:
+            check_kind(what, each, (str, kind), f"a name or a {kind.__name__}")
+    over = [make_channel(each) if isinstance(each, str) else each for each in given]
+    check_flag("aligned", aligned), check_flag("vgg", vgg)
+    if metrics is not None:
+        check_kind("metrics", metrics, Metrics, "what semcast.metrics.report.Metrics loads, or None")
+    embedders = [check_path("a face recogniser", path).absolute() for path in _list(identity, least=0)]
     sources = gather(photos, limit)
-    frame = domain or (FACE if _are_paths(photos) else PHOTO)
+    frame = (FACE if _are_paths(photos) else PHOTO) if domain is None else check_text("a domain", domain)
     plan = Plan(_numbers(snr_db), tuple(_list(symbols)), draws, seed, aligned, frame, design_snr_db)
     target = _target(out)
-    links, over = _list(systems), [make_channel(each) if isinstance(each, str) else each for each in _list(channels)]
-    again = partial(build, plan, links, over, metrics, [Path(path).absolute() for path in identity], vgg, device)
+    again = partial(build, plan, links, over, metrics, embedders, vgg, device)
     sweep = again()
     named = metrics is None and all(isinstance(each, str) for each in links)
     outcome = _measure(sweep, again if named else None, sources, target, force, workers, progress)
@@ -114,10 +125,19 @@ def evaluate_codecs(
         BadInput: an argument, or a codec that makes more bytes than it may.
         SemcastError: weights or a library are missing, or ``out`` holds something else.
     """
+    _check_run(limit, workers, force, progress)
+    chosen = _list(codecs_)
+    for each in chosen:
+        if not isinstance(each, str) and not (hasattr(each, "compress") and hasattr(each, "decompress")):
+            raise BadInput(f"a codec is a name or a BitCodec, not {quote(each)}")
+    check_text("a domain", domain)
+    budgets = tuple(check_whole("a budget in bytes", each, -_MOST) for each in _list(max_bytes))  # of at least 1, it says itself
+    check_flag("strangers", strangers)
+    if care is not None:
+        check_text("care", care)
     sources = gather(photos, limit)
     target = _target(out)
-    chosen = _list(codecs_)
-    build = partial(codecs.load, domain, chosen, tuple(_list(max_bytes)), care, device=device, strangers=strangers)
+    build = partial(codecs.load, domain, chosen, budgets, care, device=device, strangers=strangers)
     sweep, notes = build()
     again = partial(build_codecs, build)
     named = all(isinstance(each, str) for each in chosen)
@@ -150,21 +170,36 @@ def _measure(
 ) -> engine.Outcome[Any]:  # fmt: skip
     """Let whoever works measure a sweep; ``again`` makes it anew in a worker, None: it is sent there."""
     opened = progress(len(sources) * len(sweep.points)) if progress else nullcontext(None)
+    if not hasattr(opened, "__enter__"):
+        raise BadInput(f"progress opens a progress bar, a context manager, and gave {quote(opened)}")
     with cluster.measuring(workers, sweep, again) as measure, opened as step:
         return engine.run(sweep, sources, out, force=force, progress=step, measure=measure)
+
+
+def _check_run(limit: Any, workers: Any, force: Any, progress: Any) -> None:
+    """Look at what every evaluation is given."""
+    if limit is not None:
+        check_whole("limit", limit, 1, _MOST)
+    if not isinstance(workers, str):
+        check_whole("workers", workers, 1, _MOST)
+    check_flag("force", force)
+    if progress is not None and not callable(progress):
+        raise BadInput(f"progress opens a progress bar, which {quote(progress)} does not")
 
 
 def _target(out: Path | str | None) -> Path | None:
     if out is None:
         return None
-    check_file(Path(out), True, ".jsonl")
-    return Path(out)
+    path = check_path("a file of results", out)
+    check_file(path, True, ".jsonl")
+    return path
 
 
-def _list(things: Any) -> list[Any]:
+def _list(things: Any, least: int = 1) -> list[Any]:
     """One or several as a list; the second of two equal ones is dropped."""
-    found = list(things) if isinstance(things, Iterable) and not isinstance(things, (str, System)) else [things]
-    if not found:
+    one = isinstance(things, (str, bytes, Path, System)) or not isinstance(things, Iterable) or getattr(things, "ndim", 1) == 0
+    found = [things] if one else list(things)
+    if len(found) < least:
         raise BadInput("an empty list: give at least one")
     return [each for i, each in enumerate(found) if not any(each is other or _equal(each, other) for other in found[:i])]
 
@@ -174,7 +209,10 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in _list(values))
+    found = [number_of(value) for value in _list(values)]
+    if None in found:
+        raise BadInput(f"snr_db is a number or several, not {quote(values)}")
+    return tuple(float(value) for value in found if value is not None)
 
 
 def _are_paths(photos: Any) -> bool:

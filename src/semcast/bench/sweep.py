@@ -25,6 +25,8 @@ from semcast.crossing import cross
 from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
 from semcast.face import NoFace
+from semcast.files import quote
+from semcast.given import whole_of
 from semcast.hashes import generator_for
 from semcast.link import Budget, Channel, System
 from semcast.metrics.looks import Looks
@@ -69,8 +71,10 @@ class Plan:
     design_snr_db: float | None = None
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise BadInput(f"draws must be at least 1, not {self.draws}")
+        if not 1 <= (whole_of(self.draws) or 0) < 2**31:
+            raise BadInput(f"draws must be at least 1, not {quote(self.draws)}")
+        if whole_of(self.seed) is None:
+            raise BadInput(f"seed must be a whole number, not {quote(self.seed)}")
         if self.domain != PHOTO:
             domain_named(self.domain)
         for symbols, snr in product(self.symbols, (*self.snr_db, self.design_snr_db)):
