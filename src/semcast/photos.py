@@ -16,14 +16,16 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from semcast.colours import to_srgb
 from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.files import check_place, reason_of, whole
 from semcast.mark import Mark, read_text, read_xmp, write_text, write_xmp
 from semcast.mending import is_jpeg, is_png, with_ends, without_extras
+from semcast.soundness import check_after, check_before, is_cut_off
 
 Photo = NDArray[np.uint8]
 """uint8 ``[height, width, 3]``, sRGB."""
@@ -74,8 +76,8 @@ def read_photo(path: Path | str, longest: int = LONGEST_SIDE) -> Photo:
 
     Raises:
         Missing: there is none, or no permission.
-        Damaged: it is empty, truncated or damaged.
-        BadInput: a folder, no image, or over 175 megapixels.
+        Damaged: it is empty, truncated or damaged; a photo that lacks pixels is truncated, however its file ends.
+        BadInput: a folder, no image, over 175 megapixels, or of samples that cannot be shown rightly (as for HDR screens).
     """
     return _read(Path(path), longest)[0]
 
@@ -107,15 +109,19 @@ def read_mask(path: Path | str) -> NDArray[np.bool_]:
     """A mask ``[height, width]``, upright, from an image that holds two values alone, 0 and its largest (255, 1 or True).
 
     Raises:
-        SemcastError: it cannot be read, or is not binary.
+        SemcastError: it cannot be read, lacks pixels, is not binary, has transparency, or is several pictures.
     """
     path = Path(path)
     _check_input(path)
     try:
         with warnings.catch_warnings(action="ignore"), path.open("rb") as file, Image.open(file, formats=_MASKS) as image:
-            if image.mode not in ("1", "L", "P", "RGB"):
+            if (pictures := getattr(image, "n_frames", 1)) > 1:
+                raise BadInput(f"{path} is not a mask: it must be one picture, not {pictures}")
+            if image.mode not in ("1", "L", "P", "RGB") or "transparency" in image.info:
                 raise BadInput(f"{path} is not a mask: it must be black and white without transparency")
+            check_before(str(path), image, file)
             image.load()
+            check_after(str(path), image, file)
             turn = _orientation(image)
             upright = image.convert("RGB")
             pixels = np.asarray(upright if turn is None else upright.transpose(turn))
@@ -184,6 +190,8 @@ def _opened(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise BadInput(f"{path} claims to be over {MAX_PIXELS // 10**6} megapixels, too many to open") from None
     except UnidentifiedImageError:
+        if is_cut_off(file):
+            raise Damaged(f"{path} is a truncated or damaged image (what says where its pixels are is not in it)") from None
         raise BadInput(f"{path} is not an image that can be read here ({', '.join(formats())})") from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on a bad header
         raise Damaged(f"{path} is a damaged image ({reason_of(error)})") from None
@@ -204,12 +212,16 @@ def _decode(path: Path, file: BinaryIO, longest: int) -> tuple[Photo, tuple[int,
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # odd metadata is not the user's concern when the pixels are fine
+                samples = check_before(str(path), image, file)
                 image.draft(None, target)  # JPEG: decodes 1/2, 1/4 or 1/8 of the size, still at least the target
                 image.load()
+                check_after(str(path), image, file)
                 turn = _orientation(image)
                 if image.size == (height, width) and width != height:  # TIFF turns itself when it is loaded
                     width, height, target = height, width, target[::-1]
-                upright = _rgb(image, target)
+                upright = to_srgb(image, target, samples)
+        except SemcastError:
+            raise
         except Exception as error:  # noqa: BLE001 - as above: a truncated or damaged file
             raise Damaged(f"{path} is a truncated or damaged image ({reason_of(error)})") from None
     if turn is not None:
@@ -253,49 +265,6 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - damaged metadata beside good pixels
         return None
-
-
-def _rgb(image: Image.Image, target: tuple[int, int]) -> Image.Image:
-    """Any mode → RGB of the target size in sRGB."""
-    profile = image.info.get("icc_profile")
-    if image.mode.startswith(("I", "F")):
-        image = _eight_bits(image)
-    elif image.mode in ("1", "P", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.size != target:
-        image = image.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if image.mode in ("RGB", "CMYK", "L") and profile:
-        image = _srgb(image, profile)
-    if image.mode in ("RGBA", "LA"):
-        image = image.convert("RGBA")
-        colours = image.convert("RGB")
-        if profile:
-            colours = _srgb(colours, profile)
-        white = Image.new("RGB", image.size, "white")
-        white.paste(colours, mask=image.getchannel("A"))
-        return white
-    return image.convert("RGB")
-
-
-def _srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Colours through the embedded profile into sRGB; as they are where the profile does not fit."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image
-    return image if converted is None else converted
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float greys → 8 bits over their full range (Pillow's own conversion would clip)."""
-    grey = np.asarray(image).astype(np.float32)
-    if not np.isfinite(grey).all():
-        raise ValueError("it holds NaN or infinite values")
-    top = float(grey.max())
-    usual = 65535.0 if image.mode != "F" else 1.0 if top <= 1.0 else 255.0
-    full = max(usual, top)
-    return Image.fromarray(np.clip(np.rint(grey * (255.0 / full)), 0, 255).astype(np.uint8))
 
 
 def check_output(path: Path | str, force: bool = False, *, marked: bool = False) -> None:
