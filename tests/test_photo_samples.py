@@ -224,6 +224,29 @@ def test_levels_for_other_screens_are_refused(tmp_path: Path, transfer: int, say
         assert np.array_equal(read_photo(path), COLOUR)
 
 
+TURN = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+NAME = b"XML:com.adobe.xmp\0"
+LONG_TEXT = chunk(b"zTXt", b"note\0\0" + zlib.compress(b"x" * (2 << 20)))
+EXIF = b"\nexif\n 34\n" + (b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0").hex().encode()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        (chunk(b"iTXt", NAME + bytes(4) + TURN), LONG_TEXT),
+        (LONG_TEXT, chunk(b"iTXt", NAME + b"\1\0\0\0" + zlib.compress(TURN))),
+        (chunk(b"iTXt", NAME + b"\1\0\0\0" + zlib.compress(TURN + b" " * (2 << 20))),),
+        (LONG_TEXT, chunk(b"tEXt", b"Raw profile type exif\0" + EXIF)),
+        (chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(EXIF + b"0" * (2 << 20))),),
+    ],
+    ids=["plain", "packed", "long", "exif", "long-exif"],
+)
+def test_a_text_too_long_does_not_take_the_turn_away(tmp_path: Path, texts: tuple[bytes, ...]) -> None:
+    """A mask over it would hide other pixels than it shows."""
+    path = png(tmp_path / "a.png", COLOUR.reshape(40, -1), 8, 2, *texts)
+    assert np.array_equal(read_photo(path), np.rot90(COLOUR, -1))
+
+
 # ---- masks -----------------------------------------------------------------------------------------------------------
 
 

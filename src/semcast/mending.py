@@ -8,9 +8,13 @@ from __future__ import annotations
 import zlib
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PACKED = (b"zTXt", b"iTXt")
+_TURNS = (b"XML:com.adobe.xmp", b"Raw profile type exif")
+"""Texts that may say which way is up."""
 _LONG = 1 << 20
-"""Bytes of a profile; Pillow's own limit (PngImagePlugin.MAX_TEXT_CHUNK)."""
+"""Bytes of a profile or of a packed text; Pillow's own limit (PngImagePlugin.MAX_TEXT_CHUNK)."""
+_MOST = 16 << 20
+"""Bytes of all texts that are kept, well below Pillow's limit (MAX_TEXT_MEMORY)."""
 
 
 def is_png(data: bytes) -> bool:
@@ -24,23 +28,68 @@ def is_jpeg(data: bytes) -> bool:
 
 
 def without_extras(png: bytes) -> bytes:
-    """A PNG without its texts, and without a colour profile that is too long (sRGB is then assumed)."""
-    kept, at = [_PNG], len(_PNG)
+    """A PNG without the texts that are in the way, and without a colour profile that is too long (sRGB is then assumed).
+
+    A text that may say which way is up stays even if it is long: it is written anew without being packed.
+    """
+    kept, at, room = [_PNG], len(_PNG), _MOST
     while at < len(png):
         length, kind = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
-        after = at + 12 + length
-        if kind not in _TEXTS and not (kind == b"iCCP" and _is_long(png[at + 8 : at + 8 + length])):
+        body, after = png[at + 8 : at + 8 + length], at + 12 + length
+        if kind == b"tEXt" or kind in _PACKED:
+            text = _readable(kind, body) if png[after - 4 : after] == _check(kind, body) else b""
+            if len(text) <= room:
+                room -= len(text)
+                kept.append(text)
+        elif not (kind == b"iCCP" and _is_long(body.partition(b"\0")[2][1:])):
             kept.append(png[at:after])
         at = after
     return b"".join(kept)
 
 
-def _is_long(profile: bytes) -> bool:
-    """Whether the profile of an iCCP chunk (name, zero, method, zlib) is longer than Pillow reads."""
+def _readable(kind: bytes, body: bytes) -> bytes:
+    """A text as a chunk that Pillow reads; nothing where it is too long or damaged."""
+    name, _, rest = body.partition(b"\0")
+    if kind == b"tEXt" or (kind == b"iTXt" and rest[:1] == b"\0"):
+        return _chunk(kind, body)
+    head = 2 if kind == b"iTXt" else 1  # whether it is packed, and how
+    tongue, packed = b"", rest[head:]
+    if kind == b"iTXt":
+        language, _, packed = packed.partition(b"\0")
+        translated, _, packed = packed.partition(b"\0")
+        tongue = language + b"\0" + translated + b"\0"
+    if rest[head - 1 : head] != b"\0":
+        return b""
+    if not _is_long(packed):
+        return _chunk(kind, body)
+    text = _unpacked(packed, _MOST) if name in _TURNS else None
+    if text is None:
+        return b""
+    return _chunk(b"tEXt", name + b"\0" + text) if kind == b"zTXt" else _chunk(kind, name + b"\0\0\0" + tongue + text)
+
+
+def _is_long(packed: bytes) -> bool:
+    """Whether packed bytes are more than Pillow reads; what cannot be unpacked it passes over."""
+    return _unpacked(packed, _LONG) is None
+
+
+def _unpacked(packed: bytes, most: int) -> bytes | None:
+    """Packed bytes, none where they are damaged; None where they are more than ``most``."""
     try:
-        return len(zlib.decompressobj().decompress(profile.partition(b"\0")[2][1:], _LONG + 1)) > _LONG
+        text = zlib.decompressobj().decompress(packed, most + 1)
     except zlib.error:
-        return False
+        return b""
+    return text if len(text) <= most else None
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + kind + body + _check(kind, body)
+
+
+def _check(kind: bytes, body: bytes) -> bytes:
+    return zlib.crc32(kind + body).to_bytes(4, "big")
+
+
 
 
 def with_ends(jpeg: bytes) -> tuple[bytes, bytes]:
