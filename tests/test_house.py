@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "semcast"
 ROWS = (
     "__main__", "cli", "web", "studies", "train", "bench", "testing", "station", "api", "privacy", "rivals", "codec",
     "generative", "linear", "sources", "shards", "face", "framing", "metrics", "networks", "trust", "weights", "onair",
-    "channels", "crossing", "link", "source_coding", "pictures", "photos", "mark", "mending", "soundness", "colours",
+    "channels", "crossing", "link", "source_coding", "pictures", "photos", "mark", "mending", "scans", "soundness", "colours",
     "domains", "hashes", "given", "files", "stopping", "errors",
 )  # fmt: skip
 ROW = {name: number for number, name in enumerate(ROWS)}

@@ -24,8 +24,9 @@ from semcast.colours import to_srgb
 from semcast.errors import BadInput, Damaged, Missing, SemcastError
 from semcast.files import check_place, reason_of, whole
 from semcast.mark import Mark, read_text, read_xmp, write_text, write_xmp
-from semcast.mending import is_jpeg, is_png, with_ends, without_extras
-from semcast.soundness import check_after, check_before, is_cut_off
+from semcast.mending import is_jpeg, is_png, without_extras
+from semcast.scans import hollow_probes, is_doubtful, lacks_restarts, lacks_scans, parse, probes
+from semcast.soundness import check_after, check_before, has_grey_corner, is_cut_off
 
 Photo = NDArray[np.uint8]
 """uint8 ``[height, width, 3]``, sRGB."""
@@ -175,10 +176,26 @@ def _decode_mended(path: Path, data: bytes, longest: int) -> tuple[Photo, tuple[
     if is_png(data):
         plain = without_extras(data)
         return None if plain == data else _decode(path, io.BytesIO(plain), longest)
-    if is_jpeg(data):
-        (one, size), (other, _) = (_decode(path, io.BytesIO(whole), longest) for whole in with_ends(data))
-        return (one, size) if np.array_equal(one, other) else None
+    if is_jpeg(data) and not parse(data).ends:
+        ended = data + b"\xff\xd9"
+        photo = _decode(path, io.BytesIO(ended), longest, sure=True)
+        return photo if not lacks_scans(parse(ended)) and _is_all_there(path, ended, photo[0], longest) else None
     return None
+
+
+def _is_all_there(path: Path, data: bytes, photo: Photo, longest: int) -> bool:
+    """Whether a JPEG that shows as that photo holds all of its pixels."""
+
+    def shows_it(other: bytes) -> bool:
+        return np.array_equal(_decode(path, io.BytesIO(other), longest, sure=True)[0], photo)
+
+    jpeg = parse(data)
+    if lacks_restarts(jpeg) or not all(map(shows_it, probes(jpeg))):
+        return False
+    hollow = hollow_probes(jpeg)
+    if hollow is None:
+        return True
+    return not lacks_scans(jpeg) and (not shows_it(hollow[0]) or shows_it(hollow[1]))
 
 
 @contextlib.contextmanager
@@ -204,7 +221,8 @@ def _opened(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
         yield image
 
 
-def _decode(path: Path, file: BinaryIO, longest: int) -> tuple[Photo, tuple[int, int]]:
+def _decode(path: Path, file: BinaryIO, longest: int, sure: bool = False) -> tuple[Photo, tuple[int, int]]:
+    """The photo and its size; ``sure`` takes a JPEG as it is, whether or not all of it is there."""
     with _opened(path, file) as image:
         width, height = image.size
         scale = min(1.0, longest / max(width, height))
@@ -224,11 +242,19 @@ def _decode(path: Path, file: BinaryIO, longest: int) -> tuple[Photo, tuple[int,
             raise
         except Exception as error:  # noqa: BLE001 - as above: a truncated or damaged file
             raise Damaged(f"{path} is a truncated or damaged image ({reason_of(error)})") from None
+        of_blocks = image.format in ("JPEG", "MPO")
+        grey_corner = of_blocks and has_grey_corner(image)
     if turn is not None:
         upright = upright.transpose(turn)
         if turn in (_UPRIGHT[5], _UPRIGHT[6], _UPRIGHT[7], _UPRIGHT[8]):
             width, height = height, width
-    return np.asarray(upright), (width, height)
+    photo = np.asarray(upright)
+    if of_blocks and not sure:
+        file.seek(0)
+        data = file.read()
+        if is_doubtful(parse(data), grey_corner) and not _is_all_there(path, data, photo, longest):
+            raise Damaged(f"{path} is a truncated image (its lower part is missing, or its last scans are)")
+    return photo, (width, height)
 
 
 def _check_input(path: Path) -> None:

@@ -71,6 +71,12 @@ def check_after(name: str, image: Image.Image, file: BinaryIO) -> None:
             raise Damaged(f"{name} is a truncated image (it holds fewer rows than it says)")
 
 
+def has_grey_corner(image: Image.Image) -> bool:
+    """Whether the last pixel is of the grey that a decoder makes of a JPEG's block without bits."""
+    corner = image.getpixel((image.width - 1, image.height - 1))
+    return all(abs(each - 128) <= 2 for each in (corner if isinstance(corner, tuple) else (corner or 0,)))
+
+
 def is_cut_off(file: BinaryIO) -> bool:
     """Whether a file that no decoder knows begins as one that they know, and ends before it says so."""
     size = file.seek(0, io.SEEK_END)
