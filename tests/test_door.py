@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 
 import semcast as sc
 from semcast.api import Codec
+from semcast.errors import BadInput
 from semcast.metrics.report import Metrics
 from semcast.photos import read_photo
 from semcast.station import spacing_of
@@ -183,16 +184,23 @@ def _pil(mode: str) -> Image.Image:
     return colours.convert("RGB").convert(mode)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I", "F", "CMYK"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "F", "CMYK"])
 def test_a_pil_image_is_shown_as_its_file_is(mode: str, tmp_path: Path) -> None:
-    image, path = _pil(mode), tmp_path / ("a.tif" if mode in ("F", "CMYK", "I") else "a.png")
+    image, path = _pil(mode), tmp_path / ("a.tif" if mode in ("F", "CMYK") else "a.png")
     image.save(path)
     shown = sc.photo(image).whole().pixels
     assert np.array_equal(shown, read_photo(path))
-    if mode in ("I;16", "I", "F"):
+    if mode in ("I;16", "F"):
         assert shown.min() == 0 and shown.max() == 255 and 127 <= shown.mean() <= 128, "over its full range"
     with Image.open(path) as opened:
         assert np.array_equal(sc.photo(opened).whole().pixels, shown)
+
+
+def test_whole_numbers_of_pil_are_those_of_16_bits_or_refused() -> None:
+    assert np.array_equal(sc.photo(_pil("I")).whole().pixels, sc.photo(_pil("I;16")).whole().pixels)
+    for values in ((-1, 5), (0, 65536)):
+        with pytest.raises(BadInput, match=f"has values from {values[0]} to {values[1]}: only 0 to 65535"):
+            sc.photo(Image.fromarray(np.array([values], np.int32))).whole()
 
 
 @pytest.mark.parametrize(("mode", "same"), [("La", "LA"), ("RGBa", "RGBA"), ("PA", "P"), ("HSV", "RGB"), ("YCbCr", "RGB")])

@@ -123,6 +123,8 @@ def _of_pil(image: Image.Image) -> Pixels:
     name = Path(str(getattr(image, "filename", "") or "")).name or "the photo"
     if 0 in image.size:
         raise BadInput(f"{name} is an image of {image.size[0]} x {image.size[1]} pixels")
+    if image.mode == "I":
+        return _of_whole(image, name)
     try:
         with warnings.catch_warnings(action="ignore"):  # odd metadata is not the user's concern when the pixels are fine
             image.load()
@@ -132,6 +134,18 @@ def _of_pil(image: Image.Image) -> Pixels:
     except Exception as error:  # noqa: BLE001 - decoders and conversions raise anything at all
         raise BadInput(f"{name}, a PIL image of mode {image.mode}, cannot be shown ({reason_of(error)})") from None
     return read_bytes(file, name)
+
+
+def _of_whole(image: Image.Image, name: str) -> Pixels:
+    """A PIL image of whole numbers, which say black and white alone where they are of 16 bits."""
+    try:
+        values = np.asarray(image)
+    except Exception as error:  # noqa: BLE001 - it is decoded only now
+        raise Damaged(f"{name} is a truncated or damaged image ({reason_of(error)})") from None
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise BadInput(f"{name}, a PIL image of mode I, has values from {low} to {high}: only 0 to 65535 say what is black")
+    return _of_pil(Image.fromarray(values.astype(np.uint16)))
 
 
 def _write(image: Image.Image) -> bytes:

@@ -70,20 +70,12 @@ def evaluate(
         SemcastError: weights or a library are missing, or ``out`` holds something else.
     """
     _check_run(limit, workers, force, progress)
-    links, given = _list(systems), _list(channels)
-    for what, things, kind in (("a system", links, System), ("a channel", given, Channel)):
-        for each in things:
-            check_kind(what, each, (str, kind), f"a name or a {kind.__name__}")
-    over = [make_channel(each) if isinstance(each, str) else each for each in given]
-    check_flag("aligned", aligned), check_flag("vgg", vgg)
-    if metrics is not None:
-        check_kind("metrics", metrics, Metrics, "what semcast.metrics.report.Metrics loads, or None")
-    embedders = [check_path("a face recogniser", path).absolute() for path in _list(identity, least=0)]
+    links, embedders = _kinds("a system", systems, System), _measured_by(metrics, identity, vgg)
+    over = [make_channel(each) if isinstance(each, str) else each for each in _kinds("a channel", channels, Channel)]
     sources = gather(photos, limit)
     frame = (FACE if _are_paths(photos) else PHOTO) if domain is None else check_text("a domain", domain)
     plan = Plan(_numbers(snr_db), tuple(_list(symbols)), draws, seed, aligned, frame, design_snr_db)
-    target = _target(out)
-    again = partial(build, plan, links, over, metrics, embedders, vgg, device)
+    target, again = _target(out), partial(build, plan, links, over, metrics, embedders, vgg, device)
     sweep = again()
     named = metrics is None and all(isinstance(each, str) for each in links)
     outcome = _measure(sweep, again if named else None, sources, target, force, workers, progress)
@@ -92,20 +84,11 @@ def evaluate(
 
 
 def evaluate_codecs(
-    codecs_: BitCodec | str | Iterable[BitCodec | str],
-    photos: Any,
-    *,
-    max_bytes: int | Iterable[int] = (300, 500, 1000),
-    out: Path | str | None = None,
-    domain: str = "street",
-    care: str | None = None,
-    limit: int | None = None,
-    workers: int | str = 1,
-    force: bool = False,
-    device: str | torch.device = "cpu",
-    strangers: bool = False,
+    codecs_: BitCodec | str | Iterable[BitCodec | str], photos: Any, *, max_bytes: int | Iterable[int] = (300, 500, 1000),
+    out: Path | str | None = None, domain: str = "street", care: str | None = None, limit: int | None = None,
+    workers: int | str = 1, force: bool = False, device: str | torch.device = "cpu", strangers: bool = False,
     progress: Track | None = None,
-) -> Table[CodecRecord]:
+) -> Table[CodecRecord]:  # fmt: skip
     """Code photos in so many bytes, without a channel, and measure what can still be seen and how it looks.
 
     Args:
@@ -138,8 +121,7 @@ def evaluate_codecs(
     sources = gather(photos, limit)
     target = _target(out)
     build = partial(codecs.load, domain, chosen, budgets, care, device=device, strangers=strangers)
-    sweep, notes = build()
-    again = partial(build_codecs, build)
+    (sweep, notes), again = build(), partial(build_codecs, build)
     named = all(isinstance(each, str) for each in chosen)
     outcome = _measure(sweep, again if named else None, sources, target, force, workers, progress)
     return Table(outcome.records, outcome.measured, outcome.refused, [*found_notes(sources), *notes])
@@ -185,6 +167,22 @@ def _check_run(limit: Any, workers: Any, force: Any, progress: Any) -> None:
     check_flag("force", force)
     if progress is not None and not callable(progress):
         raise BadInput(f"progress opens a progress bar, which {quote(progress)} does not")
+
+
+def _kinds(what: str, given: Any, kind: type[Any]) -> list[Any]:
+    """One or several, each a name or an object of that kind."""
+    found = _list(given)
+    for each in found:
+        check_kind(what, each, (str, kind), f"a name or a {kind.__name__}")
+    return found
+
+
+def _measured_by(metrics: Any, identity: Any, vgg: Any) -> list[Path]:
+    """Look at what measures; the paths of the recognisers."""
+    check_flag("vgg", vgg)
+    if metrics is not None:
+        check_kind("metrics", metrics, Metrics, "what semcast.metrics.report.Metrics loads, or None")
+    return [check_path("a face recogniser", path).absolute() for path in _list(identity, least=0)]
 
 
 def _target(out: Path | str | None) -> Path | None:

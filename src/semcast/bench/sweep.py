@@ -26,7 +26,7 @@ from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
 from semcast.face import NoFace
 from semcast.files import quote
-from semcast.given import whole_of
+from semcast.given import check_flag, whole_of
 from semcast.hashes import generator_for
 from semcast.link import Budget, Channel, System
 from semcast.metrics.looks import Looks
@@ -73,6 +73,7 @@ class Plan:
     def __post_init__(self) -> None:
         if not 1 <= (whole_of(self.draws) or 0) < 2**31:
             raise BadInput(f"draws must be at least 1, not {quote(self.draws)}")
+        check_flag("aligned", self.aligned)
         if whole_of(self.seed) is None:
             raise BadInput(f"seed must be a whole number, not {quote(self.seed)}")
         if self.domain != PHOTO:
