@@ -11,6 +11,7 @@ from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, what ``kill`` and service managers send, and what a terminal sends when it is closed."""
+_WAIT_S, _MOST_WAITS = 0.05, 100
 
 
 class Stopped(KeyboardInterrupt):
@@ -30,6 +31,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._waits = 0
 
     @property
     def code(self) -> int:
@@ -50,9 +52,24 @@ class Stop:
             for number, handler in before.items():
                 signal.signal(number, signal.SIG_DFL if to_the_end else handler)
 
-    def _interrupt(self, number: int, _: FrameType | None) -> None:
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._waits < _MOST_WAITS and _imports(frame):
+            self._waits += 1
+            again = threading.Timer(_WAIT_S, signal.raise_signal, (number,))
+            again.daemon = True
+            again.start()
+            return
         self.number = number
         raise Stopped
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported there: one in C++ may end the process at once when it meets an exception."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

@@ -12,6 +12,7 @@ must be reachable by trusted machines only.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import pickle
@@ -101,6 +102,9 @@ def local(workers: int) -> Iterator[Any]:
             )  # fmt: skip
         except Exception as error:
             raise Missing(f"the {workers} workers do not start ({_first_line(error)})") from None
+        except BaseException:  # stopped meanwhile: dask would close at exit what is half made, and complain
+            atexit.unregister(distributed.deploy.spec.close_clusters)
+            raise
         with cluster, distributed.Client(cluster) as client:
             client.register_plugin(_deaf_to_interrupts(distributed))
             yield client
