@@ -18,6 +18,7 @@ import os
 import pickle
 import platform
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -37,6 +38,8 @@ from semcast.errors import BadInput, Missing, SemcastError, Unfinished
 
 CHUNK = 32
 PATIENCE_S = 10.0
+_QUIET = "ignore:resource_tracker:UserWarning"
+"""For processes that are started: the one that clears up behind a program that was stopped would complain of what it clears."""
 STALL_S = 30.0
 """So long nothing may come of the workers where the clock was set back."""
 RETRIES = 2
@@ -94,6 +97,8 @@ def local(workers: int) -> Iterator[Any]:
         "distributed.scheduler.worker-saturation": 1.0, "distributed.worker.profile.enabled": False,
         "distributed.scheduler.worker-ttl": None,
     }  # fmt: skip
+    if _QUIET not in sys.warnoptions:
+        sys.warnoptions.append(_QUIET)
     with dask.config.set(options):
         try:
             cluster = distributed.LocalCluster(

@@ -14,7 +14,7 @@ from rich.console import Console
 def say(text: str) -> None:
     """One line on stderr, where that takes any: a full disk behind it must not change how a verb ends."""
     with suppress(OSError):
-        print(text, file=sys.stderr)
+        sys.stderr.write(f"{text}\n")  # at once: stopped between both, the next sentence would stand on the same line
 
 
 def complain(error: object) -> None:
