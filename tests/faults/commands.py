@@ -123,7 +123,7 @@ def read(path: Path) -> Any:
             tensors = {name: hashlib.sha256(file.get_tensor(name).tobytes()).hexdigest() for name in file.keys()}  # noqa: SIM118
             return sorted(file.metadata().items()), tensors
     if path.suffix == ".md":  # tables have times in them
-        return [re.sub(r"[0-9.]+", "0", line) for line in path.read_text().splitlines()]
+        return [re.sub(r"[0-9.]+|\b(yes|no)\b", "0", line) for line in path.read_text().splitlines()]
     if path.suffix == ".png":
         with Image.open(path) as image:
             return image.size, hashlib.sha256(image.tobytes()).hexdigest()
