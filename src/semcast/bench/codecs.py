@@ -40,7 +40,8 @@ from semcast.source_coding import BitCodec
 from semcast.sources import SIZE, Source
 
 RAW_BYTES = 3 * SIZE * SIZE
-_GREY = 128
+GREY = 128
+"""What stands for a picture where nothing arrived."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +301,7 @@ def code(codec: BitCodec | Original, photo: Photo, max_bytes: int) -> tuple[byte
     try:
         stream = codec.compress(photo, max_bytes)
     except SemcastError:
-        return b"", np.full_like(photo, _GREY), perf_counter() - begun, 0.0
+        return b"", np.full_like(photo, GREY), perf_counter() - begun, 0.0
     made = perf_counter()
     if len(stream) > max_bytes:
         raise BadInput(f"{codec.name} made {len(stream)} bytes where {max_bytes} are allowed")

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from semcast.bench.codec_tables import as_rows
-from semcast.bench.codecs import CodecRecord, Original, set_miou
+from semcast.bench.codecs import GREY, CodecRecord, Original, set_miou
 from semcast.bench.plots import Axis, Page, Panel
 from semcast.bench.records import finite
 from semcast.bench.tables import markdown
@@ -30,7 +30,7 @@ from semcast.source_coding import BitCodec
 from semcast.sources import SIZE
 from semcast.studies.claims import as_rows as as_claims
 from semcast.studies.codec_claims import claim_all
-from semcast.studies.codec_run import GREY, CodecRun
+from semcast.studies.codec_run import CodecRun
 from semcast.studies.layouts import lose
 from semcast.studies.noise import CONVENTIONS, spoil
 from semcast.studies.protection import protect

@@ -17,7 +17,7 @@ from semcast.codec.codec import POLICY
 from semcast.codec.painter import BRANCHES
 from semcast.studies.claims import Claim
 from semcast.studies.noise import BITS, SAFE, UNSAFE, NoiseRecord, average
-from semcast.studies.targets import LEARNED, STANDARD, against_bytes, best_standard, by_point, bytes_for, difference, miou_ratio
+from semcast.studies.targets import LEARNED, STANDARD, against_bytes, best_standard, by_point, cheapest, difference, miou_ratio
 from semcast.studies.tasks import UNTOLD, WEIGHTED, TaskRecord
 
 TIMES = 2.0
@@ -81,14 +81,8 @@ def _times(records: Sequence[CodecRecord], main: int, rivals: Sequence[str], say
         theirs = {rival: {x: sign * found.mean for x, found in curves[rival].items()} for rival in rivals if rival in curves}
         if aim is None or not theirs:
             continue
-        needed = {rival: bytes_for(points, sign * aim) for rival, points in theirs.items()}
-        reached = {rival: value for rival, value in needed.items() if value is not None}
-        if reached:
-            best = min(reached, key=lambda rival: reached[rival])
-            times, note = reached[best] / own, f"{best}, {reached[best]:.0f} bytes"
-        else:
-            most = max(max(points) for points in theirs.values())
-            times, note = most / own, f"none reaches it with {most:.0f} bytes"
+        best, needed = cheapest(theirs, sign * aim)
+        times, note = needed / own, f"{best}, {needed:.0f} bytes" if best else f"none reaches it with {needed:.0f} bytes"
         right.append(times >= TIMES)
         parts.append(f"{name}: {times:.1f} times ({note})")
     return Claim(says, reading, "; ".join(parts) or "-", _holds(right))

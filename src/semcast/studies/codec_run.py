@@ -32,8 +32,6 @@ from semcast.studies.targets import RIVALS, STANDARD
 
 TIMED = 12
 """Photos that are timed."""
-GREY = 128
-"""What stands for a picture where nothing arrived."""
 L = TypeVar("L", bound=Line)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semcast.bench.codecs import number, set_miou
+from semcast.bench.codecs import GREY, number, set_miou
 from semcast.bench.plots import Axis, Curve, Page, Panel
 from semcast.bench.records import Line
 from semcast.bench.statistics import Interval, bootstrap, group
@@ -30,7 +30,7 @@ from semcast.codec.painter import paint
 from semcast.errors import SemcastError
 from semcast.photos import to_tensor, to_uint8
 from semcast.sources import Source
-from semcast.studies.codec_run import GREY, CodecRun
+from semcast.studies.codec_run import CodecRun
 from semcast.studies.run import Point
 
 SAFE, UNSAFE, BITS = "indices", "indices and layout", "bits"

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semcast.bench.codecs import number, set_miou
+from semcast.bench.codecs import GREY, number, set_miou
 from semcast.bench.records import Line
 from semcast.bench.statistics import bootstrap, group
 from semcast.bench.tables import markdown
@@ -35,7 +35,7 @@ from semcast.link import Budget, Burst
 from semcast.photos import to_tensor
 from semcast.rivals.modem import SCHEMES, Modem, scheme_named, threshold_db
 from semcast.sources import Source
-from semcast.studies.codec_run import GREY, CodecRun
+from semcast.studies.codec_run import CodecRun
 from semcast.studies.noise import Pooled
 from semcast.studies.run import Point
 

@@ -227,13 +227,23 @@ def _bytes_target(records: Sequence[CodecRecord], ours: Sequence[CodecRecord]) -
     if not ours or not curves:
         return target
     aim, own = set_miou(ours).mean, float(np.mean([r.bytes for r in ours]))
-    needed = {name: bytes_for({x: found.mean for x, found in points.items()}, aim) for name, points in curves.items()}
+    name, needed = cheapest({each: {x: found.mean for x, found in points.items()} for each, points in curves.items()}, aim)
+    note = f"{name}, {needed:.0f} bytes" if name else f"a lower bound: none reaches it with {needed:.0f} bytes"
+    return replace(target, value=needed / own, note=note)
+
+
+def cheapest(curves: Mapping[str, Mapping[float, float]], aim: float) -> tuple[str | None, float]:
+    """Name the codec whose curve reaches a value with the fewest bytes, and say how many; none does: the most that any had.
+
+    >>> cheapest({"a": {100: 0.0, 400: 1.0}, "b": {100: 0.6}}, 0.5), cheapest({"a": {100: 0.0, 400: 0.2}}, 0.5)
+    (('b', 100.0), (None, 400))
+    """
+    needed = {name: bytes_for(points, aim) for name, points in curves.items()}
     reaching = {name: value for name, value in needed.items() if value is not None}
-    if reaching:
-        name = min(reaching, key=lambda each: reaching[each])
-        return replace(target, value=reaching[name] / own, note=f"{name}, {reaching[name]:.0f} bytes")
-    most = max(max(points) for points in curves.values())
-    return replace(target, value=most / own, note=f"a lower bound: none reaches it with {most:.0f} bytes")
+    if not reaching:
+        return None, max(max(points) for points in curves.values())
+    name = min(reaching, key=lambda each: reaching[each])
+    return name, reaching[name]
 
 
 def bytes_for(curve: Mapping[float, float], aim: float) -> float | None:
