@@ -2,6 +2,7 @@
 # make check          the daily loop: ruff, mypy and the tests that take no time
 # make test           everything but the slow studies and trainings: ruff, mypy and pytest
 # make test-all       those as well
+# make test-shared    those alone that need the shared data
 # make test-machines  the suite as other processors compute it
 # make coverage       which lines no test runs
 # make fuzz-short     a minute for each of four kinds of input that strangers send
@@ -23,7 +24,7 @@ TIMED := $(VENV)/bin/python -m pytest $$(grep -l mark.timed tests/test_*.py)
 # torch for CPUs: the default wheel brings gigabytes of CUDA. Empty (TORCH_INDEX=) takes the default.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo check test test-all test-machines coverage fuzz fuzz-short faults golden audit sbom docs wheel clean
+.PHONY: demo check test test-all test-shared test-machines coverage fuzz fuzz-short faults golden audit sbom docs wheel clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/semcast demo -o demo.png --force
@@ -40,6 +41,9 @@ test: $(VENV)/.installed
 test-all: $(VENV)/.installed
 	$(PYTEST) -m "not timed"
 	$(TIMED) -m timed
+
+test-shared: $(VENV)/.installed
+	$(PYTEST) -m "shared and not slow and not timed"
 
 # ATEN_CPU_CAPABILITY: torch's own kernels; ONEDNN_MAX_CPU_ISA=AVX2: convolutions and products, and no bfloat16 (tests/conftest.py).
 # Four machines of the eight: every two settings meet in one of them (an orthogonal array). What measures time says nothing there.

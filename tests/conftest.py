@@ -35,8 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks whole files as fast, but for the tools that ``make check`` runs itself."""
+    """Marks whole files as fast, but for the tools that ``make check`` runs itself, and what needs the shared data."""
     for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared")
         if item.path.stem in FAST and not item.name.startswith("test_tool"):
             item.add_marker("fast")
         if item.path.stem.startswith("test_faults") and item.get_closest_marker("slow") and not os.environ.get("SEMCAST_FAULTS"):

@@ -12,7 +12,6 @@ must be reachable by trusted machines only.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import os
 import pickle
@@ -23,7 +22,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
@@ -35,6 +34,7 @@ import torch
 
 from semcast.bench.engine import Measure, Refused, Task, Work
 from semcast.errors import BadInput, Missing, SemcastError, Unfinished
+from semcast.stopping import unbroken
 
 CHUNK = 32
 PATIENCE_S = 10.0
@@ -99,20 +99,18 @@ def local(workers: int) -> Iterator[Any]:
     }  # fmt: skip
     if _QUIET not in sys.warnoptions:
         sys.warnoptions.append(_QUIET)
-    with dask.config.set(options):
-        try:
-            cluster = distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            )  # fmt: skip
-        except Exception as error:
-            raise Missing(f"the {workers} workers do not start ({_first_line(error)})") from None
-        except BaseException:  # stopped meanwhile: dask would close at exit what is half made, and complain
-            atexit.unregister(distributed.deploy.spec.close_clusters)
-            raise
-        with cluster, distributed.Client(cluster) as client:
-            client.register_plugin(_deaf_to_interrupts(distributed))
-            yield client
+    with dask.config.set(options), ExitStack() as closing:
+        with unbroken():  # a process that is started is half there until it is told what to do, and would complain of us
+            try:
+                cluster = closing.enter_context(distributed.LocalCluster(
+                    n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                ))  # fmt: skip
+            except Exception as error:
+                raise Missing(f"the {workers} workers do not start ({_first_line(error)})") from None
+        client = closing.enter_context(distributed.Client(cluster))
+        client.register_plugin(_deaf_to_interrupts(distributed))
+        yield client
 
 
 @contextmanager

@@ -114,30 +114,37 @@ def lock(path: Path) -> Iterator[None]:
     Raises:
         BadInput: another one writes it, or its folder cannot be written.
     """
-    place = path.with_name(f".{path.name}.lock")
-    while True:
-        try:
-            descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise BadInput(f"{path} cannot be written ({reason_of(error)})") from None
-        try:
-            if not _claim(descriptor):
-                holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
-                who = f"process {holder}" if holder else "another process"
-                raise BadInput(f"{path} is being written by {who}: wait until that has ended, or name another file")
-            if not _same(descriptor, place):  # its holder took the file away just before it let go
-                continue
-            try:
-                with contextlib.suppress(OSError):  # a disk that is full: who holds it is then not known, the lock holds
-                    os.truncate(descriptor, 0)
-                    os.write(descriptor, f"{os.getpid()}\n".encode())
-                yield
-            finally:
-                with unbroken(), contextlib.suppress(OSError):
-                    place.unlink()
-            return
-        finally:
-            os.close(descriptor)
+    place, held = path.with_name(f".{path.name}.lock"), None
+    try:
+        with unbroken():  # who is stopped here has it, or not: a file that nobody holds would be left
+            while held is None:
+                held = _take(path, place)
+        yield
+    finally:
+        if held is not None:
+            with unbroken(), contextlib.suppress(OSError):
+                place.unlink()
+            os.close(held)
+
+
+def _take(path: Path, place: Path) -> int | None:
+    """The descriptor of the lock that is ours now; None where its holder took the file away just before it let go."""
+    try:
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({reason_of(error)})") from None
+    if not _claim(descriptor):
+        holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        who = f"process {holder}" if holder else "another process"
+        raise BadInput(f"{path} is being written by {who}: wait until that has ended, or name another file")
+    if not _same(descriptor, place):
+        os.close(descriptor)
+        return None
+    with contextlib.suppress(OSError):  # a disk that is full: who holds it is then not known, the lock holds
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
 
 
 def _same(descriptor: int, place: Path) -> bool:
