@@ -12,7 +12,7 @@ from semcast.errors import BadInput
 
 RECIPES = (
     "parser", "linear", "linear-gan", "sketch", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
-    "hyperprior", "scene-parser", "judge", "tables", "scene-codec", "features", "allocation", "trust",
+    "hyperprior", "scene-parser", "judge", "tables", "scene-codec", "features", "allocation", "equaliser", "trust",
 )  # fmt: skip
 
 

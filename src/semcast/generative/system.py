@@ -21,6 +21,7 @@ from semcast.generative.inversion import Inversion, Newton
 from semcast.generative.refinement import Refine
 from semcast.link import Budget, Burst, Received, Reception, System
 from semcast.networks.blocks import channels_last
+from semcast.networks.equaliser import Equaliser, find_equaliser
 from semcast.networks.precision import mixed
 from semcast.weights import Checkpoint, load
 
@@ -37,6 +38,7 @@ class Generative(System):
         encoder, generator, flow, codec: its four networks.
         inversion: how it finds a photo's codes; None: :class:`Newton`.
         refinement: what is done to the symbols of each photo before they are sent; None: nothing.
+        equaliser: takes out of whole pictures what the generator weaves into all of them; None: nothing is.
     """
 
     name = "generative"
@@ -44,12 +46,13 @@ class Generative(System):
 
     def __init__(
         self, encoder: FaceEncoder, generator: SemanticGenerator, flow: CodeFlow, codec: ChannelCodec, *,
-        inversion: Inversion | None = None, refinement: Refine | None = None,
+        inversion: Inversion | None = None, refinement: Refine | None = None, equaliser: Equaliser | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder, self.generator, self.flow, self.codec = encoder, generator, flow, codec
         self.inversion: Inversion = inversion or Newton()
         self.refinement = refinement
+        self.equaliser = equaliser
         self.image_size = generator.config.grid << len(generator.config.render)
 
     @classmethod
@@ -61,7 +64,9 @@ class Generative(System):
         Raises:
             SemcastError: there are none, or they are no generative link's.
         """
-        system = cls.of(load(name, kind="generative"))
+        checkpoint = load(name, kind="generative")
+        system = cls.of(checkpoint)
+        system.equaliser = find_equaliser(cls.name, checkpoint.fingerprint)
         system.inversion, system.refinement = inversion or Newton(), refinement
         return system
 
@@ -120,7 +125,8 @@ class Generative(System):
         """The generator's photo of these codes, not clipped; smaller with fewer ``octaves`` (:class:`SemanticGenerator`)."""
         with mixed(latent.device):
             rendering: Rendering = self.generator(latent, octaves)
-        return rendering.image.float()
+        image = rendering.image.float()
+        return self.equaliser(image) if self.equaliser and octaves is None else image
 
     def sample(
         self, count: int, generator: torch.Generator, temperature: float = 1.0

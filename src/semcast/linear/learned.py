@@ -27,6 +27,7 @@ from semcast.linear.sketch import Sketch
 from semcast.linear.system import CARES, LinearGan, load_sketch, tell
 from semcast.link import Budget, Burst, Received, to_complex
 from semcast.networks.blocks import ResBlock, channels_last, norm
+from semcast.networks.equaliser import find_equaliser
 from semcast.networks.precision import mixed
 from semcast.weights import Checkpoint, load
 
@@ -118,7 +119,10 @@ class LearnedSketch(LinearGan):
     @classmethod
     def load(cls) -> LearnedSketch:  # type: ignore[override]
         """Load the shipped weights."""
-        return cls.of(load("sketch", kind="learned-sketch"))
+        checkpoint = load("sketch", kind="learned-sketch")
+        system = cls.of(checkpoint)
+        system.equaliser = find_equaliser(cls.name, checkpoint.fingerprint)
+        return system
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> LearnedSketch:

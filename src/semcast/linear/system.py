@@ -21,6 +21,7 @@ from semcast.linear.repainter import Repainter, RepainterConfig
 from semcast.linear.sketch import Sketch, SketchConfig
 from semcast.link import Budget, Burst, Received, Reception, System, snr_db, to_complex, to_real
 from semcast.networks.blocks import channels_last
+from semcast.networks.equaliser import Equaliser
 from semcast.networks.precision import mixed
 from semcast.weights import load
 
@@ -110,6 +111,7 @@ class LinearGan(Linear):
     def __init__(self, sketch: Sketch, repainter: Repainter) -> None:
         super().__init__(sketch)
         self.painter = repainter
+        self.equaliser: Equaliser | None = None
 
     @classmethod
     def load(cls, care: str | None = None) -> LinearGan:
@@ -139,7 +141,8 @@ class LinearGan(Linear):
         estimate, error, condition = self.prepare(received)
         with mixed(estimate.device):
             painted: Tensor = self.painter(estimate, error, condition, octaves)
-        return painted.float()
+        image = painted.float()
+        return self.equaliser(image) if self.equaliser and octaves is None else image
 
     def prepare(
         self, received: Received

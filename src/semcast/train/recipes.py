@@ -17,7 +17,7 @@ from semcast.train.shards import as_shards
 
 RECIPES = (
     "parser", "linear", "linear-gan", "sketch", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
-    "hyperprior", "scene-parser", "judge", "tables", "scene-codec", "features", "allocation", "trust",
+    "hyperprior", "scene-parser", "judge", "tables", "scene-codec", "features", "allocation", "equaliser", "trust",
 )  # fmt: skip
 
 
@@ -42,6 +42,7 @@ def _known() -> dict[str, type[Task]]:
     from semcast.train.allocation import AllocationRecipe
     from semcast.train.deepjscc import DeepJsccRecipe
     from semcast.train.end_to_end import EndToEndRecipe
+    from semcast.train.equaliser import EqualiserTask
     from semcast.train.features import FeaturesTask
     from semcast.train.flow import FlowRecipe
     from semcast.train.generator import GeneratorRecipe
@@ -60,7 +61,7 @@ def _known() -> dict[str, type[Task]]:
         FaceParserRecipe, LinearTask, LinearGanRecipe, SketchRecipe,
         GeneratorRecipe, FlowRecipe, LinkRecipe, KnowledgeTask, DeepJsccRecipe,
         EndToEndRecipe, HyperpriorRecipe, SceneParserRecipe, JudgeRecipe, TablesTask, SceneCodecRecipe, FeaturesTask,
-        AllocationRecipe, TrustTask,
+        AllocationRecipe, EqualiserTask, TrustTask,
     )  # fmt: skip
     return {recipe.name: recipe for recipe in recipes}
 
