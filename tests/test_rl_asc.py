@@ -575,7 +575,7 @@ def test_recipe_allocation(shipped: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
 def test_environment_rewards_add_up_to_j_less_that_of_uniform(options: Options) -> None:
     pytest.importorskip("gymnasium")
-    from semcast.train.allocation import BUDGETS, allocation_env
+    from semcast.train.allocation import allocation_env
 
     settings = Settings(low=roomy(options), high=roomy(options) + 400)
     env = allocation_env(lambda i, task=None: options, 1, settings, 0)
@@ -586,7 +586,7 @@ def test_environment_rewards_add_up_to_j_less_that_of_uniform(options: Options) 
         while not done:
             action = int(rng.choice(np.flatnonzero(env.action_masks())))
             _, reward, done, _, info = env.step(action)
-            total += reward / settings.scale * BUDGETS[0] / env.walk.max_bytes
+            total += reward / settings.scale * 300 / env.walk.max_bytes
         assert total == pytest.approx(info["score"] - plain, abs=1e-6)
         assert info["score"] == pytest.approx(options.score([env.walk.choice])[0])
 

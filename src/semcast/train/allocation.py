@@ -30,7 +30,7 @@ from semcast.codec.choice import Allocation, Choice
 from semcast.codec.codec import Networks
 from semcast.codec.concepts import CATEGORIES, SIDES, SIZE
 from semcast.codec.criterion import PLAIN_TASK, WEIGHTS, Task, Weights
-from semcast.codec.ladder import V1
+from semcast.codec.ladder import V1, V2, Ladder
 from semcast.codec.policy import Policy, PolicyConfig, Walk, count_observed
 from semcast.domains import domain_named
 from semcast.errors import BadInput, Missing
@@ -52,7 +52,8 @@ class Settings:
     """``steps`` updates of ``envs`` x ``horizon`` steps each, on ``photos`` of train, measured on ``val_photos`` of val.
 
     Args:
-        low, high: budgets in bytes, drawn log-uniformly between them; half of them are those of interest.
+        low, high: budgets in bytes, drawn log-uniformly between them; half of them are those of interest. ``high=0`` is a fifth
+            above the greatest of these.
         scale: of the reward at the smallest budget of interest, so that a return is about 1. It grows with the budget: the more
             fits, the less a choice changes J (on training photos returns spread by .037 at 300 bytes, .016 at 500, .008 at
             1,000), and all budgets are to count alike.
@@ -72,7 +73,7 @@ class Settings:
     entropy: float = 0.005
     clip: float = 0.2
     low: int = 250
-    high: int = 1100
+    high: int = 0
     scale: float = 10.0
     exact_from: int = 10**9
     checked: int = 8
@@ -80,8 +81,14 @@ class Settings:
     seed: int = 0
 
 
-BUDGETS = (300, 500, 1000)
-"""Those of interest, in bytes."""
+BUDGETS = {V1.version: (300, 500, 1000), V2.version: (300, 500, 1000, 2000)}
+"""Those of interest, in bytes, by the version of the format: to the first one, more than 1,000 bytes were of no use."""
+
+
+def draw_budget(random: np.random.Generator, settings: Settings, ladder: Ladder) -> int:
+    """A budget between ``low`` and ``high``, all of them alike in their logarithm."""
+    high = settings.high or 1.2 * BUDGETS[ladder.version][-1]
+    return round(float(np.exp(random.uniform(np.log(settings.low), np.log(high)))))
 
 
 # ---- the environment -------------------------------------------------------------------------------------------------
@@ -113,9 +120,8 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
             if seed is not None:
                 self.random = np.random.default_rng(seed)
             chosen = self.photo(int(self.random.integers(count)), PLAIN_TASK if ladder is V1 else random_task(self.random))
-            low, high = np.log(settings.low), np.log(settings.high)
-            drawn = round(float(np.exp(self.random.uniform(low, high))))
-            budget = int(self.random.choice(BUDGETS)) if self.random.random() < 0.5 else drawn
+            drawn = draw_budget(self.random, settings, ladder)
+            budget = int(self.random.choice(BUDGETS[ladder.version])) if self.random.random() < 0.5 else drawn
             budget = max(budget, min(chosen.size(chosen.empty(side)) for side in chosen.sides))
             self.walk = Walk(chosen, budget)
             self.before, plain = chosen.score([self.walk.choice, uniform(chosen, budget)])
@@ -128,7 +134,7 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
             after = float(self.walk.options.score([self.walk.choice])[0])
             gain, self.before = after - self.before, after
             done = self.walk.done
-            reward = settings.scale * self.walk.max_bytes / BUDGETS[0] * (gain - self.expected * done)
+            reward = settings.scale * self.walk.max_bytes / BUDGETS[ladder.version][0] * (gain - self.expected * done)
             return self.walk.observation(), reward, done, False, {"score": after} if done else {}
 
         def action_masks(self) -> NDArray[np.bool_]:
@@ -175,7 +181,7 @@ def teach(policy: Any, photo: Photo, count: int, settings: Settings, *, steps: i
     seen, masks, actions = [], [], []
     for _ in range(4 * count):
         options = photo(int(rng.integers(count)))
-        budget = round(float(np.exp(rng.uniform(np.log(settings.low), np.log(settings.high)))))
+        budget = draw_budget(rng, settings, next(iter(options.sides.values())).ladder)
         walk = Walk(options, max(budget, min(options.size(options.empty(side)) for side in options.sides)))
         taught = uniform(options, walk.max_bytes)
         for action in (SIDES.index(taught.side), *taught.levels):
@@ -233,7 +239,7 @@ def correlation(looked_up: Photo, exact: Photo, count: int, checked: int, seed: 
     return found
 
 
-def compare(photo: Photo, count: int, allocations: dict[str, Allocation], budgets: Sequence[int] = BUDGETS) -> dict[str, float]:
+def compare(photo: Photo, count: int, allocations: dict[str, Allocation], budgets: Sequence[int]) -> dict[str, float]:
     """Mean J of each allocation at each budget, over the photos whose layout fits at all."""
     found: dict[str, list[float]] = {}
     for i in range(count):
@@ -327,12 +333,12 @@ class AllocationRecipe(Recipe):
 
     def validate(self, network: Policy) -> dict[str, float]:
         """Mean J of the policy; and once that of the other allocations, and how well the table agrees with true decodes."""
-        known, count = self.known["val"], len(self.tables["val"])
+        known, count, budgets = self.known["val"], len(self.tables["val"]), BUDGETS[network.config.version]
         if not self.baselines:
             true = Exact(self.networks, self.scenes["val"], self.tables["val"])
             self.baselines |= correlation(known, true, count, self.settings.checked)
-            self.baselines |= compare(known, count, {name: PLAIN[name] for name in COMPARED})
-        return self.baselines | compare(known, count, {"rl-asc": network.allocate})
+            self.baselines |= compare(known, count, {name: PLAIN[name] for name in COMPARED}, budgets)
+        return self.baselines | compare(known, count, {"rl-asc": network.allocate}, budgets)
 
     def configuration(self) -> dict[str, Any]:
         """The policy's."""
