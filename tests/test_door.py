@@ -19,6 +19,7 @@ from PIL import Image, ImageCms
 import semcast as sc
 from semcast.api import Codec
 from semcast.errors import BadInput
+from semcast.hashes import generator_for
 from semcast.metrics.report import Metrics
 from semcast.photos import read_photo
 from semcast.station import spacing_of
@@ -149,6 +150,19 @@ def test_numbers_of_numpy_and_torch_are_numbers() -> None:
 def test_what_is_no_snr_is_refused(snr: Any) -> None:
     with pytest.raises(sc.BadInput, match="SNR must be a number between -30 and 60 dB, not "):
         sc.Budget(64, snr)
+
+
+@pytest.mark.parametrize("seed", [None, "a", 1.5, True, torch.zeros(2)], ids=lambda seed: str(type(seed)))
+def test_what_is_no_seed_is_refused(seed: Any) -> None:
+    linear = sc.load("linear", device="cpu")
+    picture = sc.photo(np.zeros((256, 256, 3), np.uint8)).whole()
+    with pytest.raises(sc.BadInput, match="seed must be a whole number, not "):
+        sc.transmit(linear, picture, sc.AWGN(), sc.Budget(64, 5.0), seed=seed)
+
+
+def test_a_seed_of_numpy_is_the_same_seed() -> None:
+    one, other = (generator_for(seed, "me").initial_seed() for seed in (7, np.int64(7)))
+    assert one == other
 
 
 def test_a_name_that_no_file_has_is_refused() -> None:

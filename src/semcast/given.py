@@ -66,6 +66,18 @@ def check_whole(what: str, value: Any, low: int, high: int | None = None) -> int
     return number
 
 
+def check_seed(value: Any) -> int:
+    """A whole number of any size, as Python's own.
+
+    Raises:
+        BadInput: it is none.
+    """
+    number = whole_of(value)
+    if number is None:
+        raise BadInput(f"seed must be a whole number, not {quote(value)}")
+    return number
+
+
 def check_number(what: str, value: Any, low: float, high: float, unit: str = "") -> float:
     """A number in its range, as Python's own; NaN is in none.
 

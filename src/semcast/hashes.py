@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from semcast.given import check_seed
+
 
 def hash_numbers(state: Mapping[str, Tensor], *, but: tuple[str, ...] = (), code: str = "") -> str:
     """Twelve hexadecimal digits of tensors and their names, and of ``code``.
@@ -42,7 +44,11 @@ def hash_source(cls: type, base: type) -> str:
 
 
 def generator_for(seed: int, name: str, draw: int = 0) -> torch.Generator:
-    """The channel's randomness for one photo: the same for every system, SNR and k, another per photo and draw."""
-    told = f"{seed}\n{name}\n{draw}".encode(errors="surrogateescape")  # a file's name need not be UTF-8
+    """The channel's randomness for one photo: the same for every system, SNR and k, another per photo and draw.
+
+    Raises:
+        BadInput: the seed is no whole number.
+    """
+    told = f"{check_seed(seed)}\n{name}\n{draw}".encode(errors="surrogateescape")  # a file's name need not be UTF-8
     digest = hashlib.sha256(told).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

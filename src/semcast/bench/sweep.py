@@ -26,7 +26,7 @@ from semcast.domains import domain_named
 from semcast.errors import BadInput, SemcastError
 from semcast.face import NoFace
 from semcast.files import quote
-from semcast.given import check_flag, whole_of
+from semcast.given import check_flag, check_seed, whole_of
 from semcast.hashes import generator_for
 from semcast.link import Budget, Channel, System
 from semcast.metrics.looks import Looks
@@ -74,8 +74,7 @@ class Plan:
         if not 1 <= (whole_of(self.draws) or 0) < 2**31:
             raise BadInput(f"draws must be at least 1, not {quote(self.draws)}")
         check_flag("aligned", self.aligned)
-        if whole_of(self.seed) is None:
-            raise BadInput(f"seed must be a whole number, not {quote(self.seed)}")
+        check_seed(self.seed)
         if self.domain != PHOTO:
             domain_named(self.domain)
         for symbols, snr in product(self.symbols, (*self.snr_db, self.design_snr_db)):
