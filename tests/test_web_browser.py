@@ -31,6 +31,7 @@ import pytest
 import skimage.data
 from PIL import Image
 from scipy.io import wavfile
+from yardstick import slowness
 
 from semcast.photos import read_mark
 from semcast.web.link import STOPS
@@ -45,7 +46,7 @@ FLAGS = [
 ]  # fmt: skip
 PATIENCE = int(os.environ.get("SEMCAST_PATIENCE", 120_000))
 """Milliseconds: a busy machine is no failure."""
-SLOWER = 1.5
+SLOWER = 1.5 * slowness()
 """A margin for slower machines in what is promised in seconds."""
 PICTURE = ":is(.compare, figure:not(.wide)) img[src]"
 ARRIVED = "[data-panel=Link] .compare img[src]:not(.top)"
