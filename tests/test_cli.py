@@ -23,13 +23,11 @@ from rich.table import Table
 import semcast.api
 from semcast.cli import build, console, main, options
 from semcast.cli.study import STUDIES
-from semcast.cli.train import RECIPES
 from semcast.generative.refinement import Refine
 from semcast.linear.system import Linear
 from semcast.link import System
 from semcast.metrics.report import Metrics
 from semcast.studies import study
-from semcast.train import recipes
 from semcast.weights import available, save
 
 HERE = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
@@ -275,7 +273,6 @@ def test_shell_completion() -> None:
 def test_names_in_help_are_those_that_there_are() -> None:
     assert sorted((*options.SYSTEMS, *options.CODED)) == sorted(semcast.api.SYSTEMS)
     assert set(options.ALLOCATIONS) == set(semcast.api.ALLOCATIONS)
-    assert RECIPES == recipes.RECIPES
     assert set(STUDIES) == {*study.STUDIES, "all"}
 
 

@@ -47,9 +47,10 @@ from semcast.errors import DoesNotFit, Missing, SemcastError
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.networks.segmenter import SceneParser, SceneParserConfig
 from semcast.rivals.bit_codecs import load_bit_codec
+from semcast.train import RECIPES
 from semcast.train.allocation import Settings, random_task, teach
 from semcast.train.context import ContextNetwork
-from semcast.train.recipes import RECIPES, run
+from semcast.train.recipes import run
 from semcast.train.scene_parts import layout_of, random_table, start_linearly, upsample
 from semcast.weights import save
 

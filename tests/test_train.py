@@ -18,9 +18,10 @@ from torch import nn
 
 from semcast.errors import SemcastError
 from semcast.networks.precision import choose_device, mixed
+from semcast.train import RECIPES
 from semcast.train.ranks import Ranks
 from semcast.train.recipe import Job
-from semcast.train.recipes import RECIPES, _known, find, override, run
+from semcast.train.recipes import _known, find, override, run
 from semcast.train.schedule import Schedule, average, warm_cosine
 from semcast.train.shards import write_shards
 

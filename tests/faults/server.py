@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.commands import ROOT, Done, environment
+from tests.yardstick import slowness
 
-LATE_S = 240
+LATE_S = 240 * slowness()
 
 
 class Server:

@@ -9,11 +9,7 @@ import typer
 
 from semcast.cli.options import Device, among
 from semcast.errors import BadInput
-
-RECIPES = (
-    "parser", "linear", "linear-gan", "sketch", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
-    "hyperprior", "scene-parser", "judge", "tables", "scene-codec", "features", "allocation", "equaliser", "trust",
-)  # fmt: skip
+from semcast.train import RECIPES
 
 
 def train(

@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from semcast.errors import BadInput, Missing
+from semcast.train import RECIPES
 from semcast.train.ranks import join
 from semcast.train.recipe import Job, Task
 from semcast.train.shards import as_shards
-
-RECIPES = (
-    "parser", "linear", "linear-gan", "sketch", "generator", "flow", "link", "knowledge", "deepjscc", "end-to-end",
-    "hyperprior", "scene-parser", "judge", "tables", "scene-codec", "features", "allocation", "equaliser", "trust",
-)  # fmt: skip
 
 
 def find(name: str) -> type[Task]:
@@ -90,7 +86,7 @@ def run(
     """Train a recipe, alone or as one of the processes that torchrun started.
 
     Args:
-        name: one of :data:`RECIPES`, or ``FILE.py:CLASS``.
+        name: one of :data:`semcast.train.RECIPES`, or ``FILE.py:CLASS``.
         data: the folder that holds ``faces256``, ``faces160-unlabelled`` and ``street256``, or a plain folder of photos.
         out: the run's folder.
         resume: go on from its last checkpoint.
