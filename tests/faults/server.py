@@ -19,7 +19,7 @@ from typing import Any
 from tests.faults.commands import ROOT, Done, environment
 from tests.yardstick import slowness
 
-LATE_S = 240 * slowness()
+LATE_S = round(240 * slowness())
 
 
 class Server:
