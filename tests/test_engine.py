@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from semcast.bench import evaluate, evaluate_codecs, sweep
+from semcast.bench import evaluate, evaluate_codecs, store, sweep
 from semcast.bench.inputs import gather
 from semcast.bench.records import Record, parse, read, split
 from semcast.bench.store import lock
@@ -30,6 +30,7 @@ from semcast.metrics.pixel import psnr_db
 from semcast.metrics.report import Metrics
 from semcast.photos import to_uint8
 from semcast.sources import Source
+from semcast.stopping import Stop, Stopped
 
 
 class Tiles(System):
@@ -229,6 +230,20 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
     with lock(out), pytest.raises(BadInput, match="is being written"), lock(out):
         pass
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_a_lock_that_is_being_taken_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = store._claim
+
+    def stopped(descriptor: int) -> bool:
+        signal.raise_signal(signal.SIGTERM)
+        return claim(descriptor)
+
+    monkeypatch.setattr(store, "_claim", stopped)
+    with pytest.raises(Stopped), Stop().listening(to_the_end=False), lock(tmp_path / "r.jsonl"):
+        raise AssertionError("it was stopped before")
+    assert list(tmp_path.iterdir()) == []
+
 
 
 RUN = """
