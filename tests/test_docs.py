@@ -171,7 +171,7 @@ def test_settings_that_the_page_on_training_names_are_those_of_the_recipes() -> 
         for key in re.findall(r"--set (\w+)=", options):
             assert f"{key}=" in refused_settings(name), (name, key)
     iterated = [name for name in RECIPES if issubclass(find(name), Recipe)]
-    closed = {"linear", "knowledge", "tables", "features", "trust"}
+    closed = {"linear", "knowledge", "tables", "features", "equaliser", "trust"}
     assert set(RECIPES) - set(iterated) == closed, "closed forms, as the page says"
     for name in iterated:
         assert override(find(name).defaults, ["shape=wsd", "decay=0.2", "warm=5", "floor=0.1"]).schedule.shape == "wsd"

@@ -48,7 +48,8 @@ class Equaliser(nn.Module):
             padded = F.pad(image.float(), (far,) * 4, mode="reflect")
             size = padded.shape[-2:]
             spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(self.kernel, s=size)
-            return torch.fft.irfft2(spectrum, s=size)[..., 2 * far :, 2 * far :]
+            shown: Tensor = torch.fft.irfft2(spectrum, s=size)[..., 2 * far :, 2 * far :]
+        return shown
 
 
 def shape_kernel(gain: Float64[Tensor, "n n"], side: int) -> Float64[Tensor, "{side} {side}"]:
@@ -60,8 +61,8 @@ def shape_kernel(gain: Float64[Tensor, "n n"], side: int) -> Float64[Tensor, "{s
     middle, far = len(gain) // 2, side // 2
     part = whole[middle - far : middle + far + 1, middle - far : middle + far + 1]
     fading = torch.hann_window(side + 2, periodic=False, dtype=gain.dtype)[1:-1].sqrt()
-    part = part * fading[:, None] * fading
-    return part / part.sum()
+    kernel: Tensor = part * fading[:, None] * fading
+    return kernel / kernel.sum()
 
 
 def find_equaliser(name: str, fingerprint: str) -> Equaliser | None:
