@@ -41,7 +41,7 @@ def test_smoke(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 class Broken:
     """A reader with a fault of every kind, chosen by the first byte."""
 
-    name, seconds, megabytes = "broken", 8.0, 100  # on a slow machine the memory of fault 4 alone takes over 3 s
+    name, seconds, megabytes = "broken", 3.0, 100
 
     def draw(self, random: Random) -> Case:
         return Case("x", {"x.bin": bytes([random.randrange(6)]) + b"input"})
@@ -61,7 +61,7 @@ class Broken:
             raise Damaged("")
 
     def loop(self) -> None:
-        end = time.process_time() + 30
+        end = time.process_time() + 300
         while time.process_time() < end:
             try:
                 sum(range(1000))

@@ -16,10 +16,13 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from types import FrameType
 from typing import Any, Protocol
+
+from tests.yardstick import slowness
 
 from semcast.errors import SemcastError
 
@@ -118,6 +121,10 @@ class Tally:
 # ---- one input -------------------------------------------------------------------------------------------------------
 
 
+slow = cache(slowness)
+"""Measured once: what an input may take on a machine that is as slow as this one is now."""
+
+
 @contextlib.contextmanager
 def limits(seconds: float, megabytes: int) -> Iterator[None]:
     """Raise :class:`Slow` or :class:`Failure` where the block takes more processor time or memory."""
@@ -164,7 +171,7 @@ def try_case(target: Target, case: Case, folder: Path) -> bool:
     path = case.write(folder / "in")
     refused = False
     try:
-        with limits(target.seconds, target.megabytes):
+        with limits(target.seconds * slow(), target.megabytes):
             target.run(case, path)
     except SemcastError as error:
         refused = True
@@ -220,7 +227,8 @@ def _here(arguments: list[str], target: Target) -> tuple[int, str]:
 
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
     code: Any = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), limits(4 * target.seconds, 2 * target.megabytes):
+    most = limits(4 * target.seconds * slow(), 2 * target.megabytes)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), most:
         try:
             main(arguments)
         except SystemExit as end:
