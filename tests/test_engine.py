@@ -231,6 +231,7 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: 
     with lock(out), pytest.raises(BadInput, match="is being written"), lock(out):
         pass
 
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
 def test_a_lock_that_is_being_taken_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = store._claim
@@ -243,7 +244,6 @@ def test_a_lock_that_is_being_taken_is_not_left(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(Stopped), Stop().listening(to_the_end=False), lock(tmp_path / "r.jsonl"):
         raise AssertionError("it was stopped before")
     assert list(tmp_path.iterdir()) == []
-
 
 
 RUN = """

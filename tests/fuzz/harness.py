@@ -121,13 +121,13 @@ class Tally:
 # ---- one input -------------------------------------------------------------------------------------------------------
 
 
-slow = cache(slowness)
-"""Measured once: what an input may take on a machine that is as slow as this one is now."""
+_slowness = cache(slowness)  # of a run: measured once, not at each input
 
 
 @contextlib.contextmanager
 def limits(seconds: float, megabytes: int) -> Iterator[None]:
-    """Raise :class:`Slow` or :class:`Failure` where the block takes more processor time or memory."""
+    """Raise :class:`Slow` or :class:`Failure` where the block takes more processor time (by a usual machine's) or memory."""
+    seconds *= _slowness()
 
     def late(_signal: int, _frame: FrameType | None) -> None:
         raise Slow
@@ -171,7 +171,7 @@ def try_case(target: Target, case: Case, folder: Path) -> bool:
     path = case.write(folder / "in")
     refused = False
     try:
-        with limits(target.seconds * slow(), target.megabytes):
+        with limits(target.seconds, target.megabytes):
             target.run(case, path)
     except SemcastError as error:
         refused = True
@@ -227,8 +227,7 @@ def _here(arguments: list[str], target: Target) -> tuple[int, str]:
 
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
     code: Any = 0
-    most = limits(4 * target.seconds * slow(), 2 * target.megabytes)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), most:
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), limits(4 * target.seconds, 2 * target.megabytes):
         try:
             main(arguments)
         except SystemExit as end:

@@ -110,9 +110,14 @@ class Options:
     _sizes: dict[Choice, int] = field(default_factory=dict)
 
     @property
+    def ladder(self) -> Ladder:
+        """What the levels mean, the same at all sides."""
+        return next(iter(self.sides.values())).ladder
+
+    @property
     def levels(self) -> int:
         """How many levels a concept can be given, with skipping."""
-        return next(iter(self.sides.values())).ladder.levels
+        return self.ladder.levels
 
     def size(self, choice: Choice) -> int:
         """Give the bytes that the file of a choice will not exceed."""

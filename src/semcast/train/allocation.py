@@ -101,7 +101,7 @@ def allocation_env(photo: Photo, count: int, settings: Settings, seed: int) -> g
     Raises:
         SemcastError: gymnasium is not installed.
     """
-    gym, ladder = _need("gymnasium"), next(iter(photo(0).sides.values())).ladder
+    gym, ladder = _need("gymnasium"), photo(0).ladder
 
     class AllocationEnv(gym.Env):  # type: ignore[misc, name-defined]
         """Photos and budgets at random; one step a concept."""
@@ -181,7 +181,7 @@ def teach(policy: Any, photo: Photo, count: int, settings: Settings, *, steps: i
     seen, masks, actions = [], [], []
     for _ in range(4 * count):
         options = photo(int(rng.integers(count)))
-        budget = draw_budget(rng, settings, next(iter(options.sides.values())).ladder)
+        budget = draw_budget(rng, settings, options.ladder)
         walk = Walk(options, max(budget, min(options.size(options.empty(side)) for side in options.sides)))
         taught = uniform(options, walk.max_bytes)
         for action in (SIDES.index(taught.side), *taught.levels):

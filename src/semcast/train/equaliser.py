@@ -91,9 +91,9 @@ class EqualiserTask(Task):
         console.print(f"{path} written")
         made = send(system, faces["val"], replace(s, seed=s.seed + 1))
         photos = faces["val"].batch(torch.arange(len(made)))
-        for name, pictures in (("as painted", made), ("equalised", equaliser(made))):
-            texture = Texture(WINDOW).add(pictures.clamp(0, 1)).result(Texture(WINDOW).add(photos))
-            found = {"psnr_db": float(psnr_db(photos, pictures.clamp(0, 1)).mean()), **texture}
+        for name, pictures in (("as painted", made), ("equalised", equaliser(made).clamp(0, 1))):
+            texture = Texture(WINDOW).add(pictures).result(Texture(WINDOW).add(photos))
+            found = {"psnr_db": float(psnr_db(photos, pictures).mean()), **texture}
             said = "  ".join(f"{metric} {value:.2f}" for metric, value in found.items())
             console.print(f"val, {name}: {said}", highlight=False)
 
@@ -103,9 +103,10 @@ def send(system: Generative | LearnedSketch, faces: Faces, settings: Settings) -
     """What a receiver shows of each face over AWGN, at a k and an SNR at random, ``[N, 3, 256, 256]``."""
     random, channel, shown = torch.Generator().manual_seed(settings.seed), make_channel("awgn"), []
     for i in range(len(faces)):
-        k, snr = (values[int(torch.randint(len(values), (), generator=random))] for values in (settings.symbols, settings.snr_db))
+        k = settings.symbols[int(torch.randint(len(settings.symbols), (), generator=random))]
+        snr = settings.snr_db[int(torch.randint(len(settings.snr_db), (), generator=random))]
         photo = faces.batch(torch.tensor([i])).to(system.device)
-        shown.append(system(photo, channel.draw(1, int(k), float(snr), random), Budget(int(k), float(snr))).image.cpu())
+        shown.append(system(photo, channel.draw(1, k, snr, random), Budget(k, snr)).image.cpu())
         if (i + 1) % 50 == 0:
             console.print(f"{i + 1} of {len(faces)} faces sent")
     return torch.cat(shown)
