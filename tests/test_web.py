@@ -10,10 +10,12 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import skimage.data
+from nicegui import core
 from PIL import Image
 from yardstick import slowness
 
@@ -22,6 +24,7 @@ from semcast.photos import read_mark
 from semcast.web import codec, link, privacy, radio, work
 from semcast.web.images import SIDE, constellation, encode, show, stamp
 from semcast.web.limits import MOST_BYTES, MOST_UPLOADS, Pace, clean_name, read_photo, read_recording
+from semcast.web.pages import radio as radio_page
 from semcast.web.pages.desk import Desk
 from semcast.web.shelf import Shelf
 from semcast.web.visitor import Face, Guests, Subject, Visitor
@@ -430,6 +433,52 @@ def test_a_face_goes_on_the_air_and_comes_back(shelf: Shelf, face: Face) -> None
     assert radio.spectrogram(again, [heard]).shape == (336, 1024, 3)
     assert radio.spoil(tape, radio.Trouble()) is tape
     assert radio.listen(shelf, radio.Tape(np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32))) == []
+
+
+def test_a_move_while_the_last_one_is_shown_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, offsets = threading.Event(), []
+
+    def listen(_: Shelf, tape: radio.Tape) -> list[MagicMock]:
+        if offsets[-1]:
+            time.sleep(work.GRACE_S + 0.1)
+        work.checkpoint()
+        return [MagicMock()]
+
+    def spoil(tape: radio.Tape, trouble: radio.Trouble) -> radio.Tape:
+        offsets.append(trouble.offset_hz)
+        return tape
+
+    silence = radio.Tape(np.zeros(4800, np.float32))
+    for name, made in {"spoil": spoil, "listen": listen, "show_map": lambda *_: "map", "symbols_of": lambda _: []}.items():
+        monkeypatch.setattr(radio, name, made)
+    monkeypatch.setattr(radio, "show_spectrogram", lambda *_: str(offsets[-1]))
+    monkeypatch.setattr(radio, "show_heard", lambda _: gate.wait(60) and "face")
+    monkeypatch.setattr(radio, "describe", lambda _: "a burst")
+    for name in ("ui", "html", "Figure", "constellation", "button", "choice", "slider"):
+        monkeypatch.setattr(radio_page, name, MagicMock())
+
+    async def until(happened: Callable[[], bool]) -> None:
+        for _ in range(6000):
+            if happened():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("nothing happened for a minute")
+
+    async def act(queue: Queue) -> None:
+        monkeypatch.setattr(core, "loop", asyncio.get_running_loop())
+        tab = radio_page.RadioTab(Desk(MagicMock(), queue, Visitor("one")))
+        tab.spectrogram = spectrogram = MagicMock()
+        tab.tape, tab.recorded = silence, True
+        tab.redraw()
+        await until(lambda: spectrogram.show.called)
+        await until(lambda: tab.desk.doing > 0)  # what was found is being made
+        tab._spoil(offset_hz=35.0)
+        await until(lambda: queue.waiting > 0)
+        gate.set()
+        await until(lambda: not tab.desk.doing)
+        assert spectrogram.show.call_args.args[0] == "35.0"
+
+    run(act)
 
 
 # ---- the door --------------------------------------------------------------------------------------------------------

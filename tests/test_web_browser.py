@@ -44,9 +44,10 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
 ]  # fmt: skip
-PATIENCE = int(os.environ.get("SEMCAST_PATIENCE", 120_000))
+SLOWNESS = slowness()
+PATIENCE = int(os.environ.get("SEMCAST_PATIENCE", round(120_000 * SLOWNESS)))
 """Milliseconds: a busy machine is no failure."""
-SLOWER = 1.5 * slowness()
+SLOWER = 1.5 * SLOWNESS
 """A margin for slower machines in what is promised in seconds."""
 PICTURE = ":is(.compare, figure:not(.wide)) img[src]"
 ARRIVED = "[data-panel=Link] .compare img[src]:not(.top)"
@@ -102,7 +103,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     _write_film(film)
     with sync_playwright() as playwright:
         flags = [*FLAGS, f"--use-file-for-fake-audio-capture={sound}", f"--use-file-for-fake-video-capture={film}"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags, timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -151,7 +152,7 @@ def serving() -> Iterator[tuple[str, int]]:
     server = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
     where = f"http://127.0.0.1:{port}/"
     try:
-        for _ in range(240):
+        while time.perf_counter() - begun < PATIENCE / 1000:
             try:
                 urlopen(where).read()
                 break
@@ -162,7 +163,7 @@ def serving() -> Iterator[tuple[str, int]]:
         yield where, server.pid
     finally:
         server.terminate()
-        said = server.communicate(timeout=20)[1]
+        said = server.communicate(timeout=PATIENCE / 1000)[1]
     assert "Traceback" not in said, said
 
 

@@ -30,8 +30,9 @@ class RadioTab:
         self.trouble = radio.Trouble(snr_db=15.0)
         self.tape: radio.Tape | None = None
         self.arrived: radio.Tape | None = None
+        self.heard: list[Heard] = []
         self.recorded = False
-        self.redraw = Redraw(desk, self.quick)
+        self.redraw = Redraw(desk, self.quick, self.slow, "radio more")
         with ui.element("div").classes("desk"):
             self._controls()
             self._pictures()
@@ -114,7 +115,7 @@ class RadioTab:
     # ---- what is shown -----------------------------------------------------------------------------------------------
 
     async def quick(self) -> None:
-        """Make, spoil, listen, show."""
+        """Make, spoil, listen, show the sound."""
         shelf, tape, trouble = self.desk.shelf, self.tape, self.trouble
         face = None if self.recorded else self.desk.visitor.need_face()
         system, symbols, design = self.system, self.symbols, self.design
@@ -129,25 +130,32 @@ class RadioTab:
             return made, arrived, heard, radio.show_spectrogram(arrived, heard), arrived.play()
 
         known = system in shelf.systems
-        self.tape, arrived, heard, picture, sound = await self.desk.compute(
+        self.tape, arrived, self.heard, picture, sound = await self.desk.compute(
             "radio", act, what="listening" if known else "loading networks"
         )
         self.arrived = arrived
         self.player.props["src"] = sound
         self.player.update()
-        count = "no burst was found" if not heard else f"{len(heard)} burst{'s' * (len(heard) > 1)} found, framed in white"
+        bursts = len(self.heard)
+        count = f"{bursts} burst{'s' * (bursts > 1)} found, framed in white" if bursts else "no burst was found"
         self.spectrogram.show(picture, f"{escape(arrived.name)}, {arrived.seconds:.2f} s: {count}.")
-        await self._show_found(heard)
 
-    async def _show_found(self, heard: list[Heard]) -> None:
-        faces = [await self.desk.compute("radio", lambda each=each: radio.show_heard(each)) for each in heard]  # type: ignore[misc]
-        shelf = self.desk.shelf
-        maps = [await self.desk.compute("radio", lambda each=each: radio.show_map(shelf, each)) for each in heard]  # type: ignore[misc]
+    async def slow(self) -> None:
+        """What each burst carried."""
+        shelf, heard, turn = self.desk.shelf, self.heard, self.redraw.turn
+        shown = []
+        for each in heard:
+
+            def act(each: Heard = each) -> tuple[str, str]:
+                return radio.show_heard(each), radio.show_map(shelf, each)
+
+            shown.append(await self.desk.compute("radio more", act, slow=True))
+        self.redraw.current(turn)
         self.found.clear()
         with self.found:
             if not heard:
                 html("Nothing was found: there is too much noise, too little of the burst, or none at all.", tag="p")
-            for each, picture, drawn in zip(heard, faces, maps, strict=True):
+            for each, (picture, drawn) in zip(heard, shown, strict=True):
                 html(escape(radio.describe(each)), tag="p")
                 with ui.element("div").classes("pictures"):
                     if picture:
