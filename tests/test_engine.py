@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -105,6 +106,8 @@ def test_a_promise_over_photos_is_held_over_photos(tmp_path: Path) -> None:
     brighter = [np.full((24, 24, 3), 235 + i % 7, np.uint8) for i in range(40)]  # power 1.4 of every one: no chance
     with pytest.raises(BadInput, match="over 30 "):
         measure(Mean(), brighter, snr_db=10, symbols=32, out=tmp_path / "r.jsonl")
+    (one,) = {r.power for r in measure(Mean(), [greys[1]], snr_db=10, symbols=32, draws=40).records}  # a photo counts once
+    assert one > 1.4
     with pytest.raises(BadInput, match="over 30 "):  # and again by what is in the file
         measure(Mean(), brighter, snr_db=10, symbols=32, out=tmp_path / "r.jsonl")
 
@@ -456,6 +459,15 @@ def test_objects_reach_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [r.psnr_db for r in coded.records] == [
         r.psnr_db for r in evaluate_codecs(Squeezed(), pictures(), max_bytes=60, domain="photo").records
     ]
+
+
+def test_workers_measure_what_is_measured_here() -> None:
+    wanted = Metrics.load(vgg=False, judges=True, ssimulacra2=True)
+    work = sweep.Sweep(sweep.Plan((0.0,), (16,), domain="photo"), [Tiles()], [AWGN()], wanted)
+    terms = work.terms()
+    there = pickle.loads(pickle.dumps(work))
+    assert there.terms() == terms and there._measurable == work._measurable
+    assert (there.metrics.judge is None, there.metrics.ssimulacra2) == (wanted.judge is None, wanted.ssimulacra2)
 
 
 def test_what_cannot_be_pickled_is_said() -> None:

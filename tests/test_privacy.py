@@ -16,6 +16,7 @@ from semcast.api import CODED, SYSTEMS, load
 from semcast.bench.records import parse, read
 from semcast.channels import make_channel
 from semcast.cli import main
+from semcast.cli.build import _mask_of
 from semcast.crossing import cross
 from semcast.domains import PARTS
 from semcast.errors import SemcastError
@@ -439,6 +440,16 @@ def test_a_photo_of_nothing_but_private_parts_is_skipped(tmp_path: Path, link: G
     sweep = Sweep(plan, [private], [make_channel("awgn")], Metrics({}, None, []), FaceParser)
     with pytest.raises(SemcastError, match="plain.png: .*nothing would be left"):
         sweep.run(find_photos([tmp_path / "plain.png"]), tmp_path / "r.jsonl")
+
+
+def test_a_mask_over_faces_that_may_be_resized_grows(portrait: Path) -> None:
+    """An evaluation knows only that it is over the aligned face: a photo of another size is resized before it is hidden."""
+    mask = np.zeros((256, 256), np.uint8)
+    mask[100:150, 60:200] = 255
+    Image.fromarray(mask).save("face.png")
+    grown = _mask_of(Path("face.png"), True, None)
+    assert grown[96:154, 56:204].sum() > 0.97 * 58 * 148 and grown.sum() <= 58 * 148
+    assert np.array_equal(_mask_of(Path("mask.png"), True, portrait), read_mask("mask.png"))
 
 
 def test_lines_from_before_parts_could_be_private(capsys: pytest.CaptureFixture[str], portrait: Path) -> None:

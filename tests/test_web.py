@@ -229,6 +229,54 @@ def test_who_leaves_is_waited_for_no_longer_and_an_error_stops_nobody() -> None:
     assert done == ["good"]
 
 
+def test_what_goes_wrong_with_what_was_overtaken_is_not_said() -> None:
+    async def act(queue: Queue) -> list[object]:
+        gate = threading.Event()
+        old = asyncio.create_task(queue.run("one", "link", lambda: gate.wait() / 0))
+        await asyncio.sleep(0.05)
+        new = asyncio.create_task(queue.run("one", "link", lambda: "new"))
+        await asyncio.sleep(0.05)
+        gate.set()
+        return await asyncio.gather(old, new, return_exceptions=True)
+
+    old, new = run(act)  # type: ignore[misc]
+    assert isinstance(old, Superseded) and new == "new"
+
+
+def test_another_photo_forgets_no_file_and_a_tab_that_failed_is_tried_again(subject: Subject) -> None:
+    drawn: list[str] = []
+
+    async def draw() -> None:
+        drawn.append("Link")
+        if len(drawn) == 1:
+            raise BadInput("there is no face")
+
+    async def act(queue: Queue) -> list[object]:
+        desk = Desk(Shelf("cpu"), queue, Visitor("one"))
+        desk.visitor.subject = subject
+        desk.start = lambda act: tasks.append(asyncio.create_task(desk.guard(act)))  # type: ignore[method-assign, assignment]
+        tasks: list[asyncio.Task[None]] = []
+        desk.follow("Link", draw)
+        gate = threading.Event()
+        first = asyncio.create_task(queue.run("zero", "a", gate.wait))
+        await asyncio.sleep(0.05)
+        wishes = [asyncio.create_task(queue.run("one", kind, lambda: "read")) for kind in ("photo", "sem", "link")]
+        await asyncio.sleep(0.05)
+        desk.open_tab = "Link"
+        desk.photo_changed()
+        gate.set()
+        found = await asyncio.gather(*wishes, first, *tasks, return_exceptions=True)
+        desk.show("Link")
+        await asyncio.gather(*tasks)
+        desk.show("Link")  # it is drawn: not again
+        await asyncio.gather(*tasks)
+        return found
+
+    found = run(act)
+    assert isinstance(found, list) and found[:2] == ["read", "read"] and isinstance(found[2], Superseded)
+    assert drawn == ["Link", "Link"]
+
+
 def test_what_is_computed_for_who_left_stops(shelf: Shelf, face: Face) -> None:
     """A network asks at each of its layers; what is loaded for all is loaded to its end."""
     shelf.parser.labels(face.tensor)

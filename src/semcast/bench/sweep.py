@@ -29,6 +29,7 @@ from semcast.files import quote
 from semcast.given import check_flag, check_seed, whole_of
 from semcast.hashes import generator_for
 from semcast.link import Budget, Channel, System
+from semcast.metrics.identity import Identity, Kind
 from semcast.metrics.looks import Looks
 from semcast.metrics.report import Metrics
 from semcast.networks.segmenter import FaceParser
@@ -141,14 +142,16 @@ class Sweep(Work[Record]):
         )
         self.points, self.skipped = _possible(list(points), plan.domain != PHOTO)
         self._warm: set[tuple[str, int]] = set()
-        self._powers: dict[tuple[object, ...], list[float]] = defaultdict(list)
+        self._powers: dict[tuple[object, ...], dict[str, float]] = defaultdict(dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the metrics at home where another computer can load the same: face recognisers cannot be pickled."""
         state, metrics = dict(self.__dict__), self.metrics
+        state.pop("_measurable", None)  # what can be measured there is asked there
         if type(metrics) is Metrics:
-            recognisers = [Path(each.path).absolute() for each in metrics.identity.values()]
-            state["metrics"] = partial(Metrics.load, recognisers, "vgg" in metrics.lpips)
+            recognisers = [(each.path.absolute(), each.kind) for each in metrics.identity.values()]
+            vgg, judges = "vgg" in metrics.lpips, metrics.judge is not None
+            state["metrics"] = partial(_load_metrics, recognisers, vgg, judges, metrics.ssimulacra2)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -221,8 +224,10 @@ class Sweep(Work[Record]):
     def accept(self, record: Record) -> None:
         """Hold a system to its mean power over photos; that of every burst is held by :func:`~semcast.crossing.cross`.
 
+        A photo counts once, however often and over whatever it is sent: its bursts have one power.
+
         Raises:
-            BadInput: the mean over the bursts of a point is above 1 by more than chance, or other photos than those of
+            BadInput: the mean over the photos of a point is above 1 by more than chance, or other photos than those of
                 training, explain.
         """
         powers = self._heard(record)
@@ -233,13 +238,13 @@ class Sweep(Work[Record]):
             )
 
     def _heard(self, record: Record) -> list[float]:
-        """The powers of this record's point so far; none where every burst has its own promise."""
+        """The powers of the photos of this record's point so far; none where every burst has its own promise."""
         system = self._mean_power.get(_who(record))
         if system is None or record.power is None:
             return []
         powers = self._powers[_who(record), record.symbols, record.snr_db, record.design_snr_db]
-        powers.append(record.power)
-        return powers
+        powers[record.image] = record.power
+        return list(powers.values())
 
     @cached_property
     def _mean_power(self) -> dict[tuple[object, ...], System]:
@@ -316,6 +321,12 @@ class Sweep(Work[Record]):
             decode_s=round(crossing.decode_s, 5),
             ok=bool(crossing.reception.ok.all()),
         )
+
+
+def _load_metrics(recognisers: Sequence[tuple[Path, Kind]], vgg: bool, judges: bool, ssimulacra2: bool) -> Metrics:
+    """The metrics of another computer again."""
+    faces = [Identity(path, kind=kind) for path, kind in recognisers]
+    return Metrics.load(faces, vgg, judges=judges, ssimulacra2=ssimulacra2)
 
 
 def _who(record: Record) -> tuple[object, ...]:

@@ -134,7 +134,16 @@ def _mask_of(mask: Path, aligned: bool, photo: Path | None) -> Any:
     if (given.shape[1], given.shape[0]) != size:
         what = f"the photo {size[0]} x {size[1]}" if photo else f"an aligned face {SIZE} x {SIZE}"
         raise BadInput(f"{mask} is {given.shape[1]} x {given.shape[0]} pixels, {what}: they must be the same")
-    return given
+    return given if photo else _grow(given)
+
+
+def _grow(mask: Any) -> Any:
+    """A mask over faces that may have been resized to its size: by what that spreads each pixel, as ``fit_region`` does."""
+    import torch
+
+    from semcast.privacy.blind import SPREAD, dilate
+
+    return dilate(torch.from_numpy(mask)[None, None], SPREAD)[0, 0].numpy()
 
 
 @contextmanager

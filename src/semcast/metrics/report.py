@@ -86,12 +86,13 @@ class Metrics:
 
     @classmethod
     def load(
-        cls, identity: Sequence[Path] | None = None, vgg: bool = True, *, judges: bool = False, ssimulacra2: bool = False
-    ) -> Metrics:
+        cls, identity: Sequence[Path | Identity] | None = None, vgg: bool = True, *, judges: bool = False,
+        ssimulacra2: bool = False,
+    ) -> Metrics:  # fmt: skip
         """The metrics available here.
 
         Args:
-            identity: ONNX face recognisers, at most three (see :class:`Identity`).
+            identity: ONNX face recognisers, at most three, or their files (see :class:`Identity`).
             vgg: LPIPS with VGG16 as well, where its weights are found; it takes about ten times as long as squeeze.
             judges: EfficientNet's distance as well, where its packages are installed.
             ssimulacra2: SSIMULACRA2 as well, where its package is installed.
@@ -99,7 +100,7 @@ class Metrics:
         Raises:
             SemcastError: more than three identity models, one that cannot be used, or a damaged weights file.
         """
-        recognisers = [Identity(path) for path in identity or ()]
+        recognisers = [each if isinstance(each, Identity) else Identity(each) for each in identity or ()]
         nets = ("squeeze", "vgg") if vgg else ("squeeze",)
         found = {net: lpips for net in nets if (lpips := Lpips.load(net)) is not None}
         judge = EfficientNet.load() if judges else None

@@ -30,6 +30,7 @@ _LEAST = 0.0006  # of the picture: less of such a part means that the parser mis
 _LEFT = 0.001  # of the picture: with less, nothing of the photo is left
 _HALF = 0.5  # of what is shown must survive the dilation: eyes alone are thinner than it
 _MOST_COARSE = 0.8
+SPREAD = 4  # px: how far resizing (Lanczos) spreads a pixel, and one more
 _MAP = 64  # side of the map that the boxes are given on
 
 
@@ -178,7 +179,7 @@ def fit_region(mask: Tensor, side: int) -> Region:
     own = mask[None, None].float()
     given = own.shape[-1]
     if given != side:
-        reach = 4 if given > side else -(-4 * side // given)
+        reach = SPREAD if given > side else -(-SPREAD * side // given)
         exact = F.adaptive_max_pool2d(own, side) if given > side else F.interpolate(own, (side, side), mode="nearest")
         own = dilate(exact > 0, reach).float()
     return Region(own > 0)

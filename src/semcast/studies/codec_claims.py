@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from semcast.bench.codecs import CodecRecord, Original, set_miou
-from semcast.bench.statistics import Interval, subtract
+from semcast.bench.statistics import Interval, group, subtract
 from semcast.codec.codec import POLICY
 from semcast.codec.painter import BRANCHES
 from semcast.studies.claims import Claim
@@ -135,21 +135,17 @@ def _files(noisy: Sequence[NoiseRecord]) -> Claim:
     """Files that show anything with wrong bits, ours and the best of the codecs in use."""
     rates = sorted({r.rate for r in noisy if r.test == BITS and r.rate})
     names = sorted({r.codec for r in noisy if r.test == BITS})
-    shown: dict[tuple[str, float], dict[str, float]] = {}
-    for r in noisy:
-        if r.test == BITS and r.rate:
-            shown.setdefault((r.codec, r.rate), {}).setdefault(r.image, 0.0)
-            shown[r.codec, r.rate][r.image] = max(shown[r.codec, r.rate][r.image], float(r.decoded))
+    shown = group((r for r in noisy if r.test == BITS), lambda r: (r.codec, r.rate))
     right, parts = [], []
     for rate in rates:
-        share = {name: float(np.mean(list(shown[name, rate].values()))) for name in names if (name, rate) in shown}
+        share = {name: average(shown[name, rate])["decoded"].mean for name in names if (name, rate) in shown}
         others = {name: value for name, value in share.items() if name != POLICY}
         if POLICY in share and others:
             best = max(others, key=lambda name: others[name])
             right.append(share[POLICY] >= others[best])
             parts.append(f"{share[POLICY]:.0%} against {others[best]:.0%} ({best}) at {rate:g}")
     says = "(not in the abstract) the same of errors in the bits of whole files"
-    reading = "photos that show anything, not fewer than of any codec in use"
+    reading = "files that show anything, not fewer than of any codec in use"
     return Claim(says, reading, "; ".join(parts) or "-", _holds(right))
 
 

@@ -75,6 +75,8 @@ def build(shelf: Shelf, queue: Queue, guests: Guests, secret: str = "") -> Door:
             await client.connected(timeout=WAIT_S)
         except TimeoutError:
             return
+        if client.is_deleted:  # it never came, and nobody would give its place back
+            return
         try:
             desk.visitor = guests.welcome(client.id)
         except BadInput as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -108,9 +108,9 @@ class Queue:
 
         self._thread.submit(quietly)
 
-    def leave(self, visitor: str) -> None:
-        """Drop all that a visitor waits for and what is being computed for them."""
-        self._drop(lambda wish: wish.visitor == visitor)
+    def leave(self, visitor: str, but: Collection[str] = ()) -> None:
+        """Drop all that a visitor waits for and what is being computed for them, but for some kinds."""
+        self._drop(lambda wish: wish.visitor == visitor and wish.kind not in but)
 
     def drop(self, visitor: str, kind: str) -> None:
         """Drop a visitor's wish of a kind."""
@@ -131,8 +131,8 @@ class Queue:
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._thread, _compute, wish)
             except Exception as error:  # noqa: BLE001 - whoever asked hears of it
-                if not wish.made.done():
-                    wish.made.set_exception(error)
+                if not wish.made.done():  # what went wrong with a wish that was overtaken is no concern any longer
+                    wish.made.set_exception(error if wish.ends == float("inf") else Superseded())
             else:
                 if not wish.made.done():
                     wish.made.set_result(result)

@@ -147,7 +147,9 @@ class CodecTab:
         self.redraw.current(turn)
         self.compare.show(left=left)
         self.quality.set_content(escape(said))
-        self.receipt.show(await self.desk.compute("codec more", coded.show_receipt, slow=True))
+        receipt = await self.desk.compute("codec more", coded.show_receipt, slow=True)
+        self.redraw.current(turn)
+        self.receipt.show(receipt)
         doubts = await self.desk.compute("codec more", lambda: subject().doubts(domain), slow=True)
         self.redraw.current(turn)
         if doubts:
@@ -172,8 +174,11 @@ class CodecTab:
             coded = codec.open_sem(shelf, data, name)
             return coded, coded.show(), coded.show_layout(), coded.show_receipt()
 
-        self.redraw.turn += 1
-        coded, picture, layout, receipt = await self.desk.compute("codec", act, what="painting")
+        coded, picture, layout, receipt = await self.desk.compute("sem", act, what="painting")
+        self.redraw.turn += 1  # it takes the place of what was being drawn
+        for kind in ("codec", "codec more"):
+            self.desk.drop(kind)
+        self.desk.stale.discard("Codec")
         self.coded = coded
         self.cares = {}
         self.compare.show(picture, picture)

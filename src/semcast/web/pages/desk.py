@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from semcast.web.visitor import Visitor
 
 T = TypeVar("T")
+FILES = ("photo", "recording", "sem")
+"""Kinds of wishes that are files to be read: a photo that was chosen before them is no reason to forget them."""
 log = logging.getLogger("semcast.web")
 
 
@@ -109,7 +111,7 @@ class Desk:
 
     def photo_changed(self) -> None:
         """Nothing goes on of the last photo; the tab that is open draws at once, the others when they are opened."""
-        self.queue.leave(self.visitor.name)
+        self.queue.leave(self.visitor.name, but=FILES)
         self.stale = set(self.followers)
         self.show(self.open_tab)
 
@@ -118,7 +120,15 @@ class Desk:
         self.open_tab = tab
         if tab in self.stale and self.visitor.subject is not None:
             self.stale.discard(tab)
-            self.start(self.followers[tab])
+            self.start(lambda: self._follow(tab))
+
+    async def _follow(self, tab: str) -> None:
+        """Draw a tab; one that could not be drawn still shows the last photo and is tried again when it is opened."""
+        try:
+            await self.followers[tab]()
+        except (SemcastError, Superseded):
+            self.stale.add(tab)
+            raise
 
     def drop(self, kind: str) -> None:
         """Nobody waits for that any longer."""

@@ -127,10 +127,12 @@ class Page:
         what = "its face, found and aligned" if subject.face else "no face was found: the tab Codec takes streets"
         limit = f"Any photo of up to {MOST_BYTES // 10**6} MB and {MOST_MEGAPIXELS} megapixels; drop or paste one anywhere."
         width, height = subject.size
-        self.words.set_content(f"<b>{escape(subject.name)}</b>, {width} x {height}: {what}. {limit}")
+        notes = escape("".join(f" {note[:1].upper()}{note[1:]}." for note in subject.notes)) if subject.face else ""
+        self.words.set_content(f"<b>{escape(subject.name)}</b>, {width} x {height}: {what}.{notes} {limit}")
         self.desk.photo_changed()
-        for note in subject.notes:
-            self.desk.say(note, bad=subject.face is None)
+        if subject.face is None:
+            for note in subject.notes:
+                self.desk.say(note, bad=True)
 
 
 def refuse(sentence: str) -> None:

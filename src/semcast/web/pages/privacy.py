@@ -30,7 +30,7 @@ class PrivacyTab:
         with ui.element("div").classes("desk"):
             self._controls()
             self._pictures()
-        desk.follow("Privacy", self.redraw.draw)
+        desk.follow("Privacy", self.fresh)
 
     def _controls(self) -> None:
         systems = {name: name for name in privacy.SYSTEMS}
@@ -78,7 +78,9 @@ class PrivacyTab:
         self.redraw()
 
     def _forget(self) -> None:
-        """A proof is of one setting."""
+        """A proof is of one setting and one photo."""
+        self.safe = None
+        self.desk.drop("proof")
         self.proof.set_visibility(False)
         self.sentence.set_content("")
 
@@ -96,6 +98,11 @@ class PrivacyTab:
             self.toggle(await self.desk.compute("part", lambda: privacy.part_at(self.desk.shelf, face, x, y)))
 
         self.desk.start(act)
+
+    async def fresh(self) -> None:
+        """There is another photo."""
+        self._forget()
+        await self.redraw.draw()
 
     async def quick(self) -> None:
         """Protect, send, receive, show."""
@@ -126,6 +133,8 @@ class PrivacyTab:
                 return
             face = self.desk.visitor.need_face()
             proof = await self.desk.compute("proof", lambda: privacy.repaint(face, safe, setting, turn), what="sending both")
+            if safe is not self.safe or turn != self.turn:
+                return  # something was moved meanwhile
             self.painted.show(proof.picture)
             self.symbols.set_content(constellation(*proof.bursts))
             self.sentence.set_content(escape(proof.sentence))

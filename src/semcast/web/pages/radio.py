@@ -31,7 +31,7 @@ class RadioTab:
         self.tape: radio.Tape | None = None
         self.arrived: radio.Tape | None = None
         self.heard: list[Heard] = []
-        self.recorded = False
+        self.recorded, self.takes = False, 0
         self.redraw = Redraw(desk, self.quick, self.slow, "radio more")
         with ui.element("div").classes("desk"):
             self._controls()
@@ -84,6 +84,7 @@ class RadioTab:
         for name, value in changes.items():
             setattr(self, name, value)
         self.recorded, self.tape = False, None
+        self.desk.drop("recording")
         self.redraw()
 
     def _noise(self, snr: float) -> None:
@@ -108,11 +109,16 @@ class RadioTab:
             self.desk.visitor.count_upload()
             samples, rate = await self.desk.compute("recording", lambda: read_recording(data, name), what="reading the recording")
             self.tape, self.recorded = radio.Tape(samples, rate, clean_name(name)), True
+            self.takes += 1
             await self.redraw.draw()
 
         self.desk.start(act)
 
     # ---- what is shown -----------------------------------------------------------------------------------------------
+
+    def _asked(self) -> tuple[object, ...]:
+        """What the sound depends on."""
+        return self.system, self.symbols, self.design, self.recorded, self.takes, self.desk.visitor.subject
 
     async def quick(self) -> None:
         """Make, spoil, listen, show the sound."""
@@ -130,9 +136,12 @@ class RadioTab:
             return made, arrived, heard, radio.show_spectrogram(arrived, heard), arrived.play()
 
         known = system in shelf.systems
-        self.tape, arrived, self.heard, picture, sound = await self.desk.compute(
+        asked = self._asked()
+        made, arrived, self.heard, picture, sound = await self.desk.compute(
             "radio", act, what="listening" if known else "loading networks"
         )
+        if asked == self._asked():  # otherwise another sound was asked for meanwhile
+            self.tape = made
         self.arrived = arrived
         self.player.props["src"] = sound
         self.player.update()
@@ -150,7 +159,7 @@ class RadioTab:
                 return radio.show_heard(each), radio.show_map(shelf, each)
 
             shown.append(await self.desk.compute("radio more", act, slow=True))
-        self.redraw.current(turn)
+            self.redraw.current(turn)
         self.found.clear()
         with self.found:
             if not heard:
