@@ -32,6 +32,7 @@ from semcast.codec.receipt import itemise
 from semcast.codec.sizes import Sizes
 from semcast.codec.tables import Tables, load_tables
 from semcast.errors import BadInput, Damaged, SemcastError
+from semcast.rivals.bit_codecs import load_bit_codec
 from semcast.shards import shard_members
 from semcast.train.recipes import run
 
@@ -565,6 +566,9 @@ def test_recipe_learns_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     learned, plain = (tables.features.cost_cells(features[0], cells[0])[4].sum() for tables in (second, first))
     assert learned < 0.8 * plain
     assert second.fingerprint != first.fingerprint and second.seed != first.seed
+    assert second.ladder is V2 and Tables.load("street", V1.version).ladder is V1  # files of before are read beside them
+    with pytest.raises(SemcastError, match="of version 1 of the format, its tables of version 2"):
+        load_bit_codec("uniform", "street")
     load_tables.cache_clear()
     with pytest.raises(SemcastError, match="no .npz"):
         run("tables", tmp_path / "data", tmp_path / "third", overrides=[kept[0], "features=/nowhere.npz"])

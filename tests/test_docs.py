@@ -188,7 +188,8 @@ def refused_settings(name: str) -> str:
 def test_the_site_is_made_without_warnings(tmp_path: Path) -> None:
     for library in ("sphinx", "myst_parser", "furo", "sphinx_copybutton"):
         pytest.importorskip(library)
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-d", tmp_path / "trees", "docs"]
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-d", tmp_path / "trees"]
+    command += ["-D", "toc_object_entries=0", "docs"]  # every function in the tree beside every page: two fifths of the time
     result = subprocess.run([*map(str, command), str(tmp_path / "site")], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     pages = {path.name for path in (tmp_path / "site").glob("*.html")}

@@ -86,6 +86,18 @@ class Networks:
             lpips.to(device) if lpips is not None else None,
         )  # fmt: skip
 
+    def check(self, policy: Policy | None = None) -> None:
+        """Hold networks, tables and policy to one version of the format: while one is trained the others are older.
+
+        Raises:
+            BadInput: they are of two.
+        """
+        others = {"tables": self.tables.ladder.version} | ({"policy": policy.config.version} if policy is not None else {})
+        for name, version in others.items():
+            if version != (own := self.codec.ladder.version):
+                codec = f"codec-{self.domain.name}"
+                raise BadInput(f"{codec} is of version {own} of the format, its {name} of version {version}: train them anew")
+
     @property
     def device(self) -> torch.device:
         """Where they compute."""
@@ -229,15 +241,17 @@ class RlAsc:
             device: where the networks compute.
 
         Raises:
-            BadInput: a name is unknown.
+            BadInput: a name is unknown, or the weights are of two versions of the format.
             Missing: there are no weights.
         """
         if name not in ALLOCATIONS:
             raise BadInput(f"unknown allocation {name!r}; the known are {', '.join(ALLOCATIONS)}")
         networks = Networks.load(domain, device)
+        networks.check()
         if name != POLICY:
             return cls(networks, PLAIN[name], name, care=care)
         policy = Policy.load(networks.domain)  # so small that it stays on the CPU
+        networks.check(policy)
         return cls(networks, policy.allocate, name, version=policy.fingerprint, care=care)
 
     def options(self, image: Photo, size: tuple[int, int] | None = None) -> Options:

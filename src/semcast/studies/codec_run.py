@@ -192,8 +192,9 @@ def load_run(domain: str, sources: Sequence[Source], out: Path, size: Size, **op
         SemcastError: the domain is unknown, or there are no weights of its codec, policy or judge.
     """
     kind = domain_named(domain)
-    networks = Networks.load(kind)
-    run = CodecRun(sources=sources, out=out, size=size, networks=networks, policy=Policy.load(kind), standard={},
+    networks, policy = Networks.load(kind), Policy.load(kind)
+    networks.check(policy)
+    run = CodecRun(sources=sources, out=out, size=size, networks=networks, policy=policy, standard={},
                    judge=Judge.load(domain), lpips=networks.lpips, **options)  # fmt: skip
     standard: dict[str, BitCodec] = {}
     for name in STANDARD:

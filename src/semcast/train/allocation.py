@@ -273,6 +273,7 @@ class AllocationRecipe(Recipe):
         ppo, vec = _need("sb3_contrib").MaskablePPO, _need("stable_baselines3.common.vec_env").DummyVecEnv
         self.domain = domain_named(s.domain)
         self.networks = Networks.load(self.domain)
+        self.networks.check()
         out.mkdir(parents=True, exist_ok=True)
         self.scenes, self.tables, self.known = {}, {}, {}
         for split, limit in (("train", s.photos), ("val", s.val_photos)):

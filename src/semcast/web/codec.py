@@ -12,7 +12,7 @@ import torch
 
 import semcast
 from semcast.codec.allocation import care_for
-from semcast.codec.codec import Reconstruction, RlAsc, receive
+from semcast.codec.codec import Reconstruction, RlAsc
 from semcast.codec.receipt import Receipt, draw_overlay, itemise, name_state
 from semcast.domains import domain_named
 from semcast.errors import DoesNotFit
@@ -143,7 +143,7 @@ def open_sem(shelf: Shelf, data: bytes, name: str) -> Coded:
     check_size(data, clean_name(name), MOST_SEM)
     receipt = itemise(data)
     codec = cast(RlAsc, shelf.codec("rl-asc", receipt.domain.name).coder)
-    shown = receive(data, codec.networks.codec, codec.networks.tables)
+    shown = codec.receive(data)
     return Coded(data, None, shown, receipt, perf_counter() - begun)
 
 

@@ -289,6 +289,9 @@ def load(name: str, *, kind: str) -> Checkpoint:
 def load_version(name: str, kind: str, version: int | None) -> Checkpoint:
     """Load weights that serve a version of a format: ``<name>`` is of the newest, ``<name>-<version>`` of an older one.
 
+    Where a folder before holds newer ones under the name, those of a later folder serve under it as well: who trains the
+    next version still reads the files of this one.
+
     Args:
         version: None for the newest.
 
@@ -296,4 +299,9 @@ def load_version(name: str, kind: str, version: int | None) -> Checkpoint:
         As :func:`load`.
     """
     newest = load(name, kind=kind)
-    return newest if version in (None, newest.version) else load(f"{name}-{version}", kind=kind)
+    if version in (None, newest.version):
+        return newest
+    for path in (folder / f"{name}.safetensors" for folder in folders()):
+        if path.exists() and path != newest.path and (older := load(str(path), kind=kind)).version == version:
+            return older
+    return load(f"{name}-{version}", kind=kind)
