@@ -297,7 +297,7 @@ def _rows(values: dict[str, Any]) -> Sequence[tuple[str, str]]:
     from semcast.metrics.looks import describe
     from semcast.metrics.report import NAMES
 
-    why = " (the best one for that many symbols)" if values["default_system"] else ""
+    why = " (the default)" if values["default_system"] else ""
     design = f", designed for {values['design_snr_db']:g} dB" if "design_snr_db" in values else ""
     pilots = f" and {values['uses'] - values['symbols']} pilots" if values["uses"] > values["symbols"] else ""
     return [
