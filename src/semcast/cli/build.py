@@ -58,7 +58,7 @@ def check_domain(sending: Sending, private: str | None, identity: Sequence[Path]
 
 
 def default_name(sending: Sending, symbols: int, filtered: bool) -> str:
-    """The system where none is named: the best one for faces at that k; a codec for what is no face."""
+    """The system where none is named: the default for faces at that k; a codec for what is no face."""
     from semcast import api
 
     if sending.domain != "face":

@@ -63,8 +63,8 @@ SystemName = Annotated[
     str | None,
     typer.Option(metavar="NAME", show_default=False, rich_help_panel=SENDING, autocompletion=among(*SYSTEMS, *CODED),
                  help=f"{', '.join(SYSTEMS)}, or a codec over 5G LDPC and QAM: {', '.join(CODED)} (avif:16qam-1/2 fixes "
-                      "modulation and code rate), or your own, mine.py:Class, which runs that file; by default the best one for "
-                      "that many symbols."),
+                      "modulation and code rate), or your own, mine.py:Class, which runs that file; by default sketch where it "
+                      "works, linear beyond its 2048 symbols."),
 ]  # fmt: skip
 ChannelName = Annotated[
     str,

@@ -247,11 +247,10 @@ class RlAsc:
         if name not in ALLOCATIONS:
             raise BadInput(f"unknown allocation {name!r}; the known are {', '.join(ALLOCATIONS)}")
         networks = Networks.load(domain, device)
-        networks.check()
-        if name != POLICY:
-            return cls(networks, PLAIN[name], name, care=care)
-        policy = Policy.load(networks.domain)  # so small that it stays on the CPU
+        policy = Policy.load(networks.domain) if name == POLICY else None  # so small that it stays on the CPU
         networks.check(policy)
+        if policy is None:
+            return cls(networks, PLAIN[name], name, care=care)
         return cls(networks, policy.allocate, name, version=policy.fingerprint, care=care)
 
     def options(self, image: Photo, size: tuple[int, int] | None = None) -> Options:

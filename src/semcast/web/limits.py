@@ -62,6 +62,15 @@ def clean_name(name: str) -> str:
     return "".join(letter for letter in last if letter.isprintable())[:60].strip() or "the file"
 
 
+def sentence(reason: str) -> str:
+    """A reason as a sentence of its own.
+
+    >>> sentence("there is no face")
+    'There is no face.'
+    """
+    return f"{reason[:1].upper()}{reason[1:]}."
+
+
 def read_photo(data: bytes, name: str) -> Photo:
     """An upload as a photo, uint8 ``[H, W, 3]``; it is read in memory and never written.
 

@@ -24,6 +24,7 @@ from semcast.rivals.digital import DigitalSystem
 from semcast.station.maps import GUESSED, received_share
 from semcast.trust import doubt
 from semcast.web.images import encode, grey, show, small, stamp, tint
+from semcast.web.limits import sentence
 from semcast.web.shelf import recognisers
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def describe(arrived: Arrived) -> str:
     if not bool(arrived.reception.ok.all()):
         text += f" The receiver shows its mean face: {arrived.reception.reason}."
     elif arrived.doubt:
-        text += f" {arrived.doubt[:1].upper()}{arrived.doubt[1:]}."
+        text += f" {sentence(arrived.doubt)}"
     return text
 
 

@@ -25,6 +25,7 @@ from semcast.station import Heard, Signal, receive, send
 from semcast.station.maps import GUESSED, REPLACED, received_share
 from semcast.station.numbers import replaced_of
 from semcast.web.images import address, encode, font_of, grey, heat, show, tint
+from semcast.web.limits import sentence
 from semcast.web.work import checkpoint
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def describe(heard: Heard) -> str:
         f"{capture.snr_db:.1f} dB, {offset:+.1f} Hz off, clock {capture.clock_ppm:+.0f} ppm, "
         f"{capture.share:.0%} of it came."
     )
-    return text if heard.ok else f"{text} {heard.reason[:1].upper()}{heard.reason[1:]}."
+    return text if heard.ok else f"{text} {sentence(heard.reason)}"
 
 
 def symbols_of(heard: Heard) -> Any:

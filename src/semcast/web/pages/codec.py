@@ -12,7 +12,7 @@ from nicegui.events import UploadEventArguments
 from semcast.errors import SemcastError
 from semcast.web import codec
 from semcast.web.images import show
-from semcast.web.limits import MOST_SEM
+from semcast.web.limits import MOST_SEM, sentence
 from semcast.web.pages.controls import Chips, Compare, Figure, button, choice, html, slider
 from semcast.web.pages.desk import Desk, Redraw
 
@@ -139,7 +139,7 @@ class CodecTab:
             try:
                 picture, size = codec.rival(shelf, original, other, most)
             except SemcastError as error:
-                return show(original, f"{what}\n{other} does not fit"), f"{ours}. {str(error)[:1].upper()}{str(error)[1:]}."
+                return show(original, f"{what}\n{other} does not fit"), f"{ours}. {sentence(str(error))}"
             said = f"{ours}; {other}: {size} bytes, {codec.quality(original, picture)}. {meaning}"
             return show(picture, f"{other}\n{size} bytes"), said
 

@@ -126,7 +126,7 @@ class Desk:
         """Draw a tab; one that could not be drawn still shows the last photo and is tried again when it is opened."""
         try:
             await self.followers[tab]()
-        except (SemcastError, Superseded):
+        except SemcastError:  # one that was overtaken is drawn by what overtook it
             self.stale.add(tab)
             raise
 

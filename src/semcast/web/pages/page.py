@@ -9,7 +9,7 @@ from nicegui import ui
 from nicegui.events import UploadEventArguments
 
 from semcast.web.images import address, encode
-from semcast.web.limits import MOST_BYTES, MOST_MEGAPIXELS
+from semcast.web.limits import MOST_BYTES, MOST_MEGAPIXELS, sentence
 from semcast.web.pages.codec import CodecTab
 from semcast.web.pages.controls import button, html
 from semcast.web.pages.link import LinkTab
@@ -127,7 +127,7 @@ class Page:
         what = "its face, found and aligned" if subject.face else "no face was found: the tab Codec takes streets"
         limit = f"Any photo of up to {MOST_BYTES // 10**6} MB and {MOST_MEGAPIXELS} megapixels; drop or paste one anywhere."
         width, height = subject.size
-        notes = escape("".join(f" {note[:1].upper()}{note[1:]}." for note in subject.notes)) if subject.face else ""
+        notes = escape("".join(f" {sentence(note)}" for note in subject.notes)) if subject.face else ""
         self.words.set_content(f"<b>{escape(subject.name)}</b>, {width} x {height}: {what}.{notes} {limit}")
         self.desk.photo_changed()
         if subject.face is None:

@@ -31,7 +31,8 @@ class RadioTab:
         self.tape: radio.Tape | None = None
         self.arrived: radio.Tape | None = None
         self.heard: list[Heard] = []
-        self.recorded, self.takes = False, 0
+        self.recorded = False
+        self.sound = 0  # which one is wanted: counted up by whatever asks for another
         self.redraw = Redraw(desk, self.quick, self.slow, "radio more")
         with ui.element("div").classes("desk"):
             self._controls()
@@ -83,9 +84,15 @@ class RadioTab:
     def _make(self, **changes: object) -> None:
         for name, value in changes.items():
             setattr(self, name, value)
-        self.recorded, self.tape = False, None
+        self.recorded = False
+        self._want(None)
         self.desk.drop("recording")
         self.redraw()
+
+    def _want(self, tape: radio.Tape | None) -> None:
+        """Another sound: this one, or one that is to be made."""
+        self.tape = tape
+        self.sound += 1
 
     def _noise(self, snr: float) -> None:
         self._spoil(snr_db=None if snr == NO_NOISE else snr)
@@ -97,7 +104,7 @@ class RadioTab:
     async def fresh(self) -> None:
         """There is another photo: its sound takes the place of the last one, but of no recording."""
         if not self.recorded:
-            self.tape = None
+            self._want(None)
         await self.redraw.draw()
 
     async def opened(self, event: UploadEventArguments) -> None:
@@ -108,17 +115,13 @@ class RadioTab:
         async def act() -> None:
             self.desk.visitor.count_upload()
             samples, rate = await self.desk.compute("recording", lambda: read_recording(data, name), what="reading the recording")
-            self.tape, self.recorded = radio.Tape(samples, rate, clean_name(name)), True
-            self.takes += 1
+            self.recorded = True
+            self._want(radio.Tape(samples, rate, clean_name(name)))
             await self.redraw.draw()
 
         self.desk.start(act)
 
     # ---- what is shown -----------------------------------------------------------------------------------------------
-
-    def _asked(self) -> tuple[object, ...]:
-        """What the sound depends on."""
-        return self.system, self.symbols, self.design, self.recorded, self.takes, self.desk.visitor.subject
 
     async def quick(self) -> None:
         """Make, spoil, listen, show the sound."""
@@ -136,11 +139,11 @@ class RadioTab:
             return made, arrived, heard, radio.show_spectrogram(arrived, heard), arrived.play()
 
         known = system in shelf.systems
-        asked = self._asked()
+        wanted = self.sound
         made, arrived, self.heard, picture, sound = await self.desk.compute(
             "radio", act, what="listening" if known else "loading networks"
         )
-        if asked == self._asked():  # otherwise another sound was asked for meanwhile
+        if wanted == self.sound:
             self.tape = made
         self.arrived = arrived
         self.player.props["src"] = sound
