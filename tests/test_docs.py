@@ -22,7 +22,8 @@ import semcast as sc
 from semcast.cli import main
 from semcast.train import RECIPES
 from semcast.train.recipe import Recipe
-from semcast.train.recipes import find, override
+from semcast.train.recipes import find
+from semcast.train.settings import override
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

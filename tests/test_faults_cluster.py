@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.faults.commands import (  # noqa: E402
     LONG,
     MINE,
+    SLOWNESS,
     environment,
     finish,
     leftovers,
@@ -32,7 +33,7 @@ pytest.importorskip("distributed")
 psutil = pytest.importorskip("psutil")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")]
 SWEEP = ("--systems", "mine.py:Tiny", "--domain", "photo", "--symbols", "32,64", "--snr", "0,10")
-MINUTES, EVERY_S = (5.0, 20.0) if LONG else (0.4, 4.0)
+MINUTES, EVERY_S = (5.0, 20.0 * SLOWNESS) if LONG else (0.4, 4.0 * SLOWNESS)  # a worker has to begin within them
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_a_scheduler_is_lost_and_found(folder: Path, alone: list[str]) -> None:
     for lines in (3, 30):
         there = cluster_at(port, folder)
         try:
-            time.sleep(3)
+            time.sleep(3 * SLOWNESS)
             process = start(given, folder)
             wait_for(out, lines, process)
             there[0].kill()
@@ -149,7 +150,7 @@ def test_a_scheduler_is_lost_and_found(folder: Path, alone: list[str]) -> None:
     said_once(run(given, folder), 2, "no dask scheduler answers")
     there = cluster_at(port, folder)
     try:
-        time.sleep(3)
+        time.sleep(3 * SLOWNESS)
         done = run(given, folder)
     finally:
         end(there)

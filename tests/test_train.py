@@ -21,8 +21,9 @@ from semcast.networks.precision import choose_device, mixed
 from semcast.train import RECIPES
 from semcast.train.ranks import Ranks
 from semcast.train.recipe import Job
-from semcast.train.recipes import _known, find, override, run
+from semcast.train.recipes import _known, find, run
 from semcast.train.schedule import Schedule, average, warm_cosine
+from semcast.train.settings import override, recall
 from semcast.train.shards import write_shards
 
 TINY = f"{Path(__file__).parent / 'tiny_recipe.py'}:Tiny"
@@ -79,6 +80,35 @@ def test_an_interruption_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
         assert torch.equal(parts[name], whole[name]), name
     with pytest.raises(SemcastError, match="already holds a run"):
         train(tmp_path / "parts")
+
+
+def test_a_run_goes_on_with_the_settings_that_it_began_with(tmp_path: Path) -> None:
+    """What is set with --resume holds for that call; both are kept."""
+    out = tmp_path / "run"
+    run(TINY, tmp_path, out, overrides=["steps=3", "rate=0.02", "warm=1", "adversarial=0.0"])
+    run(TINY, tmp_path, out, resume=True, overrides=["steps=5", "decay=1.0"])
+    run(TINY, tmp_path, out, resume=True, overrides=["steps=6"])
+    run(TINY, tmp_path, out, resume=True, overrides=["steps=6"])
+    assert [line["step"] for line in lines(out) if "val_mse" in line] == [3, 5, 6]
+    said = json.loads((out / "settings.json").read_text())
+    assert (said["steps"], said["rate"], said["schedule"]["warm"], said["schedule"]["decay"]) == (3, 0.02, 1, 0.5)
+    later = [{"from_step": 3, "steps": 5, "schedule": said["schedule"] | {"decay": 1.0}}, {"from_step": 5, "steps": 6}]
+    assert said["later"][:2] == later
+    schedule = Schedule("wsd", warm=1, decay=0.5)
+    assert recall("tiny", Settings(), out) == Settings(steps=3, rate=0.02, adversarial=0.0, schedule=schedule)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"recipe": "other"}, "holds a run of the recipe other"), ({"rate": "fast"}, "rate='fast'"), ({"steps": [1]}, "steps="),
+    ({"schedule": {"shape": "odd"}}, "cosine or wsd"), ({"later": 3}, "damaged"), (None, "damaged"),
+])  # fmt: skip
+def test_settings_that_cannot_be_gone_on_with(tmp_path: Path, change: dict[str, object] | None, words: str) -> None:
+    out = tmp_path / "run"
+    run(TINY, tmp_path, out, overrides=["steps=1"])
+    said = json.loads((out / "settings.json").read_text())
+    (out / "settings.json").write_text("{" if change is None else json.dumps(said | change))
+    with pytest.raises(SemcastError, match=words):
+        run(TINY, tmp_path, out, resume=True)
 
 
 def test_a_checkpoint_of_another_recipe_is_said(tmp_path: Path) -> None:

@@ -16,10 +16,14 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tests.yardstick import slowness
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = os.environ.get("SEMCAST_FAULTS") == "long"
 """``make faults``: more moments, more minutes, more photos."""
+SLOWNESS = slowness()
+LATE_S = round(300 * SLOWNESS)
+"""What takes longer than this hangs."""
 MOVED = ("encode_s", "decode_s", "seconds", "photos_per_s", "cpu_s")
 """What of a line may be another number in another run."""
 MINE = '''
@@ -72,7 +76,7 @@ def start(arguments: Sequence[object], cwd: Path, fault: str = "", **more: str) 
     return subprocess.Popen(command, cwd=cwd, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 300.0) -> Done:
+def finish(process: subprocess.Popen[str], seconds: float = LATE_S) -> Done:
     """Wait for a command; one that hangs is killed, and that is a failure."""
     try:
         out, err = process.communicate(timeout=seconds)

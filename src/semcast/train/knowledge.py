@@ -24,6 +24,7 @@ from semcast.train.data import load_faces
 from semcast.train.loop import console
 from semcast.train.pretrained import cached_codes, codes_of, load_generator
 from semcast.train.recipe import Task
+from semcast.train.settings import note
 
 NEAR = 512  # the photos that a donor is mixed from are among the nearest ones of the first
 NATURAL = 0.9  # a donor is that much as individual as a photo is
@@ -69,7 +70,7 @@ class KnowledgeTask(Task):
         codes = cached_codes(cache, lambda: codes_of(encoder, generator, load_faces(faces, "train", 128).images))
         base, numbers = learn(codes, visibility(generator), settings)
         base.save(path)
-        write_text(out / "settings.json", json.dumps({"recipe": "knowledge", **asdict(settings)}, indent=1) + "\n")
+        note(out, {"recipe": self.name, **asdict(settings)}, 0)
         write_text(out / "knowledge.json", json.dumps(numbers, indent=1) + "\n")
         console.print(f"{path} written: {json.dumps(numbers)}", highlight=False)
 

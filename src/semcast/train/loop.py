@@ -16,6 +16,7 @@ from semcast.photos import to_uint8, write_image
 from semcast.pictures import grid
 from semcast.stopping import unbroken
 from semcast.train.schedule import average
+from semcast.train.settings import note
 
 if TYPE_CHECKING:
     from semcast.train.recipe import Recipe
@@ -75,7 +76,7 @@ class Trainer:
             except OSError as error:
                 raise BadInput(f"the folder {self.out} cannot be made ({reason_of(error)})") from None
             self._trim_log()
-            write_text(self.out / "settings.json", json.dumps(recipe.list_settings(), indent=1, default=str) + "\n")
+            note(self.out, recipe.list_settings(), self.first)
 
     def _trim_log(self) -> None:
         """Take off what a killed run logged after its last checkpoint: those steps are taken again."""

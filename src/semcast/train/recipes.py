@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from semcast.errors import BadInput, Missing
 from semcast.train import RECIPES
 from semcast.train.ranks import join
 from semcast.train.recipe import Job, Task
+from semcast.train.settings import override, recall
 from semcast.train.shards import as_shards
 
 
@@ -89,8 +87,8 @@ def run(
         name: one of :data:`semcast.train.RECIPES`, or ``FILE.py:CLASS``.
         data: the folder that holds ``faces256``, ``faces160-unlabelled`` and ``street256``, or a plain folder of photos.
         out: the run's folder.
-        resume: go on from its last checkpoint.
-        overrides: ``key=value`` for fields of the recipe's settings.
+        resume: go on from its last checkpoint, with the settings that it began with.
+        overrides: ``key=value`` for fields of the recipe's settings, in this call.
         device: ``auto``, ``cpu``, ``cuda``, ...
         minutes: stop then, if its steps are not done before.
 
@@ -102,62 +100,8 @@ def run(
         raise Missing(f"the folder {data} does not exist")
     if minutes is not None and not 0 < minutes < float("inf"):
         raise BadInput(f"minutes must be a number above 0, not {minutes}")
-    settings = override(recipe.defaults, overrides)
+    settings = override(recall(recipe.name, recipe.defaults, out) if resume else recipe.defaults, overrides)
     with join(device) as (ranks, chosen):
         with ranks.first():
             data = as_shards(data, out, getattr(settings, "domain", "face"))
         recipe(settings, Job(data, out, chosen, ranks, resume, minutes)).run()
-
-
-def override(settings: Any, overrides: Sequence[str]) -> Any:
-    """The settings with ``key=value`` put in, each value of the type that its default has.
-
-    Settings may hold further ones (``losses``): their keys are named alike (``pixel=4``).
-
-    Raises:
-        SemcastError: not of that form, an unknown key, or a value of another type.
-
-    >>> from semcast.train.segmenter import Settings
-    >>> override(Settings(), ["steps=10"]).steps
-    10
-    """
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or key not in _flat(settings):
-            settable = ", ".join(f"{name}={default}" for name, default in _flat(settings).items())
-            raise BadInput(f"cannot set {text!r}; the settings are {settable}")
-        settings = _replaced(settings, key, value)
-    return settings
-
-
-def _flat(settings: Any) -> dict[str, Any]:
-    """All fields by name, those of settings inside settings as well."""
-    values: dict[str, Any] = {}
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        values |= _flat(value) if is_dataclass(value) else {field.name: value}
-    return values
-
-
-def _replaced(settings: Any, key: str, text: str) -> Any:
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if field.name == key:
-            return replace(settings, **{key: _typed(key, text, value)})
-        if is_dataclass(value) and key in _flat(value):
-            return replace(settings, **{field.name: _replaced(value, key, text)})
-    return settings
-
-
-def _typed(key: str, text: str, default: object) -> object:
-    if isinstance(default, str):
-        return text
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if default is not None and type(value) is not type(default):
-        raise BadInput(f"{key} must be a {type(default).__name__} such as {default}, not {text!r}")
-    return value
