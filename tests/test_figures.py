@@ -17,8 +17,9 @@ from semcast.bench import plots
 from semcast.bench.plots import Curve, Line, Page, Panel
 from semcast.bench.records import Record, read
 from semcast.bench.statistics import Interval, by_photo, interval
+from semcast.bench.summary import power_notes
 from semcast.bench.sweep import Plan, fingerprint
-from semcast.bench.tables import fill, render
+from semcast.bench.tables import fill, means, render
 from semcast.cli import main
 from semcast.errors import SemcastError
 from semcast.metrics.report import Metrics
@@ -84,6 +85,24 @@ def test_outage_is_no_trust_or_another_person() -> None:
         record("c", "s", 64, 0.0, identity=0.9, ok=False), record("d", "s", 64, 0.0),
     ]  # fmt: skip
     assert by_photo(records, "outage") == {"a": 1.0, "b": 0.0, "c": 1.0, "d": 0.0}
+
+
+def test_outage_is_what_the_second_recogniser_says() -> None:
+    """The first one is a loss of some systems; what a line says of verification counts before its similarity."""
+    records = [
+        record("a", "s", 64, 0.0, identity=0.9, identity_2=0.46), record("b", "s", 64, 0.0, identity=0.1, identity_2=0.48),
+        record("c", "s", 64, 0.0, identity_2=0.9, verified_2=0.0), record("d", "s", 64, 0.0, identity=0.1, verified=1.0),
+    ]  # fmt: skip
+    assert by_photo(records, "outage") == {"a": 1.0, "b": 0.0, "c": 1.0, "d": 0.0}
+
+
+def test_power_that_is_not_1_over_these_photos_is_said() -> None:
+    loud = [record(i, "sketch", k, snr, power=1.4 - 0.4 * i) for i in range(2) for k in (64, 640) for snr in (0.0, 10.0)]
+    even = [record(i, "generative", 64, 0.0, power=1.0) for i in range(2)]
+    old = [record(0, "linear", 64, 0.0), record(0, "deepjscc", 64, 0.0)]
+    said = "(it is 1 over many): sketch +0.79 dB at k = 64 and +0.79 dB at k = 640, not recorded for linear."
+    assert power_notes(loud + even + old) == [f"Mean power over these photos {said}"] and said in means(loud + old)
+    assert power_notes(even) == power_notes(old[1:]) == []
 
 
 def test_comparisons_and_verdicts() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TypeVar
 
 import numpy as np
@@ -19,8 +20,9 @@ from semcast.errors import BadInput
 R = TypeVar("R")
 K = TypeVar("K", bound=Hashable)
 LEVEL = 0.95
-VERIFIED = 0.40
-"""Identity similarity under which a received face is not taken for the same person (metrics/identity.py)."""
+VERIFIED, VERIFIED_2 = 0.40, 0.47
+"""Similarities under which the first and the second recogniser do not take a received face for the same person, of lines that do
+not say it themselves (``verified``; thresholds of metrics/identity.py)."""
 
 
 def group(records: Iterable[R], by: Callable[[R], K]) -> dict[K, list[R]]:
@@ -84,11 +86,25 @@ def subtract(first: Mapping[str, float], second: Mapping[str, float], *, seed: i
 
 
 def value(record: Record, metric: str) -> float | None:
-    """Take a metric of a record; ``outage`` is 1 where the receiver does not trust it or the person is not verified, else 0."""
+    """Take a metric of a record; ``outage`` is 1 where the receiver does not trust it or the person is not verified, else 0.
+
+    By the second recogniser where there is one: the first is a loss of some systems.
+    """
     if metric == "outage":
-        return float(not record.ok or (record.identity is not None and record.identity < VERIFIED))
+        return float(not record.ok or _verified(record) is False)
     found: float | None = getattr(record, metric, None)
     return found
+
+
+def _verified(record: Record) -> bool | None:
+    """Whether it shows the same person; None where nobody looked."""
+    first, second = (record.verified, record.identity, VERIFIED), (record.verified_2, record.identity_2, VERIFIED_2)
+    for said, similarity, least in (second, first):
+        if said is not None:
+            return said > 0
+        if similarity is not None:
+            return similarity >= least
+    return None
 
 
 def by_photo(records: Iterable[Record], metric: str) -> dict[str, float]:
@@ -103,3 +119,9 @@ def interval(records: Iterable[Record], metric: str) -> Interval | None:
     """The metric's mean over photos with its interval; None where nobody measured it."""
     values = by_photo(records, metric)
     return bootstrap(list(values.values())) if values else None
+
+
+def power_db(records: Iterable[Record]) -> float | None:
+    """Mean power over photos in dB; None where no line has it."""
+    powers = by_photo(records, "power").values()
+    return 10 * math.log10(fmean(powers)) if powers and fmean(powers) > 0 else None

@@ -9,11 +9,14 @@ import torch
 from rich.table import Table
 
 from semcast.bench.records import HEADINGS, METRICS, Record, mean
-from semcast.bench.statistics import group
+from semcast.bench.statistics import group, power_db
 from semcast.metrics.looks import GRIDS, TENTHS
 from semcast.metrics.texture import excess_of
 from semcast.metrics.tone import tabulate
 
+MEAN_POWER = ("linear", "linear-gan", "sketch")
+"""Systems that ship whose power is 1 over photos, not in every burst."""
+POWER_DB = 0.05
 FEW = 12
 """Pictures of fewer photos have a directional excess by chance: none is given."""
 
@@ -83,6 +86,24 @@ def tone_thirds(records: Sequence[Record]) -> list[list[str]]:
             for row in rows if row.means[0] == row.means[0]]  # fmt: skip
 
 
+def power_notes(records: Sequence[Record]) -> list[str]:
+    """One sentence on the systems whose power is 1 over many photos, and another over these; none where there are none.
+
+    Lines of earlier versions of those systems that ship have no power: they are named as such.
+    """
+    shapes = sorted(group(records, lambda record: (record.system, record.symbols)).items())
+    told: dict[str, list[str]] = {}
+    for (system, symbols), members in shapes:
+        level = power_db(members)
+        if level is not None and abs(level) >= POWER_DB:
+            told.setdefault(system, []).append(f"{level:+.2f} dB at k = {symbols}")
+    silent = [name for name in MEAN_POWER if all(r.power is None for r in records if r.system == name)]
+    unknown = [name for name in silent if any(r.system == name for r in records)]
+    parts = [f"{system} {' and '.join(levels)}" for system, levels in told.items()]
+    parts += [f"not recorded for {' and '.join(unknown)}"] if unknown else []
+    return [f"Mean power over these photos (it is 1 over many): {', '.join(parts)}."] if parts else []
+
+
 def summary(records: Sequence[Record]) -> Table:
     """Average over photos and draws, a row for each system x channel x SNR x k."""
     def by(record: Record) -> tuple[str, str, int, float]:
@@ -93,7 +114,7 @@ def summary(records: Sequence[Record]) -> Table:
     caption = "means over photos and draws (of PSNR: of the dB)"
     if columns.grid:
         caption += f"; grid and tone: over each photo's own, excess: of all pictures, of {FEW} photos at least"
-    table = Table(caption=caption)
+    table = Table(caption="\n".join([caption, *power_notes(records)]))
     for heading in ("channel", "system"):
         table.add_column(heading, no_wrap=True)
     for heading in ("k", "SNR dB", *columns.headings, "encode ms", "decode ms", "lines"):

@@ -16,12 +16,12 @@ from typing import Any
 from semcast.bench import codec_tables, codecs
 from semcast.bench.records import Record, read
 from semcast.bench.statistics import group
-from semcast.bench.summary import Columns
+from semcast.bench.summary import Columns, power_notes
 from semcast.errors import Missing
 
 
 def means(records: Sequence[Record]) -> str:
-    """Make a table of means: a row for each k x SNR x system (and preset), in that order."""
+    """Make a table of means: a row for each k x SNR x system (and preset), and below it what is to say of power."""
     def by(record: Record) -> tuple[Any, ...]:
         name = record.system + (f" ({record.care})" if record.care else "")
         name += f", refine {record.refine}" if record.refine else ""
@@ -32,7 +32,7 @@ def means(records: Sequence[Record]) -> str:
     rows = [["channel", "k", "SNR dB", "system", *columns.headings, "photos"]]
     for key, members in sorted(group(records, by).items()):
         rows.append([*map(_text, key), *columns.cells(members), str(len(members))])
-    return markdown(rows)
+    return "\n\n".join([markdown(rows), *power_notes(records)])
 
 
 def as_tables(values: dict[str, Any]) -> str:

@@ -9,8 +9,7 @@ from dataclasses import asdict, replace
 from semcast.bench import plots
 from semcast.bench.plots import Curve, Line, Page, Panel
 from semcast.bench.records import HEADINGS, Record, mean, read
-from semcast.bench.statistics import VERIFIED
-from semcast.bench.summary import Columns, tone_thirds
+from semcast.bench.summary import Columns, power_notes, tone_thirds
 from semcast.bench.sweep import Plan
 from semcast.bench.tables import markdown
 from semcast.channels import make_channel
@@ -86,7 +85,8 @@ def headline(records: Sequence[Record]) -> str:
         rows.append([f"`{name}`", *(mean([getattr(r, metric) for r in few], places)
                                     for (metric, _), few, places in zip(columns, held, digits, strict=True))])  # fmt: skip
     photos = len({record.image for held in at.values() for record in held})
-    return f"AWGN at {HEADLINE_DB:g} dB, means over {photos} test photos:\n\n{markdown(rows)}"
+    table = f"AWGN at {HEADLINE_DB:g} dB, means over {photos} test photos:\n\n{markdown(rows)}"
+    return "\n\n".join([table, *power_notes([record for held in at.values() for record in held])])
 
 
 def looks(records: Sequence[Record]) -> str:
@@ -110,7 +110,7 @@ def looks(records: Sequence[Record]) -> str:
 
 
 def _snr_figure(run: FaceRun, name: str, heading: str, panel: Panel, records: Sequence[Record]) -> None:
-    notes = codec_notes(records) + run.codec_note()
+    notes = [*power_notes(records), *codec_notes(records), *run.codec_note()]
     if any(name.startswith("noiseless") for name in panel.levels):
         notes.append(f"Noiseless: generative at {NOISELESS_DB:g} dB, which it was not trained for.")
     if panel.lines:
@@ -198,12 +198,13 @@ def fading(run: FaceRun) -> None:
         Panel(f"block Rayleigh, {PILOTS} pilots", metric, plots.against_snr(records, metric))
         for metric in ("psnr_db", "lpips_squeeze", "outage")
     ]
-    told = any(record.identity is not None for record in records)
+    told = any(record.identity is not None or record.identity_2 is not None for record in records)
     notes = [
         f"Here k in the legend is data alone; {PILOTS} pilots come on top, for every system alike. "
         f"One gain a burst, {plan.draws} draws a photo; SNR is the average one.",
-        f"Outage: identity below {VERIFIED:.2f}, or the receiver itself does not trust it."
-        if told else "Outage: the receiver does not trust it (identity was not measured).",
+        "Outage: the second recogniser, which no training saw, does not take it for the same person, or the receiver itself does "
+        "not trust it." if told else "Outage: the receiver does not trust it (identity was not measured).",
+        *power_notes(records),
     ]  # fmt: skip
     run.draw("fading", panels, Page("Block Rayleigh fading", notes, TRAINED_DB))
     run.write("fading.md", "\n\n".join([*(curve_table(panel) for panel in panels if panel.curves), *notes]) + "\n")
@@ -218,6 +219,7 @@ def mismatch(run: FaceRun) -> None:
     records = run.first(run.size.fading_photos).sweep("mismatch.jsonl", (*LINKS, *CODECS), plan)
     panels = [Panel("AWGN", metric, plots.against_snr(records, metric)) for metric in ("psnr_db", "lpips_squeeze")]
     notes = [f"Every transmitter expects {DESIGN_DB:g} dB, whatever the channel does; receivers know what arrived."]
+    notes += power_notes(records)
     run.draw("mismatch", panels, Page(f"Built for {DESIGN_DB:g} dB", notes, TRAINED_DB))
     run.write("mismatch.md", "\n\n".join([*(curve_table(panel) for panel in panels if panel.curves), *notes]) + "\n")
 

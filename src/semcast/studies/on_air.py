@@ -17,6 +17,7 @@ import numpy as np
 from semcast.bench.plots import Axis, Curve, Page, Panel
 from semcast.bench.records import Line, Record
 from semcast.bench.statistics import Interval, bootstrap, group
+from semcast.bench.summary import power_notes
 from semcast.bench.sweep import Plan
 from semcast.bench.tables import markdown
 from semcast.channels import AWGN
@@ -152,7 +153,7 @@ def measure_on_air(run: OnAirRun) -> None:
     run.write("on-air-symbols.md", markdown(_symbol_rows(bursts)) + "\n")
     run.write("on-air-headers.md", markdown(_header_rows(bursts)) + "\n")
     run.write("on-air-foreign.md", markdown(_foreign_rows(foreign)) + "\n")
-    run.write("on-air-faces.md", markdown(_face_rows(faces)) + "\n")
+    run.write("on-air-faces.md", "\n\n".join([markdown(_face_rows(faces)), *power_notes(faces)]) + "\n")
     run.draw("on-air", *_figure(bursts))
 
 

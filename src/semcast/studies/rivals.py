@@ -8,6 +8,7 @@ from semcast.bench import plots
 from semcast.bench.plots import Curve, Page, Panel
 from semcast.bench.records import Record
 from semcast.bench.statistics import Interval
+from semcast.bench.summary import power_notes
 from semcast.bench.sweep import Plan
 from semcast.bench.tables import markdown
 from semcast.studies.claims import NAMES, compare, outcome, verdict
@@ -31,7 +32,8 @@ def rivals(run: FaceRun) -> None:
             panels.append(Panel(f"k = {k} (k / n = {plots.ratio(k)})", metric, mine))
     notes = [
         "KID: unbiased MMD² with a cubic kernel on the embeddings of a network that none of the systems was trained with; not "
-        "comparable with published FID or KID; its bands are random halves of the photos."
+        "comparable with published FID or KID; its bands are random halves of the photos.",
+        *power_notes(records),
     ]
     run.draw("rivals", panels, Page("Rivals at equal bandwidth", notes, TRAINED_DB))
     tables = [curve_table(panel) for panel in panels if panel.curves]
