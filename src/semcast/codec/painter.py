@@ -139,6 +139,14 @@ def _up(inputs: int, outputs: int, version: int) -> nn.Module:
     return SmoothUp(inputs, outputs)
 
 
+def _look(side: int, outputs: int) -> nn.Conv2d:
+    """A layer that sees a picture in squares of ``side`` x ``side`` pixels, and says nothing of it at first."""
+    layer = nn.Conv2d(3 * side**2, outputs, 3, padding=1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
 class LocalBranch(nn.Module):
     """A small path of its own for each category, over its own places alone, then layers that all share.
 
@@ -156,16 +164,22 @@ class LocalBranch(nn.Module):
         self.shared = ResBlock(c[0], c[0])
         v = config.version
         self.up = nn.ModuleList([nn.Sequential(_up(c[0], c[1], v), LightBlock(c[1])), _up(c[1], c[2], v)])
+        if v > V1.version:
+            self.look = _look(2, c[1])
 
     def forward(
-        self, x: Float[Tensor, "batch inputs 32 32"], masks: Float[Tensor, "batch classes 64 64"]
-    ) -> tuple[Float[Tensor, "batch wide 128 128"], Float[Tensor, "batch thin 256 256"]]:
-        """``[B, inputs, 32, 32]`` and one-hot masks ``[B, classes, 64, 64]`` → features at 128 and at 256 px."""
+        self, x: Float[Tensor, "batch inputs 32 32"], masks: Float[Tensor, "batch classes 64 64"],
+        seen: Float[Tensor, "batch 12 128 128"] | None = None,
+    ) -> tuple[Float[Tensor, "batch wide 128 128"], Float[Tensor, "batch thin 256 256"]]:  # fmt: skip
+        """``[B, inputs, 32, 32]``, one-hot masks ``[B, classes, 64, 64]`` and, from version 2 on, the linear estimate in squares
+        of 2 x 2 pixels ``[B, 12, 128, 128]`` → features at 128 and at 256 px."""
         x = _double(self.enter(x))
         masks = masks.to(x.dtype)
         spread = masks.repeat_interleave(self.first.in_channels // masks.shape[1], 1)
         own = F.silu(self.first(x.repeat(1, masks.shape[1], 1, 1) * spread)) * spread
         x = self.up[0](self.shared(self.second(torch.cat((own, masks), 1))))
+        if seen is not None:
+            x = x + self.look(seen.to(x.dtype))
         return x, self.up[1](x)
 
 
@@ -183,9 +197,11 @@ class ScenePainter(nn.Module):
                                                       '-- local: a path a category, 64 - 256 - I_l -'
 
     Both pictures are added to one that is linear in the features (:attr:`linear`, a lapped block for each cell): it starts as
-    the least-squares estimate of the photo, and the branches learn what that lacks. The categories are told again at every
-    scale of the global branch. A learned map of positions tells where a cell is: photos of both domains are framed alike. From
-    version 2 on each branch has :data:`LEAST` of the picture everywhere: one that is shut out learns nothing more.
+    the least-squares estimate of the photo, and the branches learn what that lacks. The categories are told again at every scale
+    of the global branch. A learned map of positions tells where a cell is: photos of both domains are framed alike.
+
+    From version 2 on the branches see the linear estimate, the global one at 64 and 128 px, the local one at 128, and each has
+    :data:`LEAST` of the picture everywhere: one that is shut out learns nothing more.
     """
 
     def __init__(self, config: ScenePainterConfig | None = None) -> None:
@@ -207,6 +223,7 @@ class ScenePainter(nn.Module):
         self.paint_parts = nn.Conv2d(config.local[-1], 3, 3, padding=1)
         self.linear = nn.ConvTranspose2d(channels, 3, 2 * CELL, stride=CELL, padding=CELL // 2)
         self.attend = nn.Conv2d(w[3] + config.local[1], 2, 3, padding=1)
+        self.look = nn.ModuleList([_look(4, w[2]), _look(2, w[3])] if v > V1.version else [])
         for head in (self.paint_whole, self.paint_parts, self.attend):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
@@ -232,16 +249,18 @@ class ScenePainter(nn.Module):
         x = _double(x)
         for block in self.trunk:
             x = block(x, half)
-        middle, parts = self.parts(torch.cat((x, _double(features).to(x.dtype)), 1), masks)
-        for up, block in zip(self.up, self.whole, strict=False):
-            x = block(up(x), masks)
+        with exact(features.device):  # the picture's colours: bfloat16 has too few
+            estimate = self.linear(features.float())
+        seen = [F.pixel_unshuffle(estimate - 0.5, side).to(x.dtype) for side in (4, 2)] if self.look else []
+        middle, parts = self.parts(torch.cat((x, _double(features).to(x.dtype)), 1), masks, *seen[1:])
+        for i, block in enumerate(self.whole):
+            x = self.up[i](x)
+            x = block(x + self.look[i](seen[i]) if seen else x, masks)
         share = self.attend(torch.cat((x, middle), 1)).float().softmax(1)[:, :1]
         share = self.least + (1 - 2 * self.least) * share
         share = F.interpolate(share, scale_factor=2.0, mode="bilinear")
         whole = self.up[2](x)
         whole = whole + self.fine(F.silu(whole))  # no norm: at the full size it costs more than a convolution
-        with exact(features.device):  # the picture's colours: bfloat16 has too few
-            estimate = self.linear(features.float())
         of_whole = self.paint_whole(F.silu(whole)).float() + estimate
         of_parts = self.paint_parts(F.silu(parts)).float() + estimate
         return Painting(of_parts + share * (of_whole - of_parts), of_whole, of_parts, share)

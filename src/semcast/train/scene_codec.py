@@ -72,7 +72,10 @@ class Settings:
     ``parsed`` of the steps see the parser's layout, the others the dataset's; ``single`` of them train one branch alone;
     ``noisy`` of them add uniform noise instead of rounding. The bits count in full from ``bits_from`` on, the discriminator from
     ``judged_from``, both ramped. Without a shipped parser set ``parsed=0`` and ``parsing=0``. ``widths`` and ``local`` are the
-    painter's channels. ``warm_start`` names the codec to go on from, also that of another domain: ``codec-street``; of one of an
+    painter's channels. ``linear`` is the share of the rate at which the linear paths, and what the encoder adds to them, move:
+    they begin as the best there are, and Adam's steps, as large for each weight whatever it is worth, undo that within a few
+    hundred.
+    ``warm_start`` names the codec to go on from, also that of another domain: ``codec-street``; of one of an
     older version what fits is taken.
     """
 
@@ -83,6 +86,7 @@ class Settings:
     batch: int = 4
     window: int = 160
     rate: float = 5e-4
+    linear: float = 0.02
     parsed: float = 0.5
     single: float = 0.2
     noisy: float = 0.25
@@ -117,7 +121,11 @@ class SceneCodecRecipe(Recipe):
         painter = ScenePainterConfig(widths=tuple(s.widths), local=tuple(s.local), version=V2.version)
         codec = SceneCodec(ConceptEncoderConfig(version=V2.version), painter)
         self.network, self.coder = channels_last(codec.to(self.device).train()), ContextNetwork().to(self.device)
-        self.optimiser = torch.optim.Adam([p for part in self.parameters() for p in part], s.rate, betas=(0.9, 0.99))
+        linear = [self.network.encoder.linear, self.network.encoder.head, self.network.painter.linear]
+        slow = [p for layer in linear for p in layer.parameters()]
+        fast = [p for part in self.parameters() for p in part if all(p is not each for each in slow)]
+        groups: list[dict[str, Any]] = [{"params": fast}, {"params": slow, "share": s.linear}]
+        self.optimiser = torch.optim.Adam(groups, s.rate, betas=(0.9, 0.99))
         self.adversary = Adversary(
             SceneDiscriminator(self.classes), adversarial=s.losses.adversarial, matching=s.losses.matching, device=self.device
         )

@@ -93,6 +93,8 @@ def start_linearly(codec: SceneCodec, photos: Tensor, random: torch.Generator) -
     linear = codec.encoder.linear
     linear.weight.copy_(weight.reshape(linear.weight.shape))
     linear.bias.copy_(-weight @ mean)  # type: ignore[union-attr]
+    nn.init.zeros_(codec.encoder.head.weight)
+    nn.init.zeros_(codec.encoder.head.bias)  # type: ignore[arg-type]
 
     own = torch.randint(ladder.levels // 2, ladder.levels, (len(photos) * GRID**2,), generator=random)
     made = ladder.quantise(linear(photos), own.view(-1, GRID, GRID))
