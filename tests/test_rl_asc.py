@@ -46,6 +46,7 @@ from semcast.domains import DOMAINS, FACE, STREET
 from semcast.errors import DoesNotFit, Missing, SemcastError
 from semcast.metrics.perceptual import Lpips, missing
 from semcast.networks.segmenter import SceneParser, SceneParserConfig
+from semcast.photos import to_tensor
 from semcast.rivals.bit_codecs import load_bit_codec
 from semcast.train import RECIPES
 from semcast.train.allocation import Settings, random_task, teach
@@ -380,6 +381,21 @@ def test_greedy_decodes_and_gains(networks: Networks) -> None:
     found, empty = options.score([choice, options.empty(options.open_sides(budget)[0])])
     assert found >= empty
     assert len(codec.compress(photo, budget)) <= budget
+
+
+def test_a_photo_told_of_care_is_as_one_made_with_it(networks: Networks) -> None:
+    """Training tells one photo of many tasks; the codec makes it anew for each."""
+    layout, features = networks.describe(to_tensor(photo_of()))[0]
+    plain = networks.side(layout, features)
+    care = {plain.concepts[-1].category: 200, plain.concepts[0].category: 2}
+    told, made = plain.told(care), networks.side(layout, features, care=care)
+    order = [concept.category for concept in made.concepts]
+    assert [concept.category for concept in told.concepts] == order != [concept.category for concept in plain.concepts]
+    np.testing.assert_array_equal(told.sizes.bits, made.sizes.bits)
+    np.testing.assert_array_equal(told.errors, made.errors)
+    for seed in range(5):
+        levels = np.random.default_rng(seed).integers(0, plain.ladder.levels, len(order)).tolist()
+        assert told.sizes.at_most(levels) == made.sizes.at_most(levels)
 
 
 def test_another_size_and_care_are_in_the_file(networks: Networks) -> None:

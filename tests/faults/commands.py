@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -69,11 +70,17 @@ def environment(fault: str = "", **more: str) -> dict[str, str]:
     return {**os.environ, **plain, **more}
 
 
+def hear_ctrl_c() -> None:
+    """In a child: Ctrl-C counts, also where these tests run in the background of a shell, which makes all of it deaf to that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(arguments: Sequence[object], cwd: Path, fault: str = "", **more: str) -> subprocess.Popen[str]:
     """Begin a command."""
     command = [sys.executable, "-m", "semcast", *map(str, arguments)]
     own = environment(fault, **more)
-    return subprocess.Popen(command, cwd=cwd, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, env=own, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear_ctrl_c)
 
 
 def finish(process: subprocess.Popen[str], seconds: float = LATE_S) -> Done:

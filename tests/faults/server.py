@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.faults.commands import LATE_S, ROOT, Done, environment
+from tests.faults.commands import LATE_S, ROOT, Done, environment, hear_ctrl_c
 
 
 class Server:
@@ -25,7 +25,10 @@ class Server:
     def __enter__(self) -> Server:
         command = [sys.executable, "-m", "tests.faults.server"]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True)
+        own = environment()
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=own, stdin=pipe, stdout=pipe, text=True, preexec_fn=hear_ctrl_c
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

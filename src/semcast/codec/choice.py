@@ -70,6 +70,13 @@ class Side:
         pairs = zip(self.concepts, levels, strict=True)
         return tuple(concept.code(self.features, level, self.ladder) for concept, level in pairs)
 
+    def told(self, care: Mapping[int, int]) -> Side:
+        """The same photo where its sender cares for some categories, by whole factors: its concepts in another order."""
+        places = {concept.category: i for i, concept in enumerate(self.concepts)}
+        other = Side(self.layout, self.features, self.sizes.told(care))
+        other.__dict__["errors"] = self.errors[[places[concept.category] for concept in other.concepts]]
+        return other
+
     @cached_property
     def errors(self) -> NDArray[np.float64]:
         """What rounding costs: Σ (v - v^)² over the values of each concept at each level, ``[concepts, levels]``."""

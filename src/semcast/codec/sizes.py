@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,22 @@ class Sizes:
         costs = tables.features.cost_cells(features, cells_of(layout)).reshape(self.ladder.levels, -1)
         self.bits = np.stack([costs[:, concept.cells].sum(1) for concept in self.concepts])
         self.layout_bits = tables.layouts[len(layout)].cost_bits(layout)
-        self._places = layout.size
-        front = Front(tables.ladder.version, tables.domain, len(layout), width=width, height=height, care=care or {})
-        self._front = len(pack_front(front))
+        self._tables, self._layout, self._size = tables, layout, (width, height)
+        self._front = self._front_bytes(care)
+
+    def _front_bytes(self, care: Mapping[int, int] | None) -> int:
+        width, height = self._size
+        front = Front(self.ladder.version, self._tables.domain, len(self._layout), width=width, height=height, care=care or {})
+        return len(pack_front(front))
+
+    def told(self, care: Mapping[int, int]) -> Sizes:
+        """The same photo where its sender cares for some categories: another order, and a front that says so."""
+        places = {concept.category: i for i, concept in enumerate(self.concepts)}
+        other = copy(self)
+        other.concepts = self._tables.find_concepts(self._layout, care)
+        other.bits = self.bits[[places[concept.category] for concept in other.concepts]]
+        other._front = other._front_bytes(care)
+        return other
 
     def at_most(self, levels: Sequence[int]) -> int:
         """Give the bytes that the file will not exceed; what is written is shorter by at most one byte a section.
@@ -53,7 +67,7 @@ class Sizes:
         bits = self.layout_bits
         for symbol, frequencies in head_symbols(levels, lengths, self.ladder):
             bits += math.log2(TOTAL / frequencies[0, symbol])  # cost_bits of one symbol, without its arrays
-        head = _message_bytes(bits, self._places)
+        head = _message_bytes(bits, self._layout.size)
         return self._front + len(pack_length(head)) + head + sum(lengths) + CHECK * (1 + len(lengths))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -91,8 +92,11 @@ class PhotoTable:
 
     def options(self, networks: Networks, i: int, task: Task = PLAIN_TASK) -> Options:
         """Photo i to choose from, with J of a task looked up."""
-        sides = {side: networks.side(self.layouts[side][i], self.features[side][i]) for side in SIDES}
-        options = Options(sides, lambda choices: [self.score(options, i, choice) for choice in choices], task)
+        return self.told({side: networks.side(self.layouts[side][i], self.features[side][i]) for side in SIDES}, i, task)
+
+    def told(self, sides: Mapping[int, Side], i: int, task: Task) -> Options:
+        """Photo i where this is what it is for, out of its sides where nothing is."""
+        options = Options(order(sides, task), lambda choices: [self.score(options, i, choice) for choice in choices], task)
         return options
 
     def score(self, options: Options, i: int, choice: Choice) -> float:
@@ -109,6 +113,12 @@ class PhotoTable:
         there = union > 0
         miou = float(np.average(hit[there] / union[there], weights=factors[there])) if there.any() else 1.0
         return score(bits_per_pixel(options.size(choice)), miou, lpips, options.task.weights)
+
+
+def order(sides: Mapping[int, Side], task: Task) -> Mapping[int, Side]:
+    """The sides as the sender of a task codes them: what is cared for goes first."""
+    care = {category: round(factor) for category, factor in task.care}
+    return {name: side.told(care) for name, side in sides.items()} if care else sides
 
 
 class _Row(NamedTuple):
@@ -165,7 +175,7 @@ class Exact:
 
     def __call__(self, i: int, task: Task = PLAIN_TASK) -> Options:
         """Photo i."""
-        sides = self.table.options(self.networks, i).sides
+        sides = self.table.options(self.networks, i, task).sides
         photo = self.scenes.batch(torch.tensor([i])).contiguous(memory_format=torch.channels_last)
         return Options(sides, self.networks.score(photo, self.scenes.masks[i : i + 1], sides, task), task)
 
@@ -186,11 +196,7 @@ def look_up(networks: Networks, table: PhotoTable) -> Photo:
     def photo(i: int, task: Task = PLAIN_TASK) -> Options:
         if i not in kept:
             kept[i] = table.options(networks, i)
-        plain = kept[i]
-        if task == plain.task:
-            return plain
-        told = Options(plain.sides, lambda choices: [table.score(told, i, choice) for choice in choices], task, plain._sizes)
-        return told
+        return kept[i] if task == kept[i].task else table.told(kept[i].sides, i, task)
 
     return photo
 
