@@ -94,7 +94,9 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(tmp_path: Path) -> N
     assert (said["steps"], said["rate"], said["schedule"]["warm"], said["schedule"]["decay"]) == (3, 0.02, 1, 0.5)
     later = [{"from_step": 3, "steps": 5, "schedule": said["schedule"] | {"decay": 1.0}}, {"from_step": 5, "steps": 6}]
     assert said["later"][:2] == later
+    assert said["gain"] == 0.1 and said["networks"] == {"gain": {"features": 1}}
     schedule = Schedule("wsd", warm=1, decay=0.5)
+    (out / "settings.json").write_text(json.dumps(said | said["networks"]))  # as older versions kept them
     assert recall("tiny", Settings(), out) == Settings(steps=3, rate=0.02, adversarial=0.0, schedule=schedule)
 
 

@@ -26,6 +26,7 @@ class Settings:
     batch: int = 4
     rate: float = 0.01
     adversarial: float = 0.1
+    gain: float = 0.1
     schedule: Schedule = Schedule("wsd", warm=2, decay=0.5)
     seed: int = 0
 
@@ -42,7 +43,7 @@ class Tiny(Recipe):
         self.network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 3, 3, padding=1)).to(self.device)
         self.gain = nn.Linear(1, 1).to(self.device)
         self.optimiser = torch.optim.Adam([
-            {"params": list(self.network.parameters())}, {"params": list(self.gain.parameters()), "share": 0.1},
+            {"params": list(self.network.parameters())}, {"params": list(self.gain.parameters()), "share": self.settings.gain},
         ], self.settings.rate)  # fmt: skip
         if self.settings.adversarial:
             self.adversary = Adversary(
@@ -51,6 +52,10 @@ class Tiny(Recipe):
             )  # fmt: skip
         self.photos = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(5))
         self.channel, self.started = make_channel("awgn"), False
+
+    def configuration(self) -> dict[str, Any]:
+        """Of a network that is named like a setting."""
+        return {"gain": {"features": self.gain.in_features}}
 
     def start(self) -> None:
         """Said, so that a test can see it."""

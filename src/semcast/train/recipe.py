@@ -180,5 +180,8 @@ class Recipe(Task):
         Trainer(self).run()
 
     def list_settings(self) -> dict[str, Any]:
-        """Name, settings and configuration, for the run's folder."""
-        return {"recipe": self.name, **asdict(self.settings), **self.configuration()}
+        """Name, settings and configuration, for the run's folder.
+
+        The networks' own fields stand apart: ``correction`` of ``sketch`` is a share of the learning rate and a network too.
+        """
+        return {"recipe": self.name, **asdict(self.settings), "networks": self.configuration()}

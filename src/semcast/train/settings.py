@@ -116,7 +116,8 @@ def _recalled(settings: Any, said: dict[str, Any]) -> Any:
     """Settings with the values of a file in them, each of the type that it has here."""
     for field in fields(settings):
         value, kept = getattr(settings, field.name), said.get(field.name)
-        if field.name not in said:  # of an older version
+        older = isinstance(kept, dict) and not is_dataclass(value)  # a network's fields once stood under the setting's name
+        if field.name not in said or older:
             continue
         if is_dataclass(value):
             kept = _recalled(value, kept if isinstance(kept, dict) else {})
@@ -124,7 +125,7 @@ def _recalled(settings: Any, said: dict[str, Any]) -> Any:
             kept = tuple(kept)
         elif isinstance(value, float) and type(kept) is int:
             kept = float(kept)
-        if isinstance(kept, dict | list) or (None not in (value, kept) and type(kept) is not type(value)):
+        if isinstance(kept, list) or (None not in (value, kept) and type(kept) is not type(value)):
             raise Damaged(f"{NAME} of the run says {field.name}={kept!r}, where the recipe has {value!r}")
         settings = replace(settings, **{field.name: kept})
     return settings
