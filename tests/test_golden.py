@@ -24,9 +24,12 @@ def test_files_are_read_as_they_were() -> None:
     assert list(make.check_files()) == []
 
 
-def test_there_are_thirty_files_and_not_many_bytes() -> None:
-    files = json.loads((make.HERE / "sem.json").read_text(encoding="utf-8"))["files"]
-    assert len(files) == 30 and {f"{name}.sem" for name in files} == {path.name for path in make.HERE.glob("*.sem")}
+def test_there_are_fifteen_files_of_each_kind_and_not_many_bytes() -> None:
+    known = json.loads((make.HERE / "sem.json").read_text(encoding="utf-8"))
+    files, kinds = known["files"], known["weights"]
+    assert {make.part(kind)[0] for kind in kinds} == set(make.CARES) and {make.part(kind)[1] for kind in kinds} >= {1}
+    assert all(len([name for name in files if name.startswith(f"{kind}-")]) == 15 for kind in kinds)
+    assert len(files) == 15 * len(kinds) and {f"{name}.sem" for name in files} == {path.name for path in make.HERE.glob("*.sem")}
     assert sum(path.stat().st_size for path in make.HERE.iterdir() if path.is_file()) < 400_000
     for name in files:
         assert (make.HERE / f"{name}.sem").stat().st_size <= int(name.split("-")[1])

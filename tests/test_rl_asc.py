@@ -573,6 +573,37 @@ def test_table_is_exact_for_uniform_levels(networks: Networks, shipped: Path) ->
 
 @pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
 @pytest.mark.slow
+def test_a_table_goes_on_after_the_photos_that_it_had(
+    networks: Networks, shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from semcast.train import photo_table
+    from semcast.train.data import load_scenes
+
+    made = list[int]()
+    row = photo_table._row
+    monkeypatch.setattr(photo_table, "_KEPT", 1)
+    monkeypatch.setattr(photo_table, "_row", lambda *given: made.append(1) or row(*given))
+    scenes, path = load_scenes(shipped, STREET, "val", 256), tmp_path / "table.npz"
+    few = replace(scenes, images=scenes.images[:1], masks=scenes.masks[:1], names=scenes.names[:1])
+    whole = photo_table.kept_table(path, networks, scenes, resume=True)
+    assert len(made) == len(whole) == len(scenes) > 1
+    again = photo_table.kept_table(path, networks, scenes, resume=True)
+    assert len(made) == len(scenes) and np.array_equal(again.lpips, whole.lpips) and np.array_equal(again.truth, whole.truth)
+    photo_table.PhotoTable.of(networks, scenes, [0]).save(path, _said(path))
+    stopped = photo_table.kept_table(path, networks, scenes, resume=True)
+    assert len(made) == 2 * len(scenes) and np.array_equal(stopped.counts, whole.counts)
+    assert len(photo_table.kept_table(path, networks, few, resume=True)) == 1  # of other photos: made anew
+    path.write_bytes(b"PK")
+    assert len(photo_table.kept_table(path, networks, few, resume=True)) == 1
+
+
+def _said(path: Path) -> str:
+    with np.load(path) as file:
+        return str(file["of"])
+
+
+@pytest.mark.skipif(missing("squeeze") is not None, reason="needs LPIPS")
+@pytest.mark.slow
 def test_recipe_allocation(shipped: Path, tmp_path: Path) -> None:
     pytest.importorskip("sb3_contrib")
     out = tmp_path / "run"

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -271,7 +272,7 @@ def fuzz(
 
 def _kind_of(text: str) -> str:
     """What failures of one kind have in common: the sentence without its numbers."""
-    return "".join("#" if each.isdigit() else each for each in text)[:80]
+    return re.sub(r"\d+", "#", text)[:80]
 
 
 def keep(case: Case, target: str, failures: Path) -> Path:

@@ -15,10 +15,11 @@ import numpy as np
 from semcast.codec.bitstream import CHECK, Contents, Stream, pack, take_apart, unpack
 from semcast.codec.codec import receive
 from semcast.codec.concepts import CATEGORIES, SIDES
-from semcast.codec.front import DOMAIN_NAMES, domain_of, pack_length
+from semcast.codec.front import DOMAIN_NAMES, domain_of, pack_length, version_of
 from semcast.codec.painter import SceneCodec
 from semcast.codec.receipt import draw_overlay, itemise, read_sem, to_json, to_table
 from semcast.codec.tables import Tables
+from semcast.weights import available
 
 from .harness import Case
 from .mutate import ODD, bend
@@ -27,12 +28,19 @@ SEEDS = Path(__file__).parents[1] / "golden"
 
 
 @cache
-def _painter(domain: str) -> SceneCodec:
-    return SceneCodec.load(domain)
+def _painter(domain: str, version: int) -> SceneCodec:
+    return SceneCodec.load(domain, version)
 
 
-def _check(domain: str, number: int, part: bytes) -> bytes:
-    return struct.pack(">H", crc_hqx(bytes([number]) + part, Tables.load(domain).seed))
+@cache
+def _versions(domain: str) -> tuple[int, ...]:
+    """Of the format, those that weights are here for."""
+    newest, names = Tables.load(domain).ladder.version, {path.stem for path in available()}
+    return tuple(version for version in range(1, newest + 1) if version == newest or f"bits-{domain}-{version}" in names)
+
+
+def _check(tables: Tables, number: int, part: bytes) -> bytes:
+    return struct.pack(">H", crc_hqx(bytes([number]) + part, tables.seed))
 
 
 class Sem:
@@ -44,7 +52,8 @@ class Sem:
         self.seeds = tuple(path.read_bytes() for path in sorted(SEEDS.glob("*.sem")))
         assert self.seeds, f"there are no .sem files in {SEEDS}"
         for domain in DOMAIN_NAMES:
-            _painter(domain)
+            for version in _versions(domain):
+                _painter(domain, version)
 
     def draw(self, random: Random) -> Case:
         """Bytes bent without care, or one part bent and its check made right."""
@@ -66,7 +75,7 @@ class Sem:
         if share % 8 == 0:
             draw_overlay(receipt)
         if share % 16 == 1:
-            received = receive(data, _painter(domain_of(data)))
+            received = receive(data, _painter(domain_of(data), version_of(data)))
             assert received.pixels.shape == (256, 256, 3)
             received.stretch()
         if case.kind == "stream":
@@ -81,18 +90,19 @@ class Sem:
 
 
 def _with_right_check(random: Random, data: bytes, part: str) -> bytes:
-    domain = domain_of(data)
-    contents = take_apart(data, Tables.load(domain))
+    domain, version = domain_of(data), version_of(data)
+    tables = Tables.load(domain, version)
+    contents = take_apart(data, tables)
     if part == "group" and contents.lengths:
-        return _group(random, data, contents)
+        return _group(random, data, contents, tables)
     start, head = data[: contents.head], data[contents.head : contents.end]
     if part == "front":
         start = _front(random, data, contents) + pack_length(len(head))
-        domain = DOMAIN_NAMES[min(start[2] & 7, 1)] if len(start) > 2 else domain
+        tables = Tables.load(DOMAIN_NAMES[min(start[2] & 7, 1)], version) if len(start) > 2 else tables
     else:
         head = bend(random, head)[: (1 << 14) - 1]
         start = data[: contents.head - len(pack_length(contents.end - contents.head))] + pack_length(len(head))
-    return start + head + _check(domain, 0, start + head) + data[contents.end + CHECK :]
+    return start + head + _check(tables, 0, start + head) + data[contents.end + CHECK :]
 
 
 def _front(random: Random, data: bytes, contents: Contents) -> bytes:
@@ -107,14 +117,14 @@ def _front(random: Random, data: bytes, contents: Contents) -> bytes:
     return made if random.random() < 0.9 else bend(random, made)
 
 
-def _group(random: Random, data: bytes, contents: Contents) -> bytes:
+def _group(random: Random, data: bytes, contents: Contents, tables: Tables) -> bytes:
     """One message of as many bytes, none of them what a sender wrote."""
     at, number = contents.end + CHECK, random.randrange(len(contents.lengths))
     at += sum(length + CHECK for length in contents.lengths[:number])
     length = contents.lengths[number]
     message = bytearray(bend(random, data[at : at + length]))
     message = (message + random.randbytes(length))[:length]
-    return data[:at] + bytes(message) + _check(contents.front.domain, number + 1, bytes(message)) + data[at + length + CHECK :]
+    return data[:at] + bytes(message) + _check(tables, number + 1, bytes(message)) + data[at + length + CHECK :]
 
 
 def _stream(random: Random) -> bytes:
@@ -125,7 +135,7 @@ def _stream(random: Random) -> bytes:
     few = numbers.integers(0, random.choice((1, 2, CATEGORIES)), (side // block, side // block))
     layout = few.repeat(block, 0).repeat(block, 1).astype(np.uint8)
     care = {random.randrange(CATEGORIES): random.choice((1, 2, 255)) for _ in range(random.choice((0, 0, 1, 19)))}
-    tables = Tables.load(domain)
+    tables = Tables.load(domain, random.choice(_versions(domain)))
     ladder = tables.ladder
     levels = random.choice((range(1), range(ladder.levels), range(ladder.levels - 1, ladder.levels)))
     reach = np.array([ladder.reach(feature) for feature in range(ladder.channels)])[:, None, None]

@@ -5,11 +5,12 @@
     python tests/golden/make.py            # make again what belongs to weights that have changed; keep everything else
     python tests/golden/make.py --check    # one sentence for everything that is not as it was; exit code 1 where there is any
 
-``*.sem`` are thirty files of both domains, ``sem.json`` what is in them: layouts, levels and indices must come out to the last
-bit, decoded pixels too or within the rounding of another machine. ``links.json`` holds the symbols of each system of the link for
-the bundled portrait, and the picture that its receiver makes of them; ``weights.json`` the fingerprints of all that ships. Each
-entry names the weights that it was made with: under others nothing is compared, and the sentence says that it must be made again.
-A file of unchanged weights is never written anew, because the sender's networks may round otherwise where the maker runs.
+``*.sem`` are fifteen files of each domain and version of the format, ``sem.json`` what is in them: layouts, levels and indices
+must come out to the last bit, decoded pixels too or within the rounding of another machine. ``links.json`` holds the symbols of
+each system of the link for the bundled portrait, and the picture that its receiver makes of them; ``weights.json`` the
+fingerprints of all that ships. Each entry names the weights that it was made with: under others nothing is compared, and the
+sentence says that it must be made again. A file of unchanged weights is never written anew, because the sender's networks may
+round otherwise where the maker runs.
 """
 
 from __future__ import annotations
@@ -160,21 +161,34 @@ def check_weights() -> Iterator[str]:
 # ---- files of meaning ------------------------------------------------------------------------------------------------
 
 
-def weights_of(domain: str) -> dict[str, str]:
-    """The fingerprints of what a receiver of a domain computes with."""
-    return {"codec": SceneCodec.load(domain).fingerprint, "bits": Tables.load(domain).fingerprint}
+def series(domain: str, version: int) -> str:
+    """How the names of the files of a domain and a version of the format begin."""
+    return domain if version == 1 else f"{domain}v{version}"
+
+
+def part(name: str) -> tuple[str, int]:
+    """The domain and the version of the format of a series."""
+    domain, _, version = name.partition("v")
+    return domain, int(version or 1)
+
+
+def weights_of(name: str) -> dict[str, str]:
+    """The fingerprints of what a receiver of a series computes with."""
+    of = part(name)
+    return {"codec": SceneCodec.load(*of).fingerprint, "bits": Tables.load(*of).fingerprint}
 
 
 def write_files(domain: str) -> dict[str, str]:
-    """Encode fifteen files of a domain; their bytes in hexadecimal by name."""
+    """Encode fifteen files of a domain in the version that is written now; their bytes in hexadecimal by name."""
     cares = domain_named(domain).cares(CARES[domain])
+    begun = series(domain, Tables.load(domain).ladder.version)
     made = {}
     for number, (size, strategy) in enumerate((size, strategy) for size in BYTES for strategy in STRATEGIES):
         codec = RlAsc.load(strategy, domain, care=cares if number % 4 == 3 else None)
         given = portrait() if domain == "face" else street(number % 3)
         if number % 5 == 4:
             given = repainted(given, codec)
-        made[f"{domain}-{size}-{strategy}"] = codec.compress(given, size).hex()
+        made[f"{begun}-{size}-{strategy}"] = codec.compress(given, size).hex()
     return made
 
 
@@ -194,17 +208,20 @@ def describe_file(data: bytes) -> dict[str, Any]:
 def check_files() -> Iterator[str]:
     """A sentence for each file that is not read as it was."""
     known = stored("sem.json")
-    for domain in CARES:
-        here = weights_of(domain)
-        if known["weights"][domain] != here:
-            yield f"the .sem files of {domain} are of other weights than those that ship now: {AGAIN}"
+    for name, weights in known["weights"].items():
+        here = weights_of(name)
+        if weights != here:
+            yield f"the .sem files of {name} are of other weights than those that ship now: {AGAIN}"
             continue
-        for name, then in known["files"].items():
-            if then["domain"] == domain:
-                now = describe_file((HERE / f"{name}.sem").read_bytes())
-                yield from (f"{name}.sem: {said}" for said in compare_file(then, now))
+        for file, then in known["files"].items():
+            if file.startswith(f"{name}-"):
+                now = describe_file((HERE / f"{file}.sem").read_bytes())
+                yield from (f"{file}.sem: {said}" for said in compare_file(then, now))
                 if then["model"] != model_number(here["codec"]):
-                    yield f"{name}.sem names other networks than those of its domain"
+                    yield f"{file}.sem names other networks than those of its domain"
+    for domain in CARES:
+        if (newest := series(domain, Tables.load(domain).ladder.version)) not in known["weights"]:
+            yield f"there are no .sem files of {newest}: {AGAIN}"
 
 
 def compare_file(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
@@ -219,19 +236,20 @@ def compare_file(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
 
 
 def make_files() -> None:
-    """Write those whose weights have changed, and the list of all."""
+    """Write those whose weights have changed, and the list of all; files of an older version stay: they must still be read."""
     known = stored("sem.json")
     weights, files = dict(known.get("weights", {})), dict(known.get("files", {}))
     for domain in CARES:
-        if weights.get(domain) != weights_of(domain):
-            files = {name: about for name, about in files.items() if about["domain"] != domain}
-            for old in HERE.glob(f"{domain}-*.sem"):
+        name = series(domain, Tables.load(domain).ladder.version)
+        if weights.get(name) != weights_of(name):
+            files = {file: about for file, about in files.items() if not file.startswith(f"{name}-")}
+            for old in HERE.glob(f"{name}-*.sem"):
                 old.unlink()
-            for name, data in write_files(domain).items():
-                (HERE / f"{name}.sem").write_bytes(bytes.fromhex(data))
-                files[name] = describe_file(bytes.fromhex(data))
-            weights[domain] = weights_of(domain)
-            print(f"made: the .sem files of {domain}")
+            for file, data in write_files(domain).items():
+                (HERE / f"{file}.sem").write_bytes(bytes.fromhex(data))
+                files[file] = describe_file(bytes.fromhex(data))
+            weights[name] = weights_of(name)
+            print(f"made: the .sem files of {name}")
     write("sem.json", {"weights": weights, "files": files})
 
 

@@ -21,7 +21,7 @@ class Settings:
     """``photos`` of the training set, each at every side of the layout."""
 
     domain: str = "street"
-    photos: int = 1500
+    photos: int = 400
 
 
 class FeaturesTask(Task):

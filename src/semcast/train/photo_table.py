@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ from semcast.metrics.perceptual import Lpips
 from semcast.networks.precision import mixed
 from semcast.train.data import Scenes
 from semcast.train.loop import console
+
+_KEPT = 25
+"""After so many photos a table is kept."""
 
 
 class Photo(Protocol):
@@ -62,33 +67,45 @@ class PhotoTable:
         return len(self.truth)
 
     @classmethod
-    def of(cls, networks: Networks, scenes: Scenes) -> PhotoTable:
-        """Decode every photo at every level and side."""
-        rows: list[_Row] = []
-        for i in range(len(scenes)):
-            rows.append(_row(networks, scenes.batch(torch.tensor([i])), scenes.masks[i : i + 1]))
-            if (i + 1) % 50 == 0:
-                console.print(f"table: {i + 1} of {len(scenes)} photos", highlight=False)
+    def of(cls, networks: Networks, scenes: Scenes, photos: Iterable[int] | None = None) -> PhotoTable:
+        """Decode every photo, or those of these numbers, at every level and side."""
+        which = range(len(scenes)) if photos is None else photos
+        rows = [_row(networks, scenes.batch(torch.tensor([i])), scenes.masks[i : i + 1]) for i in which]
         return cls(
             {side: np.stack([row.sides[side].layout for row in rows]) for side in SIDES},
             {side: np.stack([row.sides[side].features for row in rows]) for side in SIDES},
             np.stack([row.lpips for row in rows]), np.stack([row.counts for row in rows]), np.stack([row.truth for row in rows]),
         )  # fmt: skip
 
-    def save(self, path: Path) -> None:
-        """As .npz."""
+    def __add__(self, other: PhotoTable) -> PhotoTable:
+        """The photos of one after those of the other."""
+        return PhotoTable(
+            {side: np.concatenate((self.layouts[side], other.layouts[side])) for side in SIDES},
+            {side: np.concatenate((self.features[side], other.features[side])) for side in SIDES},
+            np.concatenate((self.lpips, other.lpips)), np.concatenate((self.counts, other.counts)),
+            np.concatenate((self.truth, other.truth)),
+        )  # fmt: skip
+
+    def save(self, path: Path, of: str = "") -> None:
+        """As .npz, with what it is ``of``."""
         named: dict[str, NDArray[Any]] = {f"layouts_{side}": value for side, value in self.layouts.items()}
         named |= {f"features_{side}": value for side, value in self.features.items()}
         with whole(path) as file:
-            np.savez_compressed(file, lpips=self.lpips, counts=self.counts, truth=self.truth, **named)  # type: ignore[arg-type]
+            named |= {"lpips": self.lpips, "counts": self.counts, "truth": self.truth, "of": np.array(of)}
+            np.savez_compressed(file, **named)  # type: ignore[arg-type]
 
     @classmethod
-    def load(cls, path: Path) -> PhotoTable:
-        """From .npz."""
-        with np.load(path) as file:
-            layouts = {side: file[f"layouts_{side}"] for side in SIDES}
-            features = {side: file[f"features_{side}"] for side in SIDES}
-            return cls(layouts, features, file["lpips"], file["counts"], file["truth"])
+    def load(cls, path: Path, of: str = "") -> PhotoTable | None:
+        """From .npz; None where it is of something else, or no table."""
+        try:
+            with np.load(path) as file:
+                if str(file["of"]) != of:
+                    return None
+                layouts = {side: file[f"layouts_{side}"] for side in SIDES}
+                features = {side: file[f"features_{side}"] for side in SIDES}
+                return cls(layouts, features, file["lpips"], file["counts"], file["truth"])
+        except (OSError, KeyError, ValueError, BadZipFile):
+            return None
 
     def options(self, networks: Networks, i: int, task: Task = PLAIN_TASK) -> Options:
         """Photo i to choose from, with J of a task looked up."""
@@ -181,11 +198,21 @@ class Exact:
 
 
 def kept_table(path: Path, networks: Networks, scenes: Scenes, resume: bool) -> PhotoTable:
-    """The table of these photos, made once a run."""
-    if resume and path.exists():
-        return PhotoTable.load(path)
-    table = PhotoTable.of(networks, scenes)
-    table.save(path)
+    """The table of these photos, made once a run; a run that was stopped goes on after the photos that it had.
+
+    One of other photos or other networks, or a damaged one, is made anew.
+    """
+    of = hashlib.sha256(f"{networks.version} {scenes.names}".encode() + scenes.images.numpy().tobytes()).hexdigest()
+    table = PhotoTable.load(path, of) if resume else None
+    if resume and path.exists() and table is None:
+        console.print(f"{path} is of other photos or networks, or damaged: it is made anew")
+    for first in range(len(table) if table else 0, len(scenes), _KEPT):
+        more = PhotoTable.of(networks, scenes, range(first, min(first + _KEPT, len(scenes))))
+        table = table + more if table else more
+        table.save(path, of)
+        console.print(f"table: {len(table)} of {len(scenes)} photos", highlight=False)
+    if table is None:
+        raise Missing("the recipe allocation needs photos")
     return table
 
 
