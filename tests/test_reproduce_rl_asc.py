@@ -23,7 +23,7 @@ from semcast.bench.records import read
 from semcast.codec.allocation import PLAIN
 from semcast.codec.bitstream import unpack
 from semcast.codec.codec import Networks, RlAsc
-from semcast.codec.ladder import V2, Ladder
+from semcast.codec.ladder import V1, V2, Ladder
 from semcast.codec.painter import paint
 from semcast.errors import SemcastError
 from semcast.metrics.perceptual import missing
@@ -33,7 +33,7 @@ from semcast.sources import find_photos
 from semcast.studies import codec_run, targets
 from semcast.studies import study as studies
 from semcast.studies.codec import measure_codec
-from semcast.studies.codec_run import QUICK, CodecRun, load_run
+from semcast.studies.codec_run import FULL, QUICK, CodecRun, load_run
 from semcast.studies.noise import BITS, NoiseRecord, flip_bits, flip_indices, pool
 from semcast.studies.report import report
 from semcast.studies.search import OracleRecord
@@ -56,6 +56,12 @@ def shard(shipped: Path, policy: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Judge, "load", classmethod(lambda cls, domain: Greyscale()))
     monkeypatch.setattr(codec_run, "STANDARD", ("webp", "jpeg2000"))
     return shipped / "street256" / "val-000.tar"
+
+
+def test_a_version_is_measured_at_budgets_of_use_to_it() -> None:
+    first = FULL.of(V1)
+    assert first.named == (300, 500, 1000) and max(first.budgets) == 1000 and first.main == FULL.main
+    assert FULL.of(V2) == FULL and 2000 in FULL.named and set(FULL.named) <= set(FULL.budgets)
 
 
 @pytest.mark.slow

@@ -197,6 +197,8 @@ V2 = Scalable(
     2, (0, 4, 8, 16, 32, 48, 64, 96, 96), (0, 60, 110, 170, 280, 490, 700, 1200, 1950), 96, (0, 4, 8, 16, 32, 96),
     (64, 256, 192, 128, 96, 64, 48, 32, 22), (*[24.0] * 4, *[8.0] * 4, *[5.0] * 8, *[3.0] * 16, *[2.0] * 64),
 )  # fmt: skip
+BUDGETS = {V1.version: (300, 500, 1000), V2.version: (300, 500, 1000, 2000)}
+"""Sizes of interest in bytes, by the version of the format: to the first one, more than 1,000 bytes are of no use."""
 LADDERS = {ladder.version: ladder for ladder in (V1, V2)}
 
 

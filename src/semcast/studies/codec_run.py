@@ -17,6 +17,7 @@ from semcast.codec.allocation import PLAIN
 from semcast.codec.choice import Allocation
 from semcast.codec.codec import POLICY, Networks, RlAsc
 from semcast.codec.criterion import PLAIN_TASK, Criterion, Task
+from semcast.codec.ladder import BUDGETS, Ladder
 from semcast.codec.painter import BRANCHES
 from semcast.codec.policy import Policy
 from semcast.domains import Domain, domain_named
@@ -66,15 +67,21 @@ class Size:
     sheet_photos: int
     task_photos: int = 50
 
+    def of(self, ladder: Ladder) -> Size:
+        """The same without budgets that are of no use to a version of the format."""
+        most = BUDGETS[ladder.version][-1]
+        named, budgets = (tuple(size for size in sizes if size <= most) for sizes in (self.named, self.budgets))
+        return replace(self, named=named, budgets=budgets)
+
 
 FULL = Size(
-    photos=50, named=(300, 500, 1000), main=500, budgets=(300, 400, 500, 700, 1000),
+    photos=50, named=(300, 500, 1000, 2000), main=500, budgets=(300, 400, 500, 700, 1000, 1400, 2000),
     standard=(300, 500, 700, 1000, 1500, 2000, 3000, 4500), oracle_photos=6, oracle_budgets=(300, 500),
     small_photos=5, small_concepts=3, small_budgets=(150, 300), noise_photos=15, rates=(1e-4, 1e-3, 1e-2, 1e-1), draws=2,
     sheet_photos=6,
 )  # fmt: skip
 QUICK = replace(
-    FULL, photos=4, budgets=(300, 500, 1000), standard=(300, 500, 1000, 3000), oracle_photos=1, oracle_budgets=(500,),
+    FULL, photos=4, budgets=(300, 500, 1000, 2000), standard=(300, 500, 1000, 3000), oracle_photos=1, oracle_budgets=(500,),
     small_photos=2, small_concepts=2, small_budgets=(150,), noise_photos=2, draws=1, sheet_photos=3,
     task_photos=2,
 )  # fmt: skip
@@ -194,7 +201,7 @@ def load_run(domain: str, sources: Sequence[Source], out: Path, size: Size, **op
     kind = domain_named(domain)
     networks, policy = Networks.load(kind), Policy.load(kind)
     networks.check(policy)
-    run = CodecRun(sources=sources, out=out, size=size, networks=networks, policy=policy, standard={},
+    run = CodecRun(sources=sources, out=out, size=size.of(networks.codec.ladder), networks=networks, policy=policy, standard={},
                    judge=Judge.load(domain), lpips=networks.lpips, **options)  # fmt: skip
     standard: dict[str, BitCodec] = {}
     for name in STANDARD:

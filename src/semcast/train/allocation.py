@@ -30,7 +30,7 @@ from semcast.codec.choice import Allocation, Choice
 from semcast.codec.codec import Networks
 from semcast.codec.concepts import CATEGORIES, SIDES, SIZE
 from semcast.codec.criterion import PLAIN_TASK, WEIGHTS, Task, Weights
-from semcast.codec.ladder import V1, V2, Ladder
+from semcast.codec.ladder import BUDGETS, V1, Ladder
 from semcast.codec.policy import Policy, PolicyConfig, Walk, count_observed
 from semcast.domains import domain_named
 from semcast.errors import BadInput, Missing
@@ -80,9 +80,6 @@ class Settings:
     schedule: Schedule = Schedule(warm=5)
     seed: int = 0
 
-
-BUDGETS = {V1.version: (300, 500, 1000), V2.version: (300, 500, 1000, 2000)}
-"""Those of interest, in bytes, by the version of the format: to the first one, more than 1,000 bytes were of no use."""
 
 
 def draw_budget(random: np.random.Generator, settings: Settings, ladder: Ladder) -> int:
