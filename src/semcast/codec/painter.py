@@ -221,7 +221,8 @@ class ScenePainter(nn.Module):
         self.parts = LocalBranch(w[1] + channels, config)
         self.paint_whole = nn.Conv2d(w[4], 3, 3, padding=1)
         self.paint_parts = nn.Conv2d(config.local[-1], 3, 3, padding=1)
-        self.linear = nn.ConvTranspose2d(channels, 3, 2 * CELL, stride=CELL, padding=CELL // 2)
+        wide = 2 if v == V1.version else 3  # cells that a cell's block reaches over
+        self.linear = nn.ConvTranspose2d(channels, 3, wide * CELL, stride=CELL, padding=(wide - 1) * CELL // 2)
         self.attend = nn.Conv2d(w[3] + config.local[1], 2, 3, padding=1)
         self.look = nn.ModuleList([_look(4, w[2]), _look(2, w[3])] if v > V1.version else [])
         for head in (self.paint_whole, self.paint_parts, self.attend):
