@@ -33,13 +33,14 @@ pytest.importorskip("distributed")
 psutil = pytest.importorskip("psutil")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")]
 SWEEP = ("--systems", "mine.py:Tiny", "--domain", "photo", "--symbols", "32,64", "--snr", "0,10")
+PHOTOS = 60 if LONG else 24
 MINUTES, EVERY_S = (5.0, max(20.0, 6 * SLOWNESS)) if LONG else (0.4 * SLOWNESS, 4.0 * SLOWNESS)  # a worker begins in a third
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(MINE)
-    make_photos(tmp_path / "photos", 24)
+    make_photos(tmp_path / "photos", PHOTOS)
     return tmp_path
 
 
@@ -49,7 +50,7 @@ def alone(folder: Path) -> list[str]:
     done = run(("evaluate", "photos", *SWEEP, "-o", "alone.jsonl"), folder)
     assert done.code == 0, done
     lines: list[str] = read(folder / "alone.jsonl")
-    assert len(lines) == 24 * 4
+    assert len(lines) == PHOTOS * 4
     return lines
 
 
@@ -82,7 +83,7 @@ def _command(process: Any) -> list[str]:
 
 def test_workers_are_killed_again_and_again(folder: Path, alone: list[str]) -> None:
     chance, out, killed = random.Random(0), folder / "r.jsonl", 0
-    pause = MINUTES * 60 * 4 / (24 * 4 * 1.2)  # encode is called once a point and again where a worker died, by four workers
+    pause = MINUTES * 60 * 4 / (PHOTOS * 4 * 1.2)  # encode is called once a point and again where a worker died, by four workers
     began = time.monotonic()
     process = start(("evaluate", "photos", *SWEEP, "--workers", 4, "-o", out), folder, TINY_PAUSE=str(pause))
     wait_for(out, 1, process)
@@ -194,5 +195,5 @@ def test_files_of_the_future_and_of_long_ago(folder: Path, alone: list[str]) -> 
     for i, path in enumerate([out, *sorted((folder / "photos").iterdir())]):
         os.utime(path, (0, 0) if i % 2 else (2**32, 2**32))
     done = run(("evaluate", "photos", *SWEEP, "-o", out), folder)
-    assert done.code == 0 and f"{24 * 4 - 40} measured, 40 were there already" in done.err, done
+    assert done.code == 0 and f"{PHOTOS * 4 - 40} measured, 40 were there already" in done.err, done
     assert read(out) == alone

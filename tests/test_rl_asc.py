@@ -38,7 +38,7 @@ from semcast.codec.encoder import ConceptEncoderConfig, parse_layouts
 from semcast.codec.feature_coder import FeatureCoder, count_contexts, default_tables
 from semcast.codec.ladder import V1, V2, Ladder
 from semcast.codec.layout_coder import NEAR, LayoutCoder, LayoutTables
-from semcast.codec.painter import BRANCHES, SceneCodec, ScenePainterConfig, branch_of
+from semcast.codec.painter import BRANCHES, CELL, LappedBlocks, SceneCodec, ScenePainterConfig, branch_of
 from semcast.codec.policy import Policy, PolicyConfig, Walk, count_observed, list_fields
 from semcast.codec.score import preview
 from semcast.codec.tables import Tables, load_tables
@@ -234,6 +234,13 @@ def test_the_linear_paths_start_as_a_transform_code() -> None:
     assert errors == sorted(errors, reverse=True) and errors[-1] < 0.4 * errors[0]
     flat = photos[:16].mean((0, 2, 3))
     assert errors[0] == pytest.approx(float((photos[16:] - flat[:, None, None]).square().mean()), rel=1e-3)
+
+
+def test_lapped_blocks_are_a_transposed_convolution() -> None:
+    torch.manual_seed(0)
+    blocks, features = LappedBlocks(5), torch.randn(2, 5, 4, 6)
+    plain = F.conv_transpose2d(features, blocks.weight, blocks.bias, stride=CELL, padding=CELL)
+    assert plain.shape == (2, 3, 4 * CELL, 6 * CELL) and torch.allclose(blocks(features), plain, atol=1e-5)
 
 
 def test_local_branch_keeps_categories_apart() -> None:
