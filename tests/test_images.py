@@ -293,6 +293,10 @@ def test_missing_folder_and_strange_files(tmp_path: Path) -> None:
 def test_infinite_floats(tmp_path: Path) -> None:
     bad = np.full((8, 8), np.nan, np.float32)
     assert "NaN" in refusal(lambda: read_photo(saved(tmp_path / "a.tif", bad)))
+    ramp = np.linspace(-0.5, 0.5, 64, dtype=np.float32).reshape(8, 8)
+    assert "do not say what is black" in refusal(lambda: read_photo(saved(tmp_path / "b.tif", ramp)))
+    ringing = np.linspace(-0.01, 1.0, 64, dtype=np.float32).reshape(8, 8)
+    assert read_photo(saved(tmp_path / "c.tif", ringing)).max() == 255
 
 
 def test_aligned_must_be_square(tmp_path: Path, scene: np.ndarray) -> None:

@@ -264,6 +264,8 @@ def test_a_mask_is_one_picture(tmp_path: Path, kind: str) -> None:
 def test_a_mask_has_no_transparency(tmp_path: Path, mode: str, key: object) -> None:
     Image.fromarray(np.where(GREY > 99, 255, 0).astype(np.uint8)).convert(mode).save(tmp_path / "a.png", transparency=key)
     assert "transparency" in refusal(read_mask, tmp_path / "a.png")
+    Image.fromarray(GREY).save(tmp_path / "b.jpg")
+    assert "(PNG, BMP" in (said := refusal(read_mask, tmp_path / "b.jpg")) and "<" not in said  # JPEG smears the edges
 
 
 def test_a_mask_with_a_palette_of_eight_bits_is_not_empty(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 _GREYS = ("L", "1")
+_OVERSHOOT = 0.05
+"""Of the full range that floats may lie below black: what a resampling filter leaves at an edge."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def to_srgb(image: Image.Image, target: tuple[int, int], samples: Samples) -> Im
     """Any mode → RGB of the target size in sRGB, white behind what is transparent.
 
     Raises:
-        ValueError: it holds values that are no numbers.
+        ValueError: it holds values that are no numbers, or that lie far below black.
     """
     profile = image.info.get("icc_profile")
     image = _plain(image, samples)
@@ -124,6 +126,8 @@ def _eight_bits(image: Image.Image, samples: Samples) -> Image.Image:
     if image.mode == "F":
         usual = 1.0 if top <= 1.0 else 255.0
     full = max(usual, top)
+    if float(grey.min()) < -_OVERSHOOT * full:
+        raise ValueError("it holds negative values, which do not say what is black")
     if samples.inverted:
         grey = full - grey
     return Image.fromarray(np.clip(np.rint(grey * (255.0 / full)), 0, 255).astype(np.uint8))

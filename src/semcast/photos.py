@@ -128,6 +128,8 @@ def read_mask(path: Path | str) -> NDArray[np.bool_]:
             pixels = np.asarray(upright if turn is None else upright.transpose(turn))
     except SemcastError:
         raise
+    except UnidentifiedImageError:
+        raise BadInput(f"{path} is not a mask that can be read here ({', '.join(_MASKS)})") from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all
         raise BadInput(f"{path} is not a mask that can be read here, such as a PNG ({reason_of(error)})") from None
     values = np.unique(pixels)
