@@ -52,7 +52,7 @@ from semcast.train import RECIPES
 from semcast.train.allocation import Settings, random_task, teach
 from semcast.train.context import ContextNetwork
 from semcast.train.recipes import run
-from semcast.train.scene_parts import layout_of, random_table, start_linearly, upsample
+from semcast.train.scene_parts import fit_estimate, layout_of, random_table, start_encoder, upsample
 from semcast.weights import save
 
 PAINTER = ScenePainterConfig(widths=(16, 16, 8, 8, 4), local=(8, 4, 4), own=2)
@@ -226,8 +226,9 @@ def test_the_linear_paths_start_as_a_transform_code() -> None:
     torch.manual_seed(0)
     codec = codec_of(V2)
     photos = F.interpolate(torch.rand(24, 3, 24, 24), (256, 256), mode="bicubic").clamp(0, 1)
-    start_linearly(codec, photos[:16], torch.Generator().manual_seed(0))
+    start_encoder(codec, photos[:16])
     with torch.no_grad():
+        fit_estimate(codec, codec.encoder.linear(photos[:16]), photos[:16], torch.Generator().manual_seed(0))
         features = codec.encoder.linear(photos[16:])
         made = [V2.quantise(features, torch.full((8, GRID, GRID), level)) for level in range(V2.levels)]
         errors = [float((codec.painter.linear(each) - photos[16:]).square().mean()) for each in made]

@@ -34,12 +34,22 @@ from semcast.train.context import ContextNetwork
 from semcast.train.data import load_scenes, random_mirror, shuffled
 from semcast.train.losses import Window, coarse_square, perceptual, random_square, spectrum_loss, view_loss
 from semcast.train.recipe import Recipe
-from semcast.train.scene_parts import Described, SceneDiscriminator, layout_of, random_table, start_linearly, upsample
+from semcast.train.scene_parts import (
+    Described,
+    SceneDiscriminator,
+    fit_estimate,
+    layout_of,
+    random_table,
+    start_encoder,
+    upsample,
+)
 from semcast.train.schedule import Schedule
 from semcast.weights import save
 
 MEASURED = (0, 2, 3, 5, 7)
 """The levels that validation looks at."""
+FITTED = 300
+"""Photos that linear paths are fitted to."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,9 @@ class Settings:
     ``parsed`` of the steps see the parser's layout, the others the dataset's; ``single`` of them train one branch alone;
     ``noisy`` of them add uniform noise instead of rounding. The bits count in full from ``bits_from`` on, the discriminator from
     ``judged_from``, both ramped. Without a shipped parser set ``parsed=0`` and ``parsing=0``. ``widths`` and ``local`` are the
-    painter's channels. ``linear`` is the share of the rate at which the linear paths, and what the encoder adds to them, move:
-    they begin as the best there are, and Adam's steps, as large for each weight whatever it is worth, undo that within a few
-    hundred.
+    painter's channels. ``linear`` is the share of the rate at which the encoder's linear path, and what is added to it, move:
+    it begins as the best there is, and Adam's steps, as large for each weight whatever it is worth, undo that within a few
+    hundred. The painter's linear path is fitted to it every ``fitted`` steps.
     ``warm_start`` names the codec to go on from, also that of another domain: ``codec-street``; of one of an
     older version what fits is taken.
     """
@@ -87,6 +97,7 @@ class Settings:
     window: int = 160
     rate: float = 5e-4
     linear: float = 0.02
+    fitted: int = 1000
     parsed: float = 0.5
     single: float = 0.2
     noisy: float = 0.25
@@ -121,9 +132,9 @@ class SceneCodecRecipe(Recipe):
         painter = ScenePainterConfig(widths=tuple(s.widths), local=tuple(s.local), version=V2.version)
         codec = SceneCodec(ConceptEncoderConfig(version=V2.version), painter)
         self.network, self.coder = channels_last(codec.to(self.device).train()), ContextNetwork().to(self.device)
-        linear = [self.network.encoder.linear, self.network.encoder.head, self.network.painter.linear]
-        slow = [p for layer in linear for p in layer.parameters()]
-        fast = [p for part in self.parameters() for p in part if all(p is not each for each in slow)]
+        self.network.painter.linear.requires_grad_(False)
+        slow = [p for layer in (self.network.encoder.linear, self.network.encoder.head) for p in layer.parameters()]
+        fast = [p for part in self.parameters() for p in part if p.requires_grad and all(p is not each for each in slow)]
         groups: list[dict[str, Any]] = [{"params": fast}, {"params": slow, "share": s.linear}]
         self.optimiser = torch.optim.Adam(groups, s.rate, betas=(0.9, 0.99))
         self.adversary = Adversary(
@@ -134,7 +145,7 @@ class SceneCodecRecipe(Recipe):
         self.val = load_scenes(self.job.data, self.domain, "val", SIZE, limit=24)
 
     def start(self) -> None:
-        """What a codec to go on from has that fits; where its features are others, both linear paths in closed form."""
+        """What a codec to go on from has that fits; where its features are others, principal components."""
         codec = SceneCodec.load(self.settings.warm_start.removeprefix("codec-")) if self.settings.warm_start else None
         if codec is not None:
             own, theirs = self.network.state_dict(), codec.state_dict()
@@ -142,8 +153,18 @@ class SceneCodecRecipe(Recipe):
             self.network.load_state_dict(fitting, strict=False)
         if codec is None or codec.ladder is not V2:
             self.network.cpu()
-            start_linearly(self.network, self.scenes.batch(torch.arange(min(300, len(self.scenes)))), self.random)
+            start_encoder(self.network, self.scenes.batch(torch.arange(min(FITTED, len(self.scenes)))))
             channels_last(self.network.to(self.device))
+
+    @torch.no_grad()
+    def fit(self) -> None:
+        """Fit the painter's linear path to what the encoder says by now."""
+        photos, features = self.scenes.batch(torch.arange(min(FITTED, len(self.scenes)))), []
+        for i in torch.arange(len(photos)).split(20):
+            layout = upsample(layout_of(self.scenes.masks[i], SIDES[1], self.classes)).to(self.device)
+            with mixed(self.device):
+                features.append(self.network.encoder(photos[i].to(self.device), layout).float().cpu())
+        fit_estimate(self.network, torch.cat(features), photos, self.random)
 
     def state(self) -> dict[str, Any]:
         """The network that counts the bits."""
@@ -173,6 +194,8 @@ class SceneCodecRecipe(Recipe):
     def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Picture, bits, and late the discriminator; LPIPS, parsing and discriminator see a random square."""
         (photo, mask), s, codec = batch, self.settings, self.network
+        if self.i % s.fitted == 0:
+            self.fit()
         layout, cells, levels = described = self.describe(photo, mask)
         kind = float(torch.rand((), generator=self.random))  # mostly the fused picture, now and then that of one branch alone
         branch = BRANCHES[0] if kind >= s.single else BRANCHES[1 + int(kind < s.single / 2)]
