@@ -38,13 +38,14 @@ from semcast.codec.encoder import ConceptEncoderConfig, parse_layouts
 from semcast.codec.feature_coder import FeatureCoder, count_contexts, default_tables
 from semcast.codec.ladder import V1, V2, Ladder
 from semcast.codec.layout_coder import NEAR, LayoutCoder, LayoutTables
-from semcast.codec.painter import BRANCHES, CELL, LappedBlocks, SceneCodec, ScenePainterConfig, branch_of
+from semcast.codec.painter import BRANCHES, CELL, SceneCodec, ScenePainterConfig, branch_of
 from semcast.codec.policy import Policy, PolicyConfig, Walk, count_observed, list_fields
 from semcast.codec.score import preview
 from semcast.codec.tables import Tables, load_tables
 from semcast.domains import DOMAINS, FACE, STREET
 from semcast.errors import DoesNotFit, Missing, SemcastError
 from semcast.metrics.perceptual import Lpips, missing
+from semcast.networks.lapped import LappedBlocks
 from semcast.networks.segmenter import SceneParser, SceneParserConfig
 from semcast.photos import to_tensor
 from semcast.rivals.bit_codecs import load_bit_codec

@@ -27,6 +27,7 @@ from semcast.codec.ladder import V1, Ladder, ladder_of
 from semcast.domains import Domain
 from semcast.errors import BadInput
 from semcast.networks.blocks import LightBlock, ResBlock, channels_last, double, norm
+from semcast.networks.lapped import LappedBlocks
 from semcast.networks.precision import exact, mixed
 from semcast.weights import load_version
 
@@ -183,26 +184,6 @@ class LocalBranch(nn.Module):
         return x, self.up[1](x)
 
 
-class LappedBlocks(nn.ConvTranspose2d):
-    """A block of 3 x 3 cells for each cell of the features, all of them added up.
-
-    What a transposed convolution of stride :data:`CELL` is, as a convolution over cells that makes every pixel of a cell:
-    torch's own takes three times as long, and seven times for a batch.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, 3, 3 * CELL, stride=CELL, padding=CELL)
-
-    def forward(
-        self, x: Float[Tensor, "batch channels rows columns"], output_size: list[int] | None = None
-    ) -> Float[Tensor, "batch 3 height width"]:
-        """Features of cells ``[B, channels, R, C]`` → ``[B, 3, 16 R, 16 C]``."""
-        blocks = self.weight.unflatten(3, (3, CELL)).unflatten(2, (3, CELL)).flip(2, 4)  # [channels, 3, 3, CELL, 3, CELL]
-        pixels = F.conv2d(x, blocks.permute(1, 3, 5, 0, 2, 4).flatten(0, 2), padding=1).unflatten(1, (3, CELL, CELL))
-        picture: Tensor = pixels.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
-        return picture if self.bias is None else picture + self.bias[:, None, None]
-
-
 LEAST = 0.1
 """Of the picture, each branch's own at least."""
 
@@ -242,7 +223,7 @@ class ScenePainter(nn.Module):
         self.paint_whole = nn.Conv2d(w[4], 3, 3, padding=1)
         self.paint_parts = nn.Conv2d(config.local[-1], 3, 3, padding=1)
         half = nn.ConvTranspose2d(channels, 3, 2 * CELL, stride=CELL, padding=CELL // 2)
-        self.linear = half if v == V1.version else LappedBlocks(channels)
+        self.linear = half if v == V1.version else LappedBlocks(channels, CELL)
         self.attend = nn.Conv2d(w[3] + config.local[1], 2, 3, padding=1)
         self.look = nn.ModuleList([_look(4, w[2]), _look(2, w[3])] if v > V1.version else [])
         for head in (self.paint_whole, self.paint_parts, self.attend):

@@ -8,6 +8,9 @@ A mean-scale hyperprior (Minnen, Ballé and Toderici 2018, arXiv:1809.02736), wr
 Symbols round(y - μ) are coded under Gaussians of scale σ, z under a table a channel. Gains (Cui et al. 2021, arXiv:2003.02012)
 make one network serve every rate between its ends: the quality is a number in the stream.
 
+Beside both convolutional paths there are linear ones, which begin as a transform code in closed form, as those of the semantic
+codec do: with hours of two cores instead of days of a GPU, it would else not come near the codecs in use.
+
 Whoever decodes must find the same μ and σ to the last digit, or nothing decodes. The hyper-synthesis therefore computes with
 whole numbers alone: 8-bit weights, 8-bit activations, sums below 2^53 in float64, which no processor rounds (Ballé et al. 2019
 do the same). Tables are stored, not computed.
@@ -25,11 +28,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcast.networks.blocks import ScaledBlock, double
-from semcast.networks.precision import mixed
+from semcast.networks.lapped import LappedBlocks
+from semcast.networks.precision import exact, mixed
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+CELL = 16
+"""Side in pixels of what a place of y stands for."""
 STRIDE = 64
 """A photo's sides are padded to a multiple of it: 16 for y, 4 more for z."""
 MEAN_STEP = 16
@@ -103,6 +109,7 @@ class Hyperprior(nn.Module):
             Doubling(c.latent, w), ScaledBlock(w), ScaledBlock(w), Doubling(w, w), ScaledBlock(w), Doubling(w, w // 2),
             ScaledBlock(w // 2), Doubling(w // 2, w // 4), ScaledBlock(w // 4), nn.Conv2d(w // 4, 3, 3, padding=1),
         )  # fmt: skip
+        self.components, self.blocks = nn.Conv2d(3, c.latent, CELL, stride=CELL), LappedBlocks(c.latent, CELL)
         self.hyper_analysis = nn.Sequential(
             nn.Conv2d(c.latent, c.hyper, 3, padding=1), nn.SiLU(), _down(c.hyper, c.hyper), nn.SiLU(), _down(c.hyper, c.hyper)
         )
@@ -121,6 +128,21 @@ class Hyperprior(nn.Module):
         share = (quality - low)[:, None]
         log = torch.lerp(self.log_gain[low], self.log_gain[low + 1], share)
         return log.exp()[:, :, None, None]
+
+    def analyse(self, photo: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch latent rows columns"]:
+        """A photo in [0, 1] → y before its gain."""
+        shown = photo * 2 - 1
+        with exact(photo.device):
+            linear = self.components(shown)
+        y: Tensor = self.analysis(shown).float() + linear
+        return y
+
+    def synthesise(self, y: Float[Tensor, "batch latent rows columns"]) -> Float[Tensor, "batch 3 height width"]:
+        """y without its gain → the picture, about [0, 1]."""
+        with exact(y.device):
+            linear = self.blocks(y.float())
+        picture: Tensor = (self.synthesis(y).float() + linear + 1) / 2
+        return picture
 
     def describe(
         self, z: Float[Tensor, "batch hyper height width"]
@@ -144,15 +166,14 @@ class Hyperprior(nn.Module):
         """
         gain = self.gain(quality)
         with mixed(photo.device):
-            y = self.analysis(photo * 2 - 1).float() * gain
+            y = self.analyse(photo) * gain
             z = self.hyper_analysis(y).float().clamp(-Z_MOST, Z_MOST)
         mean, index = self.describe(round_half_up(z))
         noise = torch.rand_like(y) - 0.5
         bits = self._y_bits(y + noise - mean, index) + self._z_bits(z + torch.rand_like(z) - 0.5)
         shown = round_half_up(y - mean) + mean
         with mixed(photo.device):
-            picture: Tensor = self.synthesis(shown / gain)
-        return (picture.float() + 1) / 2, bits
+            return self.synthesise(shown / gain), bits
 
     def _y_bits(self, value: Tensor, index: Tensor) -> Tensor:
         step = (math.log(SCALES[-1]) - math.log(SCALES[0])) / (len(SCALES) - 1)

@@ -134,7 +134,7 @@ class HyperpriorCodec(BitCodec):
         if height * width > _MOST_PIXELS:
             raise BadInput(f"{self.name} codes photos of up to 4 megapixels, not {width} x {height}")
         photo = _pad(to_tensor(image))
-        y = self.network.analysis(photo * 2 - 1)
+        y = self.network.analyse(photo)
         low, high, best = 0, STEPS * (self.network.config.levels - 1), b""
         while low <= high:
             middle = (low + high) // 2
@@ -161,8 +161,8 @@ class HyperpriorCodec(BitCodec):
         whole = torch.from_numpy(z.astype(np.float32)).view(1, -1, rows, columns)
         mean, index = self.network.describe(whole)
         symbols = self._get(decoder, index)
-        shown = self.network.synthesis((symbols + mean) / self._gain(quality))
-        return to_uint8(((shown + 1) / 2)[..., :height, :width].clamp(0, 1))
+        shown = self.network.synthesise((symbols + mean) / self._gain(quality))
+        return to_uint8(shown[..., :height, :width].clamp(0, 1))
 
     # ---- the message -------------------------------------------------------------------------------------------------
 

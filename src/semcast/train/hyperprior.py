@@ -9,24 +9,32 @@ With ``perceptual`` 0 it is trained for MSE alone, as Minnen et al. 2018; above,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semcast.domains import domain_named
 from semcast.metrics.pixel import psnr_db
 from semcast.networks.blocks import channels_last
-from semcast.rivals.hyperprior import Hyperprior, HyperpriorConfig
+from semcast.networks.precision import mixed
+from semcast.rivals.hyperprior import SCALES, Hyperprior, HyperpriorConfig, round_half_up
 from semcast.rivals.hyperprior_codec import Tables, y_tables, z_table
 from semcast.train.adversary import Adversary, PatchDiscriminator
 from semcast.train.data import Faces, Scenes, load_faces, load_scenes, random_flip, shuffled
+from semcast.train.lapped import fit_blocks, start_components
 from semcast.train.losses import perceptual, random_square, spectrum_loss, view_loss
 from semcast.train.recipe import Recipe
 from semcast.train.schedule import Schedule
 from semcast.weights import load, save
 
+FITTED = 300
+"""Photos that linear paths are fitted to."""
+LOG_GAINS = (math.log(0.15), math.log(1.2))
+"""At first, of the lowest and of the highest quality: about 200 and 3,000 bytes a photo of 256 x 256."""
 SIDE = 128
 """Of the window that is looked at for its texture."""
 
@@ -35,7 +43,8 @@ SIDE = 128
 class Settings:
     """``domain``: street or face; ``low`` and ``high``: λ at both ends; ``judge_from``: the discriminator's first step.
 
-    ``warm_start`` goes on from the weights of that name or path.
+    The linear path of the analysis moves at a share ``linear`` of the rate, that of the synthesis is fitted to it every
+    ``fitted`` steps, as in ``scene-codec``. ``warm_start`` goes on from the weights of that name or path.
     """
 
     domain: str = "street"
@@ -49,6 +58,8 @@ class Settings:
     adversarial: float = 0.02
     matching: float = 0.3
     judge_from: int = 2000
+    linear: float = 0.02
+    fitted: int = 1000
     schedule: Schedule = Schedule("wsd", decay=0.1)
     seed: int = 0
     warm_start: str = ""
@@ -71,7 +82,11 @@ class HyperpriorRecipe(Recipe):
             held = load(s.warm_start, kind="hyperprior").tensors
             self.network.load_state_dict({key: value for key, value in held.items() if not key.startswith("tables.")})
         channels_last(self.network.to(self.device))
-        self.optimiser = torch.optim.Adam(self.network.parameters(), s.rate)
+        self.network.blocks.requires_grad_(False)
+        slow = list(self.network.components.parameters())
+        fast = [p for p in self.network.parameters() if p.requires_grad and all(p is not each for each in slow)]
+        groups: list[dict[str, Any]] = [{"params": fast}, {"params": slow, "share": s.linear}]
+        self.optimiser = torch.optim.Adam(groups, s.rate)
         self.photos, self.val = (self._photos(domain.name, split, limit) for split, limit in (("train", None), ("val", 32)))
         self.lpips = perceptual(self.device)
         if s.perceptual:
@@ -85,6 +100,38 @@ class HyperpriorRecipe(Recipe):
             return load_faces(data / "faces256", split, 256, labelled=False, limit=limit)
         return load_scenes(data, domain_named(domain), split, limit=limit)
 
+    @torch.no_grad()
+    def start(self) -> None:
+        """Without weights to go on from: a transform code, steps that fit its rates, and about how large its symbols are."""
+        network = self.network
+        if self.settings.warm_start:
+            return
+        photos = self._first()
+        start_components(network.components.cpu(), photos * 2 - 1)
+        network.components.to(self.device)
+        for last in (network.analysis[-1], network.synthesis[-1]):
+            for value in last.parameters():
+                nn.init.zeros_(value)
+        levels = network.config.levels
+        network.log_gain.copy_(torch.linspace(*LOG_GAINS, levels)[:, None].expand_as(network.log_gain))
+        scale = network.components(photos.to(self.device) * 2 - 1).std((0, 2, 3)) * math.exp(sum(LOG_GAINS) / 2)
+        step = math.log(SCALES[1] / SCALES[0])
+        network.last.bias[network.config.latent :] = 4 * ((scale / SCALES[0]).log() / step).clamp(0, len(SCALES) - 1)
+
+    def _first(self) -> Tensor:
+        return self.photos.batch(torch.arange(min(FITTED, len(self.photos))))
+
+    @torch.no_grad()
+    def fit(self) -> None:
+        """Fit the linear path of the synthesis to what the analysis says by now, at qualities of chance."""
+        photos, made = self._first(), []
+        for part in photos.split(20):
+            quality = torch.rand(len(part), generator=self.random) * (self.network.config.levels - 1)
+            gain = self.network.gain(quality.to(self.device))
+            with mixed(self.device):
+                made.append((round_half_up(self.network.analyse(part.to(self.device)) * gain) / gain).cpu())
+        fit_blocks(self.network.blocks, torch.cat(made), photos * 2 - 1)
+
     def batches(self, first: int) -> Iterator[tuple[Tensor]]:
         """Photos, half of them mirrored."""
         for index in shuffled(len(self.photos), self.whole, self.settings.seed, first):
@@ -93,6 +140,8 @@ class HyperpriorRecipe(Recipe):
     def loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """At a quality of chance for each photo."""
         (photo,), s = batch, self.settings
+        if self.i % s.fitted == 0:
+            self.fit()
         levels = self.network.config.levels
         quality = self.rows(lambda n: torch.rand(n, generator=self.random), len(photo)).to(photo.device) * (levels - 1)
         price = s.low * (s.high / s.low) ** (quality / (levels - 1))
@@ -123,7 +172,7 @@ class HyperpriorRecipe(Recipe):
         kind = "hyperprior-perceptual" if self.settings.perceptual else "hyperprior"
         tables = Tables(y_tables(), z_table(network.z_logits.detach().cpu()))
         path = self.job.out / f"{kind}-{self.settings.domain}.safetensors"
-        int8 = ("analysis.", "synthesis.", "hyper_analysis.")
+        int8 = ("analysis.", "synthesis.", "hyper_analysis.", "components.", "blocks.")
         save(path, network.state_dict() | tables.pack(), kind="hyperprior", config=asdict(network.config), int8=int8)
 
     @torch.no_grad()
