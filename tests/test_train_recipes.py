@@ -16,6 +16,7 @@ from semcast.linear.sketch import SketchConfig, to_image
 from semcast.linear.system import LinearGan
 from semcast.metrics.perceptual import find_weights, missing
 from semcast.rivals.deepjscc import DeepJscc
+from semcast.rivals.hyperprior_codec import HyperpriorCodec
 from semcast.train.data import load_faces
 from semcast.train.linear import Settings, moments, person_directions, transform
 from semcast.train.losses import TRAINED_ON, IdentityLoss
@@ -96,6 +97,18 @@ def test_deepjscc(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     trained("deepjscc", data, tmp_path / "plain", "symbols=8192", "crop=64")
     monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path / "plain"))
     assert DeepJscc.load().max_symbols == 8192
+
+
+def test_hyperprior(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins as a transform code, which shows more than grey, and what it writes codes a photo."""
+    pytest.importorskip("constriction")
+    lines = trained("hyperprior", data, tmp_path, "domain=face", "perceptual=0.01", "judge_from=1")
+    assert {"bpp", "mse", "lpips", "texture", "discriminator"} <= set(lines[-2]) and lines[0]["mse"] < 0.02
+    assert lines[-1]["bytes_5"] > lines[-1]["bytes_0"] and lines[-1]["psnr_5"] > lines[-1]["psnr_0"]
+    monkeypatch.setenv("SEMCAST_WEIGHTS", str(tmp_path))
+    codec = HyperpriorCodec.load("hyperprior-perceptual", "face")
+    stream = codec.compress(np.full((256, 256, 3), 90, np.uint8), 100_000)
+    assert codec.decompress(stream).shape == (256, 256, 3)
 
 
 def test_face_parser(data: Path, tmp_path: Path) -> None:
