@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,7 @@ from PIL import Image
 from semcast.errors import BadInput, SemcastError
 from semcast.photos import read_mask, read_photo
 
+ROOT = Path(__file__).resolve().parents[1]
 GREY = (np.add.outer(3 * np.arange(40), 2 * np.arange(64)) % 256).astype(np.uint8)
 COLOUR = np.stack((GREY, GREY[::-1], GREY[:, ::-1]), -1)
 SHORT, LONG = 3, 4
@@ -271,3 +275,29 @@ def test_a_mask_has_no_transparency(tmp_path: Path, mode: str, key: object) -> N
 def test_a_mask_with_a_palette_of_eight_bits_is_not_empty(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif", (GREY > 99).astype(np.uint8).tobytes(), 8, 3, t320=([0, 255] + [0] * 254) * 3)
     assert np.array_equal(read_mask(path), GREY > 99)
+
+
+def test_libraries_say_nothing_beside_the_sentence(tmp_path: Path) -> None:
+    """libtiff prints what it also raises, and so does Pillow's log where nobody listens: in a process where nobody does."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.tif", compression="tiff_adobe_deflate")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    (tmp_path / "a.tif").write_bytes(data)
+    tiff(tmp_path / "b.tif", bytes(64 * 40), 8, 1, t277=[62211])
+    code = """
+import sys
+from semcast.errors import SemcastError
+from semcast.photos import read_photo
+for name in sys.argv[1:]:
+    try:
+        read_photo(name)
+    except SemcastError:
+        print("refused")
+print("still here", file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.tif", tmp_path / "b.tif"], capture_output=True, text=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert done.stdout.split() == ["refused", "refused"] and done.stderr == "still here\n"

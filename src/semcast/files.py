@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,29 @@ from semcast.stopping import unbroken
 
 LONGEST = 300
 """Characters of what a library says that are passed on."""
+
+
+_ERRORS = 2
+"""The file descriptor of stderr."""
+_HUSHED = threading.RLock()
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Without what libraries in C print about a damaged file beside the error that they raise: the sentence is ours."""
+    with _HUSHED:
+        try:
+            kept = os.dup(_ERRORS)
+        except OSError:  # closed
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), _ERRORS)
+            yield
+        finally:
+            os.dup2(kept, _ERRORS)
+            os.close(kept)
 
 
 @contextlib.contextmanager

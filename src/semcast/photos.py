@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +23,13 @@ from torch import Tensor
 
 from semcast.colours import to_srgb
 from semcast.errors import BadInput, Damaged, Missing, SemcastError
-from semcast.files import check_place, reason_of, whole
+from semcast.files import check_place, hushed, reason_of, whole
 from semcast.mark import Mark, read_text, read_xmp, write_text, write_xmp
 from semcast.mending import is_jpeg, is_png, without_extras
 from semcast.scans import hollow_probes, is_doubtful, lacks_restarts, lacks_scans, parse, probes
 from semcast.soundness import check_after, check_before, has_grey_corner, is_cut_off
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it raises it also logs; Python prints that if nobody listens
 Photo = NDArray[np.uint8]
 """uint8 ``[height, width, 3]``, sRGB."""
 
@@ -121,7 +123,8 @@ def read_mask(path: Path | str) -> NDArray[np.bool_]:
             if image.mode not in ("1", "L", "P", "RGB") or "transparency" in image.info:
                 raise BadInput(f"{path} is not a mask: it must be black and white without transparency")
             check_before(str(path), image, file)
-            image.load()
+            with hushed():
+                image.load()
             check_after(str(path), image, file)
             turn = _orientation(image)
             upright = image.convert("RGB")
@@ -230,7 +233,7 @@ def _decode(path: Path, file: BinaryIO, longest: int, sure: bool = False) -> tup
         scale = min(1.0, longest / max(width, height))
         target = (max(1, round(width * scale)), max(1, round(height * scale)))
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), hushed():
                 warnings.simplefilter("ignore")  # odd metadata is not the user's concern when the pixels are fine
                 samples = check_before(str(path), image, file)
                 image.draft(None, target)  # JPEG: decodes 1/2, 1/4 or 1/8 of the size, still at least the target

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semcast.errors import BadInput, Damaged, Missing
-from semcast.files import check_place, reason_of, whole
+from semcast.files import check_place, hushed, reason_of, whole
 from semcast.given import check_path
 from semcast.onair.iq import IQ, Annotation, Iq, check_iq, write_iq
 from semcast.onair.samples import Block, Samples, check_frames, check_shape, checked, read_all
@@ -132,7 +132,8 @@ class Sound:
         file, _ = self._open()
         with file:
             try:
-                sound = Forward(file.fileno(), closefd=False)  # by its name it would take any .raw for samples without a header
+                with hushed():  # opened by its name it would take any .raw for samples without a header
+                    sound = Forward(file.fileno(), closefd=False)
             except (soundfile.SoundFileError, OSError, TypeError, ValueError):
                 raise Damaged(f"{self.name} cannot be read as a sound: its header is damaged or its kind not known") from None
             with sound:
@@ -185,7 +186,8 @@ class Sound:
         with self._library() as sound:
             while True:
                 try:
-                    block = sound.read(frames, dtype="float32", always_2d=True)
+                    with hushed():
+                        block = sound.read(frames, dtype="float32", always_2d=True)
                 except (failure, OSError) as error:  # what came before it is worth having
                     self._note(f"{self.name} is damaged from {came / self.rate:.1f} s on ({reason_of(error)})")
                     return
